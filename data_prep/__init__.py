@@ -1,0 +1,1 @@
+"""Raw sources in, one HDF5 data set out."""

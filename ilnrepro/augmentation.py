@@ -1,0 +1,85 @@
+"""From a data set's images to what the network sees: shrinking, stretching, and rotations on the fly."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from ilnrepro.errors import InputError
+
+
+def prepare(images, masks, shrink=1):
+    """Images stretched to [0, 1] one by one, float32, and masks uint8, both averaged over shrink × shrink pixels first.
+
+    A constant image becomes zeros. Masks are 1 where their average is ≥ 0.5.
+
+    Raises:
+      InputError: the sides are not divisible by `shrink`.
+    """
+    if shrink > 1:
+        if any(side % shrink for side in images.shape[-2:]):
+            raise InputError(f"images: size {images.shape[-2]}×{images.shape[-1]} is not divisible by {shrink}, "
+                             "by which this protocol shrinks; use protocol 'quick' or 'paper', or crop the images")
+        images = _mean_over_squares(images, shrink)
+        masks = (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    return ((flat - low) / span).reshape(images.shape), masks
+
+
+def _mean_over_squares(a, side):
+    *rest, height, width = a.shape
+    return a.reshape(*rest, height // side, side, width // side, side).mean(axis=(-3, -1), dtype=np.float32)
+
+
+def epoch_order(images, angles, batch, seed, epoch, steps=None):
+    """The (image, angle) pairs of one epoch, each once in an order drawn from (seed, epoch): `[steps, batch]` indices.
+
+    The last batch is filled up from the start of the order. `steps` cuts the epoch short.
+    """
+    pairs = images * angles
+    order = np.random.default_rng((seed, epoch)).permutation(pairs)
+    whole = math.ceil(pairs / batch)
+    order = np.resize(order, whole * batch).reshape(whole, batch)[:steps]
+    return order // angles, order % angles
+
+
+def rotate(image, mask, angle):
+    """Rotates an image `[H, W]` and its mask about their centre, anticlockwise by `angle` radians.
+
+    The image is interpolated bilinearly and the mask by the nearest pixel; both are filled with zeros.
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(image), tf.float32))
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    row, column = (height - 1) / 2, (width - 1) / 2
+    transform = tf.stack([cosine, -sine, column - cosine * column + sine * row,
+                          sine, cosine, row - sine * column - cosine * row, 0, 0])[tf.newaxis]
+
+    def resample(a, interpolation):
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=a[tf.newaxis, ..., tf.newaxis], transforms=transform, output_shape=tf.shape(a), fill_value=0.0,
+            interpolation=interpolation, fill_mode="CONSTANT")[0, ..., 0]
+
+    return resample(image, "BILINEAR"), resample(mask, "NEAREST")
+
+
+def batches(images, masks, image_index, angle):
+    """A `tf.data` pipeline of training batches, (images `[B, H, W, 1]`, masks `[B, H, W]`), rotated beside the step.
+
+    Args:
+      images, masks: `[n, H, W]` arrays, held once in memory.
+      image_index, angle: `[steps, B]`; angles in radians.
+    """
+    images, masks = tf.constant(images), tf.constant(masks)
+
+    def load(indices, angles):
+        pairs = [rotate(images[indices[i]], masks[indices[i]], angles[i]) for i in range(image_index.shape[1])]
+        return (tf.stack([image for image, _ in pairs])[..., tf.newaxis],
+                tf.cast(tf.stack([mask for _, mask in pairs]), tf.int32))
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    steps = tf.data.Dataset.from_tensor_slices((image_index.astype(np.int32), angle.astype(np.float32)))
+    return steps.map(load).prefetch(8).with_options(options)

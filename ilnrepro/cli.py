@@ -1,0 +1,161 @@
+"""The `ilnrepro` command: one run, and looking at files, methods and the network."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
+from rich.table import Table
+
+from ilnrepro import dataset, inspection, runfile
+from ilnrepro.errors import InputError, command
+from ilnrepro.norms import METHODS
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, Protocol, protocol
+
+
+def parser():
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog="ilnrepro", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train and test once, and write one run file")
+    run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
+    run.add_argument("--results", required=True, type=Path, help="results folder; the run file's path below it tells what it is")
+    run.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
+    run.add_argument("--fold", required=True, type=int, help="the group tested on")
+    run.add_argument("--rate", required=True, type=float, help="initial learning rate")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--protocol", default="paper", help=f"one of {', '.join(PROTOCOLS)}")
+    run.add_argument("--keep-weights", action="store_true", help="store the final weights in the run file (about 7 MB)")
+    run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
+    add_variants(run)
+    inspect = commands.add_parser("inspect", help="print what a run or data set file holds")
+    inspect.add_argument("file", type=Path)
+    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")
+    inspect.add_argument("--data", type=Path, help="the data set file, for --case")
+    inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")
+    commands.add_parser("methods", help="list the methods")
+    summary = commands.add_parser("summary", help="print the network's layers, shapes and parameter counts")
+    summary.add_argument("--method", default="iln")
+    summary.add_argument("--size", type=int, default=256)
+    return top
+
+
+def add_variants(to):
+    """Adds one option for each field of the protocol that a run may change."""
+    group = to.add_argument_group("what may differ from the protocol's defaults")
+    for key in VARIANTS:
+        default = getattr(Protocol(), key)
+        kind = {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(default))
+        if kind is bool:
+            group.add_argument(f"--{key.replace('_', '-')}", action="store_true", default=None)
+        else:
+            group.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
+
+
+def variants(arguments):
+    """The fields of the protocol that the options of `add_variants` change."""
+    return {key: getattr(arguments, key) for key in VARIANTS if getattr(arguments, key) is not None}
+
+
+def main(argv=None):
+    """Runs one command; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    return {"run": _run, "inspect": _inspect, "methods": _methods, "summary": _summary}[arguments.command](arguments)
+
+
+def script():
+    """Entry point of the installed `ilnrepro` script."""
+    command(main)
+
+
+def _run(arguments):
+    from ilnrepro import training
+
+    data = dataset.read(arguments.data)
+    configuration = Configuration(
+        dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
+        fold=arguments.fold, rate=arguments.rate, seed=arguments.seed,
+        protocol=protocol(arguments.protocol, **variants(arguments)))
+    path = arguments.results / configuration.path
+    if runfile.is_done(path, configuration):
+        print(f"{path}: done before, nothing to do")
+        return 0
+    check_writable(arguments.results)
+    training.set_up(configuration)
+    if arguments.progress == "lines":
+        outcome = training.run(configuration, data, lambda done, total: print("steps", done, total, flush=True))
+    else:
+        with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(compact=True),
+                      console=Console(stderr=True)) as bar:
+            task = bar.add_task(f"{configuration.method} fold {configuration.fold}", total=None)
+            outcome = training.run(configuration, data, lambda done, total: bar.update(task, completed=done, total=total))
+    if not arguments.keep_weights:
+        outcome.weights = {}
+    runfile.write(path, outcome)
+    score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}" if outcome.test else f"after {len(outcome.loss)} steps"
+    print(f"{path}: {outcome.status}, {score}")
+    return 0
+
+
+def check_writable(folder):
+    """Raises InputError unless files can be made in `folder`, which is made if missing."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another results folder") from error
+
+
+def _inspect(arguments):
+    if arguments.case is not None:
+        if arguments.data is None:
+            raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
+        output = arguments.output or Path(f"case-{arguments.case}.png")
+        inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
+        print(output)
+        return 0
+    found = inspection.describe(arguments.file)
+    if arguments.json:
+        import json
+
+        json.dump(found, sys.stdout, indent=1)
+        print()
+    else:
+        inspection.show(found, Console())
+    return 0
+
+
+def _methods(_):
+    table = Table(title="Methods", caption="G stands for a number of groups: gn4, gn16, iln8, ...")
+    for heading in ("name", "title", "what it is"):
+        table.add_column(heading)
+    for name, row in METHODS.items():
+        table.add_row(name, row.title, row.description)
+    Console().print(table)
+    return 0
+
+
+def _summary(arguments):
+    from ilnrepro.unet import UNet, check_sides, summary
+
+    check_sides((arguments.size, arguments.size))
+    network = UNet(arguments.method)
+    rows = summary(network, arguments.size)
+    table = Table(title=f"U-Net, method {arguments.method}, {arguments.size}×{arguments.size} image")
+    for heading in ("layer", "output", "variable", "shape", "numbers"):
+        table.add_column(heading, justify="right" if heading == "numbers" else "left")
+    before = None
+    for layer, output, role, shape, numbers, trainable in rows:
+        first = layer != before
+        table.add_row(layer if first else "", "×".join(map(str, output)) if first else "",
+                      role if trainable else f"{role} (not trained)", str(list(shape)), f"{numbers:,}")
+        before = layer
+    trained = sum(row[4] for row in rows if row[5])
+    table.caption = f"{len(network.normalizations)} normalized layers, {trained:,} trainable parameters"
+    Console().print(table)
+    return 0

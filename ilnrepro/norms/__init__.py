@@ -1,0 +1,7 @@
+"""Normalizations: one mechanism (moments, rule, apply) and a table of thin rules."""
+
+from ilnrepro.norms.layer import FORMS, Normalization
+from ilnrepro.norms.methods import METHODS, method
+from ilnrepro.norms.rules import Settings
+
+__all__ = ["FORMS", "METHODS", "Normalization", "Settings", "method"]

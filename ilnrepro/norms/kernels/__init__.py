@@ -1,0 +1,46 @@
+"""The four streaming kernels that do all the heavy work of a normalization, and the choice between their two forms.
+
+`tensorflow` runs anywhere; `native` (C++, float32 and float64 on the CPU) reads and writes each feature map once.
+"""
+
+import tensorflow as tf
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms.kernels import native
+from ilnrepro.norms.kernels import tensorflow as portable
+
+CHOICES = ("auto", "native", "tensorflow")
+_choice = "auto"
+
+
+def use(choice):
+    """Chooses the kernels of every layer traced from now on: 'native', 'tensorflow', or 'auto'.
+
+    'auto' takes the native ones on a CPU with a compiler, otherwise TensorFlow's.
+    """
+    global _choice
+    if choice not in CHOICES:
+        raise InputError(f"kernels: {choice!r} is unknown; choose one of {', '.join(CHOICES)}")
+    _choice = choice
+
+
+def chosen():
+    """The name of the kernels in use, 'native' or 'tensorflow'.
+
+    Raises:
+      InputError: 'native' was asked for by name and cannot be had.
+    """
+    if _choice == "tensorflow" or (_choice == "auto" and tf.config.list_physical_devices("GPU")):
+        return "tensorflow"
+    if native.available():
+        return "native"
+    if _choice == "native":
+        raise InputError("kernels: native kernels cannot be built here; install a C++ compiler or choose 'tensorflow'")
+    return "tensorflow"
+
+
+def module_for(x):
+    """The module whose `moments`, `apply`, ... serve the feature map `x`."""
+    if chosen() == "native" and x.dtype in (tf.float32, tf.float64):
+        return native
+    return portable

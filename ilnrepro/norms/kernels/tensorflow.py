@@ -1,0 +1,51 @@
+"""The four streaming kernels as TensorFlow operations: any device, any float type, compilable by XLA.
+
+Feature maps are `[N, ..., C]`; P is the number of spatial positions; per-channel arrays are `[N, C]`.
+"""
+
+import tensorflow as tf
+
+
+def moments(x):
+    """mean = Σ_p x / P and variance = Σ_p (x − mean)² / P, each `[N, C]`."""
+    axes = _spatial_axes(x)
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
+    return tf.reshape(mean, tf.shape(variance)), variance
+
+
+def apply(x, mean, scale, offset, relu):
+    """y = scale·(x − mean) + offset, its negative part cut off where `relu`."""
+    y = _over(x, scale) * (x - _over(x, mean)) + _over(x, offset)
+    return tf.nn.relu(y) if relu else y
+
+
+def apply_gradient_sums(dy, x, mean, scale, offset, relu):
+    """dscale = Σ_p g·(x − mean) and doffset = Σ_p g, with g = dy where y > 0 (everywhere without `relu`)."""
+    axes = _spatial_axes(x)
+    centred = x - _over(x, mean)
+    g = _through_relu(dy, x, mean, scale, offset, relu)
+    return tf.reduce_sum(g * centred, axes), tf.reduce_sum(g, axes)
+
+
+def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
+    """dx = scale·g + (dmean + 2·dvariance·(x − mean)) / P, where dmean holds every path by which the mean acts."""
+    positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
+    g = _through_relu(dy, x, mean, scale, offset, relu)
+    return _over(x, scale) * g + _over(x, dvariance * (2 / positions)) * (x - _over(x, mean)) + _over(x, dmean / positions)
+
+
+def _through_relu(dy, x, mean, scale, offset, relu):
+    if not relu:
+        return dy
+    return tf.where(apply(x, mean, scale, offset, relu=False) > 0, dy, tf.zeros_like(dy))
+
+
+def _spatial_axes(x):
+    return list(range(1, x.shape.rank - 1))
+
+
+def _over(x, channels):  # [N, C] -> [N, 1, ..., 1, C]
+    for _ in _spatial_axes(x):
+        channels = tf.expand_dims(channels, 1)
+    return channels

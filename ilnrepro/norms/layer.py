@@ -1,0 +1,76 @@
+"""A normalization layer: the variables of one method, in either of its two forms."""
+
+import tensorflow as tf
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms import fused
+from ilnrepro.norms.methods import method
+from ilnrepro.norms.rules import Cascade, Context, Mix, Settings
+
+FORMS = ("fused", "reference")
+
+
+class Normalization:
+    """relu(γ·normalize(x + bias) + β) for a convolution's output x, by any method of the table.
+
+    Args:
+      name_of_method: a name of `METHODS`.
+      channels: C.
+      settings: what the paper leaves open.
+      form: 'fused' (moments, rule, apply) or 'reference' (the paper's equations, literally).
+      bias: start of the convolution's bias (paper, section 2.2: 0.1).
+
+    Attributes:
+      bias, gamma, beta: `[C]` variables; gamma and beta are None where the method has none ('none').
+      parameters: the method's own variables by name: `rho`, and BN's moving averages.
+
+    Raises:
+      InputError: unknown method or form, or groups that do not divide the channels.
+    """
+
+    def __init__(self, name_of_method, channels, settings=None, form="fused", bias=0.1, dtype=tf.float32):
+        if form not in FORMS:
+            raise InputError(f"form: {form!r} is unknown; choose one of {', '.join(FORMS)}")
+        self.settings = settings or Settings()
+        self.rule = method(name_of_method).rule
+        self.form = form
+        own = self.rule.parameters(channels, self.settings)
+        self.bias = tf.Variable(tf.fill([channels], tf.cast(bias, dtype)), name="bias")
+        self.gamma = tf.Variable(tf.ones([channels], dtype), name="gamma") if self.rule.affine else None
+        self.beta = tf.Variable(tf.zeros([channels], dtype), name="beta") if self.rule.affine else None
+        self.parameters = {key: tf.Variable(p.start, dtype=dtype, trainable=p.trainable, name=key)
+                           for key, p in own.items()}
+
+    @property
+    def share(self):
+        """The share of the first map in the mix, a scalar; None for a rule without a learned gate."""
+        rule = self.rule
+        while isinstance(rule, Cascade):
+            rule = rule.first
+        if not isinstance(rule, Mix) or rule.rho not in self.parameters:
+            return None
+        return rule.shares(self.parameters, Context(self.settings, training=False))[0]
+
+    @property
+    def named_variables(self):
+        """All variables by role, in a fixed order."""
+        affine = {} if self.gamma is None else {"gamma": self.gamma, "beta": self.beta}
+        return {"bias": self.bias, **affine, **self.parameters}
+
+    def __call__(self, x, training=False, relu=True):
+        """Normalizes x `[N, ..., C]`; in training also moves BN's averages."""
+        values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
+        affine = [None if v is None else tf.convert_to_tensor(v) for v in (self.gamma, self.beta)]
+        if self.form == "fused":
+            y, moments = fused.normalize(x, tf.convert_to_tensor(self.bias), *affine, values, self.rule,
+                                         self.settings, training, relu)
+        else:
+            context = Context(self.settings, training)
+            y = self.rule.reference(tf.nn.bias_add(x, self.bias), values, context, *affine)
+            y = tf.nn.relu(y) if relu else y
+            moments = context.batch_moments
+        if training:
+            for key, moment in moments.items():
+                variable = self.parameters[key]
+                variable.assign_sub((1 - self.settings.moving_decay) * (variable - moment))
+        return y

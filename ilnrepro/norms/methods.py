@@ -1,0 +1,50 @@
+"""The table of methods. It drives the command line, the tests, the benchmark, the documentation and the result tables.
+
+To add a normalization, add a line: compose `Mix`, `Cascade` and the pools below, or write a rule of your own beside
+them in `rules.py`.
+"""
+
+import re
+from typing import NamedTuple
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms.rules import BATCH, CLIP, INSTANCE, LAYER, SIGMOID, SOFTMAX, Cascade, Identity, Mix, group
+
+
+class Method(NamedTuple):
+    """A row of the table: title as the papers print it, rule (for `<G>`, a function of G), and what it is."""
+
+    title: str
+    rule: object
+    description: str
+
+
+METHODS = {
+    "none": Method("None", Identity(), "no normalization"),
+    "bn": Method("BN", BATCH, "batch normalization"),
+    "in": Method("IN", INSTANCE, "instance normalization"),
+    "ln": Method("LN", LAYER, "layer normalization"),
+    "gn<G>": Method("GN<G>", group, "group normalization in G groups: gn4, gn16, ..."),
+    "bin": Method("BIN", Mix(CLIP, BATCH, INSTANCE), "batch-instance normalization, gate clipped in the forward pass"),
+    "clip": Method("Clip", Mix(CLIP, INSTANCE, LAYER), "IN and LN by Clip(ρ), no GN after"),
+    "sigmoid": Method("Sigmoid", Mix(SIGMOID, INSTANCE, LAYER), "IN and LN by Sigmoid(ρ), no GN after"),
+    "softmax": Method("Softmax", Mix(SOFTMAX, INSTANCE, LAYER), "IN and LN by Softmax(ρ₁, ρ₂), no GN after"),
+    "iln": Method("ILN", Cascade(Mix(SIGMOID, INSTANCE, LAYER), group(16)), "IN and LN by Sigmoid(ρ), then GN16"),
+    "iln<G>": Method("ILN<G>", lambda g: Cascade(Mix(SIGMOID, INSTANCE, LAYER), group(g)),
+                     "the same with G groups after: iln4, iln8, ..."),
+}
+
+
+def method(name):
+    """The row of the table for a method's name, a number in the place of `<G>`.
+
+    Raises:
+      InputError: there is no such method.
+    """
+    if name in METHODS and "<G>" not in name:
+        return METHODS[name]
+    stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
+    row = METHODS.get(f"{stem}<G>")
+    if row is None or not number.isdigit() or int(number) < 1:
+        raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>)")
+    return Method(row.title.replace("<G>", number), row.rule(int(number)), row.description.replace(" G ", f" {number} "))

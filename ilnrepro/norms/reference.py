@@ -1,0 +1,72 @@
+"""The equations of the papers, literally, on the feature map itself: one `tf.nn` call an equation.
+
+Equation numbers are those of Zhou et al., "U-Net Training with Instance-Layer Normalization", MMMI 2019. Feature maps
+are `[N, H, W, C]` or `[N, D, H, W, C]`; every function returns one of the same shape. They are what the fast form is
+tested against, what its cost is compared with, and what a reader checks against the paper.
+"""
+
+import tensorflow as tf
+
+
+def instance_normalization(x, epsilon, gamma=None, beta=None):
+    """Eq. (1), (2): moments over space, for each instance and channel."""
+    mean, variance = tf.nn.moments(x, _space(x), keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+
+
+def layer_normalization(x, epsilon, gamma=None, beta=None):
+    """Eq. (3), (2): moments over space and all channels, for each instance."""
+    mean, variance = tf.nn.moments(x, [*_space(x), x.shape.rank - 1], keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+
+
+def group_normalization(x, groups, epsilon, divisor="deviation", gamma=None, beta=None):
+    """Eq. (5), (6), (2): moments over space and the M = C // groups channels of a group, for each instance.
+
+    divisor: 'deviation' divides by √(δ² + ε) as Eq. (2) does; 'variance' by δ² + ε, as later code of the authors does.
+    """
+    shape = tf.shape(x)
+    split = tf.concat([shape[:-1], [groups, x.shape[-1] // groups]], 0)
+    grouped = tf.reshape(x, split)  # [N, ..., groups, M]
+    mean, variance = tf.nn.moments(grouped, [*_space(x), x.shape.rank], keepdims=True)
+    if divisor == "variance":
+        normalized = (grouped - mean) / (variance + epsilon)
+    else:
+        normalized = tf.nn.batch_normalization(grouped, mean, variance, None, None, epsilon)
+    y = tf.reshape(normalized, shape)
+    return y if gamma is None else scale_and_shift(y, gamma, beta)
+
+
+def batch_normalization(x, epsilon, gamma=None, beta=None):
+    """Ioffe and Szegedy 2015: moments over the batch and space, for each channel. Returns also the moments, `[C]`."""
+    mean, variance = tf.nn.moments(x, [0, *_space(x)])
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), mean, variance
+
+
+def combine(first_share, second_share, first, second):
+    """Eq. (4): the weighted sum of two normalized feature maps."""
+    return first_share * first + second_share * second
+
+
+def sigmoid(rho):
+    """Sigmoid(ρ) = 1 / (e^−ρ + 1), section 2.1."""
+    return tf.nn.sigmoid(rho)
+
+
+def clip(rho):
+    """Clip(ρ) to [0, 1], as the original BIN does (section 2.1)."""
+    return tf.clip_by_value(rho, 0, 1)
+
+
+def softmax(rho):
+    """Softmax(ρ₁, ρ₂), section 3."""
+    return tf.nn.softmax(rho)
+
+
+def scale_and_shift(x, gamma, beta):
+    """γ·x + β, the last equation of section 2.1."""
+    return gamma * x + beta
+
+
+def _space(x):
+    return list(range(1, x.shape.rank - 1))

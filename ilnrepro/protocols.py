@@ -1,0 +1,171 @@
+"""Protocols: how a network is trained and tested, with the source of every number, and one run's configuration."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms import FORMS, Settings, method
+from ilnrepro.norms.kernels import CHOICES as KERNELS
+from ilnrepro.unet import INITIALIZERS
+
+# Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
+PROTOCOL_VERSION = 1
+
+RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # paper, section 2.2
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's, or what
+    DESIGN-level choices the README lists under "What differs from the paper".
+
+    Attributes:
+      name: of the protocol.
+      shrink: images are averaged over squares of this side first; masks are 1 where their average is ≥ 0.5.
+      angles: rotations of the training images in degrees, by structure (paper, section 2.2).
+      epochs: passes over every (image, angle) pair; the paper trains two.
+      steps_per_epoch: stop each epoch after so many steps; None visits every pair.
+      rate_divisor: the learning rate is divided by it at every further epoch (paper: 5).
+      momentum: of SGD (paper: 0.9).
+      batch: images a step (not in the paper; 1 in the authors' code for both papers that it follows).
+      epsilon, group_divisor, rho, frozen_gate, batch_statistics: see `norms.Settings`.
+      initializer: see `unet.UNet`.
+      form: 'fused' or 'reference' normalization layers.
+      kernels: 'auto', 'native' or 'tensorflow'.
+      xla: compile the training step with XLA.
+      threads: CPU threads of a run; it changes the last bits.
+      block: steps between two records of the gates.
+    """
+
+    name: str = "paper"
+    shrink: int = 1
+    angles: tuple = (("LV", tuple(range(-60, 61, 2))), ("RV", tuple(range(-30, 31, 10))))
+    epochs: int = 2
+    steps_per_epoch: int | None = None
+    rate_divisor: float = 5.0
+    momentum: float = 0.9
+    batch: int = 1
+    epsilon: float = 1e-5
+    group_divisor: str = "deviation"
+    rho: float = 0.5
+    frozen_gate: float | None = None
+    batch_statistics: str = "moving"
+    initializer: str = "root"
+    form: str = "fused"
+    kernels: str = "auto"
+    xla: bool = False
+    threads: int = 1
+    block: int = 25
+
+    @property
+    def settings(self):
+        """The part of it that normalization layers want."""
+        return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings) if hasattr(self, f.name)})
+
+
+PROTOCOLS = {
+    "paper": Protocol(),
+    "lite": Protocol(name="lite", shrink=2, block=50,
+                     angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
+    "quick": Protocol(name="quick", steps_per_epoch=250, block=10,
+                      angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
+}
+
+# What may differ from a protocol's defaults in one run, and how it shows in the run's path.
+VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "rho", "frozen_gate": "gate",
+            "batch_statistics": "bn-", "initializer": "init-", "form": "", "kernels": "", "xla": "xla",
+            "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps", "momentum": "momentum"}
+_CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
+            "initializer": INITIALIZERS, "form": FORMS, "kernels": KERNELS}
+
+
+def protocol(name, **changes):
+    """The protocol of that name with some of its fields changed.
+
+    Raises:
+      InputError: unknown protocol, or a value that a field cannot take.
+    """
+    if name not in PROTOCOLS:
+        raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    for key, value in changes.items():
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise InputError(f"{key}: {value!r} is unknown; choose one of {', '.join(_CHOICES[key])}")
+        if key in ("batch", "threads", "epochs", "steps_per_epoch", "epsilon") and not value > 0:
+            raise InputError(f"{key}: {value} must be above 0")
+        if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
+            raise InputError(f"frozen_gate: {value} is not between 0 and 1")
+    return replace(PROTOCOLS[name], **changes)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One run: which data, method, fold, rate and seed, under which protocol.
+
+    Attributes:
+      dataset: stem of the data set's file name.
+      dataset_checksum: of its content.
+      structure: what the masks show, 'LV' or 'RV' (or another).
+      fold: the group tested on; the others train.
+      rate: initial learning rate.
+      seed: of the weights and of the data order.
+    """
+
+    dataset: str
+    dataset_checksum: str
+    structure: str
+    method: str
+    fold: int
+    rate: float
+    seed: int
+    protocol: Protocol
+
+    def __post_init__(self):
+        method(self.method)
+        if not 0 < self.rate < float("inf"):
+            raise InputError(f"rate: {self.rate} must be a positive number")
+        if self.seed < 0:
+            raise InputError(f"seed: {self.seed} must not be negative")
+
+    @property
+    def angles(self):
+        """Rotations of the training images in degrees; a structure that the paper does not have takes LV's."""
+        table = dict(self.protocol.angles)
+        return table.get(self.structure, table["LV"])
+
+    @property
+    def variant(self):
+        """What differs from the protocol's defaults, as it shows in the path: '+eps1e-12', or nothing."""
+        default = PROTOCOLS[self.protocol.name]
+        parts = []
+        for key, label in VARIANTS.items():
+            value = getattr(self.protocol, key)
+            if value != getattr(default, key):
+                text = label if isinstance(value, bool) else f"{label}{value:g}" if isinstance(value, float) else f"{label}{value}"
+                parts.append(f"+{text}")
+        return "".join(parts)
+
+    @property
+    def path(self):
+        """Where its run file lies below a results folder."""
+        folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
+        return folder / f"fold{self.fold}-lr{self.rate:g}-seed{self.seed}.h5"
+
+    @property
+    def json(self):
+        """All of it as JSON, with the protocol version."""
+        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self)}, sort_keys=True)
+
+    @property
+    def hash(self):
+        """SHA-256 of `json`."""
+        return hashlib.sha256(self.json.encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text):
+        """The configuration and the protocol version that wrote it."""
+        values = json.loads(text)
+        version = values.pop("protocol_version")
+        values["protocol"]["angles"] = tuple((s, tuple(a)) for s, a in values["protocol"]["angles"])
+        return Configuration(**values | {"protocol": Protocol(**values["protocol"])}), version
