@@ -33,15 +33,19 @@ def _mean_over_squares(a, side):
     return a.reshape(*rest, height // side, side, width // side, side).mean(axis=(-3, -1), dtype=np.float32)
 
 
+def epoch_steps(images, angles, batch, steps=None):
+    """Steps of one epoch: every (image, angle) pair once, or `steps` if that is fewer."""
+    whole = math.ceil(images * angles / batch)
+    return whole if steps is None else min(whole, steps)
+
+
 def epoch_order(images, angles, batch, seed, epoch, steps=None):
     """The (image, angle) pairs of one epoch, each once in an order drawn from (seed, epoch): `[steps, batch]` indices.
 
     The last batch is filled up from the start of the order. `steps` cuts the epoch short.
     """
-    pairs = images * angles
-    order = np.random.default_rng((seed, epoch)).permutation(pairs)
-    whole = math.ceil(pairs / batch)
-    order = np.resize(order, whole * batch).reshape(whole, batch)[:steps]
+    order = np.random.default_rng((seed, epoch)).permutation(images * angles)
+    order = np.resize(order, (epoch_steps(images, angles, batch), batch))[:steps]
     return order // angles, order % angles
 
 

@@ -1,8 +1,11 @@
 """A rule applied to a feature map: moments, rule, apply, and the gradient that mirrors them.
 
 The feature map is read twice and written once forward, and backward read twice more with the incoming gradient and
-written once, whatever the rule.
+written once, whatever the rule. The rule's own arithmetic, on arrays of `[N, C]`, is compiled to one operation forward
+and one backward: dispatched one by one, its small operations would cost more than their work.
 """
+
+import functools
 
 import tensorflow as tf
 
@@ -25,37 +28,46 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     if not rule.needs_moments:
         y = tf.nn.bias_add(x, bias)
         return (tf.nn.relu(y) if relu else y), {}
-    names = list(parameters)
     kernel = kernels.module_for(x)
-
-    def small(mean, variance, bias, gamma, beta, *values):
-        context = Context(settings, training)
-        start = AffineMap(tf.ones_like(mean), mean + bias, variance)
-        y = rule(start, dict(zip(names, values, strict=True)), context)
-        scale = tf.broadcast_to(y.scale * gamma, tf.shape(mean))
-        offset = tf.broadcast_to(y.offset * gamma + beta, tf.shape(mean))
-        return scale, offset, context.batch_moments
+    coefficients, gradients = _compiled(rule, settings, training, tuple(parameters))
 
     @tf.custom_gradient
     def forward(x, *arguments):
         mean, variance = kernel.moments(x)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch((mean, variance, arguments))
-            scale, offset, batch_moments = small(mean, variance, *arguments)
+        scale, offset, batch_moments = coefficients(mean, variance, *arguments)
         y = kernel.apply(x, mean, scale, offset, relu)
 
         def gradient(dy, *_):
             dscale, doffset = kernel.apply_gradient_sums(dy, x, mean, scale, offset, relu)
-            dmean, dvariance, *darguments = tape.gradient(
-                (scale, offset), (mean, variance, *arguments), (dscale, doffset),
-                unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            dmean -= scale * doffset
+            dmean, dvariance, *darguments = gradients(dscale, doffset, mean, variance, *arguments)
             return kernel.apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu), *darguments
 
-        moving = {name: tf.stop_gradient(tf.reshape(value, [-1])) for name, value in batch_moments.items()}
-        kept.update(dict.fromkeys(moving))
-        return (y, *moving.values()), gradient
+        names.extend(batch_moments)
+        return (y, *batch_moments.values()), gradient
 
-    kept = {}
-    y, *moments = forward(x, bias, gamma, beta, *(parameters[name] for name in names))
-    return y, dict(zip(kept, moments, strict=True))
+    names = []
+    y, *moments = forward(x, bias, gamma, beta, *parameters.values())
+    return y, dict(zip(names, moments, strict=True))
+
+
+@functools.cache
+def _compiled(rule, settings, training, names):
+    """The rule's map from moments and parameters to (scale, offset, batch moments), and its gradient, each compiled."""
+
+    def coefficients(mean, variance, bias, gamma, beta, *values):
+        context = Context(settings, training)
+        start = AffineMap(tf.ones_like(mean), mean + bias, variance)
+        y = rule(start, dict(zip(names, values, strict=True)), context)
+        moving = {name: tf.reshape(value, [-1]) for name, value in context.batch_moments.items()}
+        return y.scale * gamma, y.offset * gamma + beta, moving
+
+    def gradients(dscale, doffset, *inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            scale, offset, _ = coefficients(*inputs)
+        dmean, *others = tape.gradient((scale, offset), inputs, (dscale, doffset),
+                                       unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return dmean - scale * doffset, *others  # the apply's own use of the mean
+
+    return (tf.function(coefficients, jit_compile=True, autograph=False),
+            tf.function(gradients, jit_compile=True, autograph=False))

@@ -1,0 +1,108 @@
+# Everything a user does. `make` or `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Which runs. An empty value means the protocol's own.
+PROTOCOL ?= quick
+METHODS ?=
+FOLDS ?=
+RATES ?=
+SEEDS ?=
+JOBS ?=
+RESULTS ?= build/results
+OPTIONS ?=
+
+# Data set files. With neither given, the embedded phantoms (SYNTHETIC); with one given, the other's columns stay empty.
+ifeq ($(strip $(LV)$(RV)),)
+PHANTOM_SIZE := $(if $(filter quick,$(PROTOCOL)),64,256)
+DATA := build/data/phantom-lv-$(PHANTOM_SIZE).h5 build/data/phantom-rv-$(PHANTOM_SIZE).h5
+PHANTOMS := $(DATA)
+else
+DATA := $(LV) $(RV)
+endif
+
+GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
+	$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS)
+SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
+	$(if $(SEEDS),--seeds $(SEEDS))
+# Tables and figures take what the results folder holds, unless told otherwise on the command line.
+CHOSEN_PROTOCOL = $(if $(filter command% environment%,$(origin PROTOCOL)),--protocol $(PROTOCOL))
+CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
+# The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
+EXTRAS := test,images$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+comma := ,
+
+.PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
+	reproduce-rho reproduce-cost tables figures inspect clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
+	@echo
+	@echo "variables: PROTOCOL=quick|lite|paper LV=FILE.h5 RV=FILE.h5 METHODS= FOLDS= RATES= SEEDS= JOBS= RESULTS= OPTIONS="
+
+setup: $(VENV)/ready ## make a virtual environment with everything needed
+
+$(VENV)/ready: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	$(BIN)/python -c "from ilnrepro.norms.kernels import native; native.available()"
+	@touch $@
+
+test: setup lint ## set up, lint, and run the tests
+	$(BIN)/python -m pytest
+
+lint: setup ## check the style
+	$(BIN)/ruff check .
+
+build/data/phantom-lv-%.h5 : | setup
+	$(BIN)/python -m data_prep phantom --structure LV --size $* --output $@
+
+build/data/phantom-rv-%.h5 : | setup
+	$(BIN)/python -m data_prep phantom --structure RV --size $* --output $@
+
+data: $(PHANTOMS) ## make the phantom data sets (SYNTHETIC)
+
+data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folder
+	@test -n "$(SOURCE)" || { echo "error: SOURCE: not given; name the .npz file or the folder" >&2; exit 2; }
+	$(BIN)/python -m data_prep sunnybrook --source "$(SOURCE)" --output build/data/sunnybrook-lv.h5
+
+reproduce: setup $(PHANTOMS) ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
+	$(GRID) --quiet
+	$(BIN)/python -m experiments cost --results $(RESULTS)
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA)
+	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION)
+
+reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup $(PHANTOMS)
+	$(GRID) --tables $*
+
+reproduce-table1: ## Table 1: Clip, Sigmoid, Softmax
+reproduce-table2: ## Table 2: without and with GN16 after the mix
+reproduce-table3: ## Table 3: None, IN, LN, GN4, ILN
+
+reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
+	$(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) --methods iln \
+		--folds $(or $(FOLDS),1) $(if $(RATES),--rates $(RATES)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS) --quiet
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA)
+
+reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
+	$(BIN)/python -m experiments cost --results $(RESULTS)
+
+tables: setup ## write the tables again, from run files alone
+	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION)
+
+figures: setup ## draw the figures again, from run files alone
+	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA)
+
+inspect: setup ## print what a file holds: FILE=...
+	@test -n "$(FILE)" || { echo "error: FILE: not given; name a run or data set file" >&2; exit 2; }
+	$(BIN)/ilnrepro inspect "$(FILE)"
+
+clean: ## remove what was built, but for the results
+	rm -rf build/data build/bench .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

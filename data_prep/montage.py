@@ -1,0 +1,39 @@
+"""A look at a data set: a montage of images with the masks' contours."""
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+SUBJECTS, SLICES = 6, 6
+
+
+def montage(data, output, seed=0):
+    """Draws six subjects drawn at random, a row each, six of their images in order, contours in red.
+
+    Of a volume, the slice with the largest mask is shown.
+    """
+    subjects = np.unique(data.subject)
+    drawn = np.sort(np.random.default_rng(seed).permutation(subjects)[:SUBJECTS])
+    figure, axes = plt.subplots(len(drawn), SLICES, figsize=(1.9 * SLICES, 1.95 * len(drawn) + 0.6), squeeze=False,
+                                layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for row, subject in zip(axes, drawn, strict=True):
+        of_it = np.flatnonzero(data.subject == subject)
+        shown = of_it[np.unique(np.linspace(0, len(of_it) - 1, SLICES).round().astype(int))]
+        row[0].set_title(f"{subject}, fold {data.fold[of_it[0]]}", fontsize=8, loc="left")
+        for axis, index in zip(row, shown, strict=False):
+            image, mask = data.images[index], data.masks[index]
+            if image.ndim == 3:
+                middle = mask.sum(axis=(1, 2)).argmax()
+                image, mask = image[middle], mask[middle]
+            axis.imshow(image, cmap="gray", vmin=image.min(), vmax=np.percentile(image, 99.5))
+            if mask.any() and not mask.all():
+                axis.contour(mask, [0.5], colors="red", linewidths=0.8)
+    synthetic = "SYNTHETIC: " if data.synthetic else ""
+    figure.suptitle(f"{synthetic}{data.title}: {len(data)} images of {len(subjects)} subjects", fontsize=10)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=130)
+    plt.close(figure)

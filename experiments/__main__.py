@@ -1,0 +1,103 @@
+"""`python -m experiments`: the grids of runs behind the papers' tables, and the tables themselves."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments import cost, grid, scores, tables
+from experiments.papers import RATES, TABLES, methods_of
+from ilnrepro import cli
+from ilnrepro.errors import InputError, command
+from ilnrepro.norms import kernels
+from ilnrepro.norms import method as method_row
+from ilnrepro.protocols import PROTOCOLS, protocol
+
+
+def parser():
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
+    run.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=list(TABLES), metavar="N")
+    run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
+    run.add_argument("--keep-weights", action="store_true")
+    run.add_argument("--quiet", action="store_true", help="do not print the tables")
+    cli.add_variants(run)
+    show = commands.add_parser("tables", help="write the tables from run files alone")
+    show.add_argument("--variant", default="", help="what differs from the protocol's defaults, as in the runs' paths")
+    for one in (run, show):
+        one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
+        one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
+        one.add_argument("--methods", nargs="*", default=[])
+        one.add_argument("--folds", type=int, nargs="*", default=[])
+        one.add_argument("--rates", type=float, nargs="*", default=[])
+        one.add_argument("--seeds", type=int, nargs="*", default=[])
+    measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
+    measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
+    for one in (run, show, measured):
+        one.add_argument("--results", type=Path, required=True)
+    return top
+
+
+def main(argv=None):
+    """Runs one command; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    if arguments.command == "cost":
+        cli.check_writable(arguments.results)
+        kernels.use(arguments.kernels)
+        _print([cost.write(cost.measure(), arguments.results)])
+        return 0
+    for name in arguments.methods:
+        method_row(name)
+    if arguments.protocol is not None:
+        protocol(arguments.protocol)
+    return _run(arguments) if arguments.command == "run" else _tables(arguments, list(TABLES), arguments.variant)
+
+
+def _run(arguments):
+    if not arguments.data:
+        raise InputError("--data: no data set; give LV=FILE.h5 or RV=FILE.h5, or make one with `make data`")
+    jobs = grid.plan(arguments.data, arguments.methods or methods_of(arguments.tables),
+                     protocol(arguments.protocol, **cli.variants(arguments)),
+                     arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
+    options = ["--keep-weights"] if arguments.keep_weights else []
+    failed = grid.run(jobs, arguments.results, arguments.jobs, options)
+    done = len(jobs) - len(failed)
+    if done:
+        _tables(arguments, arguments.tables, jobs[0].configuration.variant, arguments.quiet)
+    for job, reason in failed:
+        print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} of {len(jobs)} runs failed; give the same command again to try them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _tables(arguments, numbers, variant, quiet=False):
+    records = scores.collect(arguments.results, arguments.protocol, [path.stem for path in arguments.data] or None,
+                             variant, arguments.methods or None, arguments.folds or None, arguments.rates or None,
+                             arguments.seeds or None)
+    shown = [table for number in numbers
+             for table in tables.write(number, records, arguments.results / "tables", arguments.methods or None)]
+    if (arguments.results / "cost.json").exists():
+        shown.append(cost.write(json.loads((arguments.results / "cost.json").read_text()), arguments.results))
+    if quiet:
+        return 0
+    _print(shown)
+    print(f"run files: {arguments.results / 'runs'}\ntables:    {arguments.results / 'tables'}\nfigures:   "
+          f"{arguments.results / 'figures'} (make figures)")
+    return 0
+
+
+def _print(shown):
+    width = max(shutil.get_terminal_size().columns, 160)  # tables are cut rather than folded when wider than this
+    console = Console(width=width)
+    for table in shown:
+        console.print(table)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,99 @@
+"""The paper's cost comparison (section 3.5): seconds for 200 training iterations, and parameters, ILN against IN."""
+
+import csv
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.papers import PUBLISHED
+from experiments.sheet import Sheet
+from experiments.sheet import write as write_sheet
+from ilnrepro.norms import FORMS, kernels
+from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.training import Training
+
+ITERATIONS = 200
+METHODS = ("in", "iln")
+_ROUND = 20  # iterations of one method before the next has its turn: interleaved, so that all meet the same machine
+
+
+def measure(size=256, progress=True):
+    """Times IN and ILN in both forms on random images, in turns. Returns what `write` needs, plain numbers and text."""
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+    trainings = {}
+    for form in FORMS:
+        for method in METHODS:
+            configuration = Configuration("random", "", "LV", method, 1, 0.05, 0, protocol("paper", form=form))
+            trainings[method, form] = Training(configuration)
+    rng = np.random.default_rng(0)
+    image = tf.constant(rng.random((1, size, size, 1)), tf.float32)
+    mask = tf.constant(rng.integers(0, 2, (1, size, size)), tf.int32)
+    ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
+    seconds = dict.fromkeys(trainings, 0.0)
+    for training in trainings.values():
+        training.block(ready, tf.constant(0.0), tf.constant(2))  # traced and warmed up
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task(f"cost: {ITERATIONS} iterations of {len(trainings)} networks at {size}²",
+                            total=ITERATIONS * len(trainings))
+        for _ in range(ITERATIONS // _ROUND):
+            for key, training in trainings.items():
+                started = time.perf_counter()
+                training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
+                seconds[key] += time.perf_counter() - started
+                bar.advance(task, _ROUND)
+    rows = [{"method": method, "form": form, "seconds_per_200_iterations": seconds[method, form],
+             "parameters": sum(int(tf.size(v)) for v in training.trainable)}
+            for (method, form), training in trainings.items()]
+    gpus = tf.config.list_physical_devices("GPU")
+    return {"rows": rows, "size": size, "batch": 1, "threads": threads, "kernels": kernels.chosen(),
+            "device": "GPU" if gpus else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
+            "tensorflow": tf.__version__}
+
+
+def _with_paper(measured):
+    """Rows with ratios to IN, and the paper's."""
+    with open(PUBLISHED / "iln_cost.csv", newline="") as file:
+        paper = {row["method"]: row for row in csv.DictReader(file)}
+    rows = []
+    for row in measured["rows"]:
+        other = next(r for r in measured["rows"] if r["form"] == row["form"] and r["method"] == "in")
+        rows.append({**row, "ratio_to_in": row["seconds_per_200_iterations"] / other["seconds_per_200_iterations"],
+                     "parameters_beyond_in": row["parameters"] - other["parameters"]})
+    base = float(paper["IN"]["seconds_per_200_iterations"])
+    for name in ("IN", "ILN"):
+        seconds = float(paper[name]["seconds_per_200_iterations"])
+        rows.append({"method": name.lower(), "form": "published", "seconds_per_200_iterations": seconds,
+                     "parameters": None, "ratio_to_in": seconds / base,
+                     "parameters_beyond_in": int(paper[name]["parameters_beyond_IN"])})
+    return rows
+
+
+def caption(measured):
+    """What the table shows."""
+    return (f"Cost: seconds for {ITERATIONS} training iterations and parameter count, ILN against IN, in both forms; "
+            f"{measured['size']}×{measured['size']} images, batch {measured['batch']}, {measured['device']}, "
+            f"{measured['threads']} threads, {measured['kernels']} kernels, TensorFlow {measured['tensorflow']}. "
+            "'published' is the paper's, on an Nvidia Titan Xp with a batch size that it does not state: only the "
+            "ratios compare.")
+
+
+def write(measured, results):
+    """Writes tables/cost.{md,csv,tex} and the measurement itself, cost.json, below `results`. Returns a screen table."""
+    results = Path(results)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n")
+    rows = _with_paper(measured)
+    body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}", f"{row['ratio_to_in']:.3f}",
+             "" if row["parameters"] is None else f"{row['parameters']:,}", str(row["parameters_beyond_in"])]
+            for row in rows]
+    headings = ["Method", "form", "seconds for 200 iterations", "ratio to IN", "parameters", "beyond IN"]
+    table = Sheet("Cost (only the ratios compare with the paper's)", caption(measured), headings, body)
+    write_sheet(results / "tables", "cost", table, rows)
+    return table.rich()

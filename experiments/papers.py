@@ -1,0 +1,39 @@
+"""The tables of the ILN paper (Zhou et al., MMMI 2019): which methods, in which rows, with which published numbers."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+PUBLISHED = Path(__file__).parent / "published"
+STRUCTURES = ("RV", "LV")  # the order of the paper's columns
+RATES = {"paper": (1.5, 1.0, 0.5, 0.1, 0.05), "lite": (1.5, 1.0, 0.5, 0.1, 0.05), "quick": (0.5,)}
+
+
+class PaperTable(NamedTuple):
+    """One of the paper's tables: its number, what it compares, and its rows (method -> label)."""
+
+    number: int
+    subject: str
+    rows: dict
+
+    def published(self, method, structure):
+        """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
+        with open(PUBLISHED / f"iln_table{self.number}.csv", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["method"] == self.rows.get(method):
+                    return tuple([float(row[f"{structure}-{k}_{what}"]) for k in (1, 2, 3)] for what in ("mean", "std"))
+        return None
+
+
+TABLES = {
+    1: PaperTable(1, "Clip, Sigmoid and Softmax to combine IN and LN (no GN after)",
+                  {"clip": "Clip", "sigmoid": "Sigmoid", "softmax": "Softmax"}),
+    2: PaperTable(2, "without and with GN16 after the Sigmoid mix of IN and LN", {"sigmoid": "No", "iln": "Yes"}),
+    3: PaperTable(3, "no normalization, IN, LN, GN4 and ILN",
+                  {"none": "None", "in": "IN", "ln": "LN", "gn4": "GN4", "iln": "ILN"}),
+}
+
+
+def methods_of(numbers):
+    """The methods of some tables, each once, in the tables' order."""
+    return list(dict.fromkeys(m for number in numbers for m in TABLES[number].rows))

@@ -1,0 +1,169 @@
+"""From run files to cells: which runs there are, which learning rate is chosen, and the score that results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ilnrepro import runfile
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import PROTOCOL_VERSION
+
+# How the learning rate of a fold is chosen.
+RULES = {
+    "test": "the rate best on the test fold itself (the paper's rule)",
+    "cross-fold": "for each fold the rate best on the mean of the other folds",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What tables need of one run file."""
+
+    path: Path
+    configuration: object
+    status: str
+    title: str
+    synthetic: bool
+    dice: np.ndarray
+    subject: np.ndarray
+    both_empty: int
+    parameters: int
+
+    @property
+    def score(self):
+        """Mean DSC over the test images; 0 for a diverged run, which segments nothing."""
+        return float(self.dice.mean()) if len(self.dice) else 0.0
+
+
+def collect(results, protocol=None, datasets=None, variant="", methods=None, folds=None, rates=None, seeds=None):
+    """The records of all run files below `results` that fit, for one protocol and one data set a structure.
+
+    Args:
+      protocol, datasets: names; None takes what is there, if that is only one (data set: one a structure).
+      variant: what differs from the protocol's defaults, as in the runs' paths; '' for nothing.
+      methods, folds, rates, seeds: keep only these; None keeps all.
+
+    Raises:
+      InputError: no run files, or an ambiguous choice; a damaged or stale run file.
+    """
+    paths = sorted(Path(results).glob("runs/*/*/*/*.h5"))
+    wanted = [p for p in paths if (protocol is None or p.parts[-3] == protocol)
+              and (datasets is None or p.parts[-4] in datasets)
+              and (p.parts[-2].partition("+")[1:] == (("+", variant[1:]) if variant else ("", "")))]
+    if not wanted:
+        raise InputError(f"{results}: no run files fit (protocol {protocol or 'any'}, data sets "
+                         f"{', '.join(datasets or ['any'])}); run `make reproduce` first, or choose others")
+    names = sorted({p.parts[-3] for p in wanted})
+    if len(names) > 1:
+        raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with PROTOCOL=")
+    records = [_record(path) for path in wanted]
+    by_structure = {}
+    for record in records:
+        by_structure.setdefault(record.configuration.structure, set()).add(record.configuration.dataset)
+    for structure, found in by_structure.items():
+        if len(found) > 1:
+            raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(found))}); "
+                             f"choose one with {structure}=FILE.h5")
+
+    def fits(c):
+        return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
+                and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
+
+    return [record for record in records if fits(record.configuration)]
+
+
+def _record(path):
+    run = runfile.read(path)
+    if run.versions != (PROTOCOL_VERSION,):
+        raise InputError(f"{path}: stale: written under protocol version {run.versions[0]}, this is "
+                         f"{PROTOCOL_VERSION}; run it again or move it away")
+    tested = bool(run.test)
+    return Record(path, run.configuration, run.status, run.title, run.synthetic, run.dice if tested else np.zeros(0),
+                  run.test["subject"] if tested else np.zeros(0, str), run.both_empty if tested else 0, run.parameters)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The score of one method on one fold at the chosen rate.
+
+    Attributes:
+      dice: per image, pooled over seeds; empty where every run at the chosen rate diverged.
+      seed_means: mean DSC of each seed's run.
+      runs, diverged, collapsed: counts over all rates and seeds of this method and fold.
+    """
+
+    method: str
+    structure: str
+    fold: int
+    rate: float
+    dice: np.ndarray
+    seed_means: tuple
+    runs: int
+    diverged: int
+    collapsed: int
+    chosen: tuple
+
+    @property
+    def name(self):
+        """'LV-1'."""
+        return f"{self.structure}-{self.fold}"
+
+    @property
+    def n(self):
+        """Test images."""
+        return len(self.dice) // max(1, len(self.seed_means))
+
+    @property
+    def mean(self):
+        """Mean DSC over images (and seeds), or NaN."""
+        return float(self.dice.mean()) if len(self.dice) else float("nan")
+
+    @property
+    def std(self):
+        """Standard deviation of the DSC over images (and seeds), or NaN."""
+        return float(self.dice.std()) if len(self.dice) else float("nan")
+
+    @property
+    def seed_sd(self):
+        """Standard deviation of the seeds' means, or NaN for a single seed."""
+        return float(np.std(self.seed_means, ddof=1)) if len(self.seed_means) > 1 else float("nan")
+
+
+def cells(records, rule):
+    """One cell for each (method, structure, fold), the rate chosen by `rule`; a dictionary by those three.
+
+    The rate is chosen on the mean over seeds. Under 'cross-fold' a fold that is alone has no other folds to choose on
+    and gets no cell, unless there is one rate only.
+    """
+    grid = {}
+    for record in records:
+        c = record.configuration
+        grid.setdefault((c.method, c.structure), {}).setdefault(c.fold, {}).setdefault(c.rate, []).append(record)
+    found = {}
+    for (method, structure), folds in grid.items():
+        for fold, by_rate in folds.items():
+            rate = _chosen_rate(folds, fold, rule)
+            if rate is None or rate not in by_rate:
+                continue
+            chosen = [r for r in by_rate[rate] if len(r.dice)]
+            every = [r for runs in by_rate.values() for r in runs]
+            found[method, structure, fold] = Cell(
+                method, structure, fold, rate, np.concatenate([r.dice for r in chosen]) if chosen else np.zeros(0),
+                tuple(r.score for r in chosen), len(every), sum(r.status == "diverged" for r in every),
+                sum(r.status == "collapsed" for r in every), tuple(by_rate[rate]))
+    return found
+
+
+def _chosen_rate(folds, fold, rule):
+    if len(every := {rate for by_rate in folds.values() for rate in by_rate}) == 1:
+        return every.pop()
+    judges = [fold] if rule == "test" else [k for k in folds if k != fold]
+    rates = set.intersection(*(set(folds[k]) for k in judges)) if judges else set()
+    if not rates:
+        return None
+
+    def score(rate):
+        return np.mean([np.mean([r.score for r in folds[k][rate]]) for k in judges])
+
+    return max(sorted(rates), key=score)

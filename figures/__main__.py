@@ -1,0 +1,53 @@
+"""`python -m figures`: every figure, from run files alone."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments.scores import cells, collect
+from figures import examples, gates, learning, rho
+from ilnrepro import cli, dataset, runfile
+from ilnrepro.errors import command
+
+
+def parser():
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog="python -m figures", description=__doc__)
+    top.add_argument("--results", type=Path, required=True)
+    top.add_argument("--protocol", help="which runs, if there are several protocols'")
+    top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the grey images of figure 2")
+    top.add_argument("--variant", default="")
+    return top
+
+
+def main(argv=None):
+    """Draws the figures; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    cli.check_writable(arguments.results)
+    folder = arguments.results / "figures"
+    present = [path for path in arguments.data if path.exists()]
+    for path in set(arguments.data) - set(present):
+        print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
+    records = collect(arguments.results, arguments.protocol, [p.stem for p in arguments.data] or None, arguments.variant)
+    # One run a cell: the chosen rate by the paper's rule, the first seed.
+    chosen = {key: cell.chosen[0].path for key, cell in cells(records, "test").items()}
+    drawn = [gates.draw(folder)]
+    methods = list(dict.fromkeys(method for method, _, _ in chosen))
+    shown = "iln" if "iln" in methods else methods[0]
+    runs = [runfile.read(path) for (method, _, _), path in chosen.items() if method == shown]
+    tested = [run for run in runs if run.test]
+    if tested:
+        drawn.append(examples.draw(folder, tested, {d.checksum: d for d in map(dataset.read, present)}))
+    gated = [run for run in runs if run.layers]
+    if gated:
+        drawn.append(rho.draw(folder, min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))))
+    first_folds = {}
+    for method, structure, fold in sorted(chosen, key=lambda key: key[2]):
+        first_folds.setdefault((structure, method), chosen[method, structure, fold])
+    drawn.append(learning.draw(folder, [runfile.read(path) for path in first_folds.values()]))
+    print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

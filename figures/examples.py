@@ -1,0 +1,51 @@
+"""Figure 2: test examples, truth red, prediction green, overlap yellow."""
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from figures.style import GREEN, VERMILION, YELLOW, plt, save
+from ilnrepro.augmentation import prepare
+
+EXAMPLES = 8
+
+
+def draw(folder, runs, datasets):
+    """Draws eight test examples drawn at random from some runs.
+
+    Args:
+      runs: `Run`s of one method, one a structure and fold.
+      datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
+    """
+    cases = [(run, i) for run in runs for i in range(len(run.examples))]
+    drawn = np.random.default_rng(0).permutation(len(cases))[:EXAMPLES]
+    figure, axes = plt.subplots(2, EXAMPLES // 2, figsize=(8, 4.4), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, k in zip(axes.flat, sorted(drawn), strict=False):
+        run, i = cases[k]
+        case = run.examples[i]
+        axis.imshow(_picture(run, i, datasets.get(run.configuration.dataset_checksum)), interpolation="nearest")
+        configuration = run.configuration
+        axis.set_title(f"{configuration.structure}-{configuration.fold}  DSC {run.dice[case]:.2f}", fontsize=8)
+    first = runs[0]
+    missing = [] if datasets else ["the grey images are not in the run files: name the data sets to see them"]
+    caption = (f"Figure 2. {min(EXAMPLES, len(cases))} test examples drawn at random, method "
+               f"{first.configuration.method}, protocol {first.configuration.protocol.name}, "
+               f"{'SYNTHETIC ' if first.synthetic else ''}data ({', '.join(sorted({r.configuration.dataset for r in runs}))}). "
+               f"Red: truth. Green: prediction. Yellow: both. {'; '.join(missing)}")
+    return save(figure, folder, "figure2-examples", caption.strip())
+
+
+def _picture(run, i, data):
+    case = run.examples[i]
+    truth, predicted = run.example_truth[i].astype(bool), run.masks[case].astype(bool)
+    picture = np.zeros((*truth.shape, 3))
+    opacity = 1.0
+    if data is not None:
+        index = run.test["index"][case]
+        image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1], run.configuration.protocol.shrink)
+        picture[:] = image[0][..., np.newaxis]
+        opacity = 0.6
+    for mask, colour in ((truth & ~predicted, VERMILION), (predicted & ~truth, GREEN), (truth & predicted, YELLOW)):
+        picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour))
+    return picture

@@ -1,0 +1,36 @@
+"""Learning curves: the loss over training, by method."""
+
+import numpy as np
+
+from figures.style import CYCLE, plt, save
+from ilnrepro.norms import method as method_row
+
+
+def draw(folder, runs):
+    """Draws the loss of one run a method and structure.
+
+    Args:
+      runs: `Run`s; one panel a structure.
+    """
+    structures = list(dict.fromkeys(run.configuration.structure for run in runs))
+    figure, axes = plt.subplots(1, len(structures), figsize=(4.6 * len(structures), 3.4), layout="constrained",
+                                squeeze=False, sharey=True)
+    for axis, structure in zip(axes[0], structures, strict=True):
+        of_it = [run for run in runs if run.configuration.structure == structure]
+        width = max(1, len(of_it[0].loss) // 25)
+        for n, run in enumerate(of_it):
+            label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
+            finite = run.loss[np.isfinite(run.loss)]
+            smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
+            axis.plot(np.arange(len(smooth)) + width, smooth, color=CYCLE[n % len(CYCLE)],
+                      linestyle=("-", "--", ":")[n // len(CYCLE)], label=f"{label}, rate {run.configuration.rate:g}")
+        axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
+        axis.legend(fontsize=7)
+    axes[0, 0].set_ylabel("cross-entropy (running mean)")
+    c = runs[0].configuration
+    synthetic = "SYNTHETIC " if runs[0].synthetic else ""
+    return save(figure, folder, "learning-curves",
+                f"Learning curves: training loss, running mean over {width} steps, each method at its chosen rate, seed "
+                f"{c.seed}, protocol {c.protocol.name}, {synthetic}data "
+                f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). The rate falls "
+                f"{c.protocol.rate_divisor:g}-fold at half of the steps.")

@@ -1,0 +1,519 @@
+// The four streaming passes of a normalization in the centred form y = relu(scale * (x - mean) + offset), as
+// TensorFlow CPU operations on feature maps x of shape [N, ..., C] and coefficients of shape [N, C].
+//
+// Each instance is cut into blocks of pixels whose size depends on the shape alone. Inside a block the
+// arithmetic is that of the feature map; blocks are summed in double, in their order. So the bits of a result
+// do not depend on the number of threads.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+#define INLINE __attribute__((always_inline))
+
+namespace {
+
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+template <typename T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+template <typename T>
+using Vector = typename VectorOf<T>::type;
+template <typename T>
+constexpr int kLanes = kVectorBytes / sizeof(T);
+template <int n>
+using Constant = std::integral_constant<int, n>;
+
+constexpr int kTile = 4;             // vectors side by side whose sums stay in registers along a column
+constexpr int kUnit = 16;            // a row's width is a multiple of this, which is one of any kLanes
+constexpr int kWideRow = 256;        // from so many channels on, a row is one pixel, even if a vector is ragged
+constexpr int kChunkValues = 2048;   // values over which a column runs down before the next one starts
+constexpr int kBlockValues = 16384;  // values in a block: 64 KiB of float
+constexpr int kBlockCycles = 5000;   // the cost of a block, roughly
+
+// How a feature map is walked. A row is so many whole pixels that it fills whole vectors, whatever the number
+// of channels; coefficients are repeated to the width of a row.
+struct Layout {
+  int64_t instances, pixels, channels;
+  int64_t pixels_per_row = 1, width, pixels_per_block, blocks_per_instance;
+
+  explicit Layout(const TensorShape& shape)
+      : instances(shape.dim_size(0)), pixels(1), channels(shape.dim_size(shape.dims() - 1)) {
+    for (int i = 1; i + 1 < shape.dims(); ++i) pixels *= shape.dim_size(i);
+    if (channels > 0 && channels < kWideRow) {
+      pixels_per_row = kUnit / std::gcd<int64_t>(kUnit, channels);
+      pixels_per_row *= (kTile * kLanes<float> - 1) / (pixels_per_row * channels) + 1;
+    }
+    width = pixels_per_row * channels;
+    pixels_per_block = pixels_per_row * std::max<int64_t>(kBlockValues / std::max<int64_t>(width, 1), 1);
+    blocks_per_instance = channels > 0 ? (pixels + pixels_per_block - 1) / pixels_per_block : 0;
+  }
+};
+
+struct Block {
+  int64_t index, instance, pixels, begin;  // begin: of its values in the feature map
+};
+
+// Calls work(block) for every block, on TensorFlow's worker threads; make_work() makes the work of one thread.
+template <typename MakeWork>
+void ForEachBlock(OpKernelContext* context, const Layout& s, MakeWork make_work) {
+  const auto range = [&](int64_t first, int64_t limit) {
+    auto work = make_work();
+    for (int64_t index = first; index < limit; ++index) {
+      const int64_t instance = index / s.blocks_per_instance;
+      const int64_t pixel = index % s.blocks_per_instance * s.pixels_per_block;
+      work(Block{index, instance, std::min(s.pixels_per_block, s.pixels - pixel),
+                 (instance * s.pixels + pixel) * s.channels});
+    }
+  };
+  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
+      s.instances * s.blocks_per_instance,
+      tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(kBlockCycles), range);
+}
+
+// The vector at p, of which `lanes` values exist; the others are those of `padding`.
+template <typename T, typename Lanes>
+INLINE inline Vector<T> Load(const T* p, Lanes lanes, Vector<T> padding) {
+  if (lanes == kLanes<T>) {
+    std::memcpy(&padding, p, sizeof(padding));
+  } else {
+    for (int i = 0; i < lanes; ++i) padding[i] = p[i];
+  }
+  return padding;
+}
+
+template <typename T, typename Lanes>
+INLINE inline void Store(T* p, Lanes lanes, Vector<T> value) {
+  if (lanes == kLanes<T>) {
+    std::memcpy(p, &value, sizeof(value));
+  } else {
+    for (int i = 0; i < lanes; ++i) p[i] = value[i];
+  }
+}
+
+template <int... i, typename F>
+INLINE inline void Unroll(std::integer_sequence<int, i...>, F f) {
+  (f(Constant<i>()), ...);
+}
+
+// Walks the vectors of a block: state = begin(column) opens a column of the row, step(state, at, lanes) takes the
+// `lanes` values at `at` of one row, and end(column, state) closes it. lanes is a compile-time constant except at
+// a ragged end.
+template <typename T, typename Begin, typename Step, typename End>
+INLINE inline void Sweep(const Layout& s, int64_t pixels, Begin begin, Step step, End end) {
+  const auto columns = [&](int64_t at, int64_t j, int64_t rows, auto tile, auto lanes) INLINE {
+    const auto each = [](auto f) INLINE { Unroll(std::make_integer_sequence<int, decltype(tile)::value>(), f); };
+    decltype(begin(j)) state[tile];
+    each([&](auto i) INLINE { state[i] = begin(j + i * kLanes<T>); });
+    for (int64_t r = 0; r < rows; ++r, at += s.width) {
+      each([&](auto i) INLINE { step(state[i], at + i * kLanes<T>, lanes); });
+    }
+    each([&](auto i) INLINE { end(j + i * kLanes<T>, state[i]); });
+  };
+  const auto chunk = [&](int64_t at, int64_t width, int64_t rows) INLINE {
+    constexpr Constant<kLanes<T>> lanes;
+    int64_t j = 0;
+    for (; j + kTile * lanes <= width; j += kTile * lanes) columns(at + j, j, rows, Constant<kTile>(), lanes);
+    for (; j + lanes <= width; j += lanes) columns(at + j, j, rows, Constant<1>(), lanes);
+    if (j < width) columns(at + j, j, rows, Constant<1>(), static_cast<int>(width - j));
+  };
+  const int64_t rows = pixels / s.pixels_per_row, rest = pixels % s.pixels_per_row * s.channels;
+  const int64_t rows_per_chunk = std::max<int64_t>(kChunkValues / s.width, 8);
+  for (int64_t r = 0; r < rows; r += rows_per_chunk) chunk(r * s.width, s.width, std::min(rows_per_chunk, rows - r));
+  if (rest > 0) chunk(rows * s.width, rest, 1);
+}
+
+// One value for each column of a row, rounded up to whole vectors.
+template <typename T>
+class Row {
+ public:
+  explicit Row(const Layout& s) : s_(s), values_((s.width + kUnit - 1) / kUnit * kUnit) {}
+
+  Vector<T> operator[](int64_t column) const {
+    return Load(values_.data() + column, Constant<kLanes<T>>(), Vector<T>{});
+  }
+  void Set(int64_t column, Vector<T> value) { Store(values_.data() + column, Constant<kLanes<T>>(), value); }
+  void Clear() { std::fill(values_.begin(), values_.end(), T(0)); }
+
+  // Sets the columns of each channel to value(channel).
+  template <typename Value>
+  void Repeat(Value value) {
+    for (int64_t c = 0; c < s_.channels; ++c) values_[c] = value(c);
+    for (int64_t j = s_.channels; j < s_.width; ++j) values_[j] = values_[j - s_.channels];
+  }
+  T Value(int64_t channel) const { return values_[channel]; }
+  // The sum of the columns of a channel.
+  double Sum(int64_t channel) const {
+    double sum = 0;
+    for (int64_t j = channel; j < s_.width; j += s_.channels) sum += values_[j];
+    return sum;
+  }
+
+ private:
+  const Layout& s_;
+  std::vector<T> values_;
+};
+
+// The coefficients of one instance, times a factor.
+template <typename T>
+class Coefficients : public Row<T> {
+ public:
+  Coefficients(const Layout& s, const Tensor& coefficients, double factor = 1)
+      : Row<T>(s), all_(coefficients.flat<T>().data()), channels_(s.channels), factor_(factor) {}
+  void Select(int64_t instance) {
+    if (instance == instance_) return;
+    instance_ = instance;
+    this->Repeat([&](int64_t c) { return static_cast<T>(all_[instance * channels_ + c] * factor_); });
+  }
+
+ private:
+  const T* all_;
+  int64_t channels_, instance_ = -1;
+  double factor_;
+};
+
+// The centred affine map of one instance, and its rectification.
+template <typename T, bool relu>
+struct AffineMap {
+  AffineMap(OpKernelContext* context, const Layout& s, int first_input)
+      : mean(s, context->input(first_input)),
+        scale(s, context->input(first_input + 1)),
+        offset(s, context->input(first_input + 2)) {}
+  void Select(int64_t instance) {
+    mean.Select(instance);
+    scale.Select(instance);
+    offset.Select(instance);
+  }
+  // One vector of it. The gradient's mask is the sign of the forward pass's very expression.
+  struct Column {
+    Vector<T> mean, scale, offset;
+    INLINE Vector<T> Forward(Vector<T> d) const {
+      const Vector<T> z = scale * d + offset;
+      return relu ? (z <= 0 ? Vector<T>{} : z) : z;  // NaN stays NaN
+    }
+    INLINE Vector<T> Gradient(Vector<T> dy, Vector<T> d) const {
+      return relu ? (scale * d + offset > 0 ? dy : Vector<T>{}) : dy;
+    }
+  };
+  INLINE Column operator[](int64_t j) const { return {mean[j], scale[j], offset[j]}; }
+
+  Coefficients<T> mean, scale, offset;
+};
+
+// Reduces a feature map to two arrays [N, C]. work(block, first, second) sets two doubles a channel for a block;
+// add(first, second, block_first, block_second, pixels so far, pixels of the block) adds a block to those before,
+// from `initial` on.
+template <typename T, typename MakeWork, typename Add>
+void Reduce(OpKernelContext* context, const Layout& s, double initial, MakeWork make_work, Add add) {
+  Tensor *first, *second, sums;
+  OP_REQUIRES_OK(context, context->allocate_output(0, {s.instances, s.channels}, &first));
+  OP_REQUIRES_OK(context, context->allocate_output(1, {s.instances, s.channels}, &second));
+  OP_REQUIRES_OK(context, context->allocate_temp(
+                              tensorflow::DT_DOUBLE, {s.instances * s.blocks_per_instance, 2, s.channels}, &sums));
+  const auto sums_of = [data = sums.flat<double>().data(), &s](int64_t block) {
+    return data + 2 * s.channels * block;
+  };
+  ForEachBlock(context, s, [&] {
+    return [&, work = make_work()](const Block& block) mutable {
+      work(block, sums_of(block.index), sums_of(block.index) + s.channels);
+    };
+  });
+  std::vector<double> totals(2 * s.channels);
+  for (int64_t n = 0; n < s.instances; ++n) {
+    std::fill(totals.begin(), totals.end(), initial);
+    for (int64_t i = 0; i < s.blocks_per_instance; ++i) {
+      const double* block = sums_of(n * s.blocks_per_instance + i);
+      const int64_t before = i * s.pixels_per_block;
+      const int64_t pixels = std::min(s.pixels_per_block, s.pixels - before);
+      for (int64_t c = 0; c < s.channels; ++c) {
+        add(totals[c], totals[s.channels + c], block[c], block[s.channels + c], before, pixels);
+      }
+    }
+    for (int64_t c = 0; c < s.channels; ++c) {
+      first->flat<T>()(n * s.channels + c) = static_cast<T>(totals[c]);
+      second->flat<T>()(n * s.channels + c) = static_cast<T>(totals[s.channels + c]);
+    }
+  }
+}
+
+// ---- The passes. Inputs are kFeatureMaps arrays of the shape of x, x the last of them, then coefficients.
+
+template <typename T>
+struct Moments {
+  static constexpr int kFeatureMaps = 1;
+
+  // Sums about a shift, the mean of the block's first K of B pixels. As (mean - shift)^2 <= squares / K, the
+  // shift costs digits of no more than a factor B / K, whatever the values, outliers among the K included. It
+  // is itself taken about the first pixel, so that a constant channel is its own shift.
+  template <bool relu>
+  static void Run(OpKernelContext* context, const Layout& s) {
+    struct Column {
+      Vector<T> shift, sum, square;
+    };
+    const T* x = context->input(0).flat<T>().data();
+    const auto make_work = [&] {
+      return [x, &s, shift = Row<T>(s), sum = Row<T>(s), square = Row<T>(s)](const Block& block, double* mean,
+                                                                             double* squares) mutable {
+        const T* p = x + block.begin;
+        const int64_t leading = std::min(block.pixels, std::max(block.pixels / 16, s.pixels_per_row));
+        const auto step = [p](Column& f, int64_t i, auto lanes) INLINE {
+          const Vector<T> d = Load(p + i, lanes, f.shift) - f.shift;
+          f.sum += d;
+          f.square += d * d;
+        };
+        const auto begin = [&](int64_t j) INLINE { return Column{shift[j], sum[j], square[j]}; };
+        const auto end = [&](int64_t j, const Column& f) INLINE {
+          sum.Set(j, f.sum);
+          square.Set(j, f.square);
+        };
+        sum.Clear();
+        shift.Repeat([p](int64_t c) { return p[c]; });
+        Sweep<T>(s, leading, begin, step, end);
+        const double leading_share = 1.0 / leading, share = 1.0 / block.pixels;
+        shift.Repeat([&](int64_t c) { return static_cast<T>(p[c] + sum.Sum(c) * leading_share); });
+        sum.Clear();
+        square.Clear();
+        Sweep<T>(s, block.pixels, begin, step, end);
+        for (int64_t c = 0; c < s.channels; ++c) {
+          const double total = sum.Sum(c);
+          mean[c] = shift.Value(c) + total * share;
+          squares[c] = std::max(square.Sum(c) - total * total * share, 0.0);
+        }
+      };
+    };
+    // Chan's update of the mean and the variance.
+    const auto add = [](double& mean, double& variance, double block_mean, double block_squares, int64_t before,
+                        int64_t pixels) INLINE {
+      const double count = before + pixels, share = pixels / count, delta = block_mean - mean;
+      mean += delta * share;
+      variance = (variance + delta * delta * share) * (before / count) + block_squares / count;
+    };
+    Reduce<T>(context, s, s.pixels > 0 ? 0.0 : std::numeric_limits<double>::quiet_NaN(), make_work, add);
+  }
+};
+
+template <typename T>
+struct Apply {
+  static constexpr int kFeatureMaps = 1;
+
+  template <bool relu>
+  static void Run(OpKernelContext* context, const Layout& s) {
+    using Map = AffineMap<T, relu>;
+    Tensor* output;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, context->input(0).shape(), &output));
+    const T* x = context->input(0).flat<T>().data();
+    T* y = output->flat<T>().data();
+    ForEachBlock(context, s, [&] {
+      return [=, &s, map = Map(context, s, kFeatureMaps)](const Block& block) mutable {
+        map.Select(block.instance);
+        const auto begin = [&](int64_t j) INLINE { return map[j]; };
+        const auto step = [=](const typename Map::Column& f, int64_t at, auto lanes) INLINE {
+          const int64_t i = block.begin + at;
+          Store(y + i, lanes, f.Forward(Load(x + i, lanes, f.mean) - f.mean));
+        };
+        Sweep<T>(s, block.pixels, begin, step, [](auto...) {});
+      };
+    });
+  }
+};
+
+template <typename T>
+struct ApplyGradientSums {
+  static constexpr int kFeatureMaps = 2;
+
+  template <bool relu>
+  static void Run(OpKernelContext* context, const Layout& s) {
+    using Map = AffineMap<T, relu>;
+    struct Column : Map::Column {
+      Vector<T> dscale, doffset;
+    };
+    const T* dy = context->input(0).flat<T>().data();
+    const T* x = context->input(1).flat<T>().data();
+    const auto make_work = [&] {
+      return [=, &s, map = Map(context, s, kFeatureMaps), row_dscale = Row<T>(s),
+              row_doffset = Row<T>(s)](const Block& block, double* dscale, double* doffset) mutable {
+        map.Select(block.instance);
+        row_dscale.Clear();
+        row_doffset.Clear();
+        const auto begin = [&](int64_t j) INLINE { return Column{map[j], row_dscale[j], row_doffset[j]}; };
+        const auto step = [=, begin = block.begin](Column& f, int64_t at, auto lanes) INLINE {
+          const Vector<T> d = Load(x + begin + at, lanes, f.mean) - f.mean;
+          const Vector<T> g = f.Gradient(Load(dy + begin + at, lanes, Vector<T>{}), d);
+          f.dscale += g * d;
+          f.doffset += g;
+        };
+        const auto end = [&](int64_t j, const Column& f) INLINE {
+          row_dscale.Set(j, f.dscale);
+          row_doffset.Set(j, f.doffset);
+        };
+        Sweep<T>(s, block.pixels, begin, step, end);
+        for (int64_t c = 0; c < s.channels; ++c) {
+          dscale[c] = row_dscale.Sum(c);
+          doffset[c] = row_doffset.Sum(c);
+        }
+      };
+    };
+    const auto add = [](double& dscale, double& doffset, double block_dscale, double block_doffset, int64_t, int64_t) {
+      dscale += block_dscale;
+      doffset += block_doffset;
+    };
+    Reduce<T>(context, s, 0.0, make_work, add);
+  }
+};
+
+template <typename T>
+struct ApplyGradientInput {
+  static constexpr int kFeatureMaps = 2;
+
+  template <bool relu>
+  static void Run(OpKernelContext* context, const Layout& s) {
+    using Map = AffineMap<T, relu>;
+    struct Column : Map::Column {
+      Vector<T> constant, slope;
+    };
+    Tensor* output;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, context->input(0).shape(), &output));
+    const T* dy = context->input(0).flat<T>().data();
+    const T* x = context->input(1).flat<T>().data();
+    T* dx = output->flat<T>().data();
+    ForEachBlock(context, s, [&] {
+      return [=, &s, map = Map(context, s, kFeatureMaps),
+              constant = Coefficients<T>(s, context->input(5), 1.0 / s.pixels),
+              slope = Coefficients<T>(s, context->input(6), 2.0 / s.pixels)](const Block& block) mutable {
+        map.Select(block.instance);
+        constant.Select(block.instance);
+        slope.Select(block.instance);
+        const auto begin = [&](int64_t j) INLINE { return Column{map[j], constant[j], slope[j]}; };
+        const auto step = [=, begin = block.begin](const Column& f, int64_t at, auto lanes) INLINE {
+          const int64_t i = begin + at;
+          const Vector<T> d = Load(x + i, lanes, f.mean) - f.mean;
+          const Vector<T> g = f.Gradient(Load(dy + i, lanes, Vector<T>{}), d);
+          Store(dx + i, lanes, f.scale * g + (f.slope * d + f.constant));
+        };
+        Sweep<T>(s, block.pixels, begin, step, [](auto...) {});
+      };
+    });
+  }
+};
+
+template <typename Pass, typename T>
+class StreamingOp : public OpKernel {
+ public:
+  explicit StreamingOp(OpKernelConstruction* context) : OpKernel(context) {
+    if (context->HasAttr("relu")) OP_REQUIRES_OK(context, context->GetAttr("relu", &relu_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const TensorShape& shape = context->input(Pass::kFeatureMaps - 1).shape();
+    OP_REQUIRES(context, shape.dims() >= 2,
+                absl::InvalidArgumentError(absl::StrCat(type_string(), ": x must be [N, ..., C]; it is ", shape.DebugString())));
+    const Layout layout(shape);
+    for (int i = 0; i < context->num_inputs(); ++i) {
+      const TensorShape expected = i < Pass::kFeatureMaps ? shape : TensorShape({layout.instances, layout.channels});
+      const TensorShape& actual = context->input(i).shape();
+      OP_REQUIRES(context, actual == expected,
+                  absl::InvalidArgumentError(absl::StrCat(type_string(), ": for x of shape ", shape.DebugString(), ", input ", i, " must be ",
+                                  expected.DebugString(), "; it is ", actual.DebugString())));
+    }
+    relu_ ? Pass::template Run<true>(context, layout) : Pass::template Run<false>(context, layout);
+  }
+
+ private:
+  bool relu_ = false;
+};
+
+// Checks the shapes of all inputs against x, and sets those of the outputs: one like x, or two [N, C].
+template <int feature_maps, int outputs>
+absl::Status InferShapes(InferenceContext* c) {
+  ShapeHandle x, coefficients;
+  TF_RETURN_IF_ERROR(c->WithRankAtLeast(c->input(feature_maps - 1), 2, &x));
+  for (int i = 0; i < feature_maps; ++i) TF_RETURN_IF_ERROR(c->Merge(x, c->input(i), &x));
+  coefficients = c->RankKnown(x) ? c->Matrix(c->Dim(x, 0), c->Dim(x, -1)) : c->UnknownShapeOfRank(2);
+  for (int i = feature_maps; i < c->num_inputs(); ++i) {
+    TF_RETURN_IF_ERROR(c->Merge(coefficients, c->input(i), &coefficients));
+  }
+  for (int i = 0; i < outputs; ++i) c->set_output(i, outputs == 1 ? x : coefficients);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+REGISTER_OP("IlnMoments")
+    .Attr("T: {float, double}")
+    .Input("x: T")
+    .Output("mean: T")
+    .Output("variance: T")
+    .SetShapeFn(InferShapes<1, 2>);
+
+REGISTER_OP("IlnApply")
+    .Attr("T: {float, double}")
+    .Attr("relu: bool")
+    .Input("x: T")
+    .Input("mean: T")
+    .Input("scale: T")
+    .Input("offset: T")
+    .Output("y: T")
+    .SetShapeFn(InferShapes<1, 1>);
+
+REGISTER_OP("IlnApplyGradientSums")
+    .Attr("T: {float, double}")
+    .Attr("relu: bool")
+    .Input("dy: T")
+    .Input("x: T")
+    .Input("mean: T")
+    .Input("scale: T")
+    .Input("offset: T")
+    .Output("dscale: T")
+    .Output("doffset: T")
+    .SetShapeFn(InferShapes<2, 2>);
+
+REGISTER_OP("IlnApplyGradientInput")
+    .Attr("T: {float, double}")
+    .Attr("relu: bool")
+    .Input("dy: T")
+    .Input("x: T")
+    .Input("mean: T")
+    .Input("scale: T")
+    .Input("offset: T")
+    .Input("dmean: T")
+    .Input("dvariance: T")
+    .Output("dx: T")
+    .SetShapeFn(InferShapes<2, 1>);
+
+#define REGISTER_PASS(Pass, T)                                                                          \
+  REGISTER_KERNEL_BUILDER(Name("Iln" #Pass).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
+                          StreamingOp<Pass<T>, T>)
+REGISTER_PASS(Moments, float);
+REGISTER_PASS(Moments, double);
+REGISTER_PASS(Apply, float);
+REGISTER_PASS(Apply, double);
+REGISTER_PASS(ApplyGradientSums, float);
+REGISTER_PASS(ApplyGradientSums, double);
+REGISTER_PASS(ApplyGradientInput, float);
+REGISTER_PASS(ApplyGradientInput, double);

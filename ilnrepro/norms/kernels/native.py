@@ -1,0 +1,221 @@
+"""The four streaming passes as native CPU operations: `native.cc`, compiled where it runs and cached.
+
+A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an instance; coefficients are `[N, C]`.
+The affine map is centred, `scale·(x − mean) + offset`, and with `relu` rectified. Results are the same bits for
+any number of threads.
+
+The library is built on first use and kept in `$ILNREPRO_CACHE`, else `$XDG_CACHE_HOME/ilnrepro`, else
+`~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+
+import tensorflow as tf
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes may build at once: the last one wins, harmlessly
+    fcntl = None
+
+_SOURCE = pathlib.Path(__file__).with_name("native.cc")
+_FLAGS = ["-shared", "-fPIC", "-O3", "-march=native", "-ffp-contract=fast"]
+_lock = threading.RLock()
+
+
+class BuildError(RuntimeError):
+    """The native kernels cannot be compiled or loaded here; the message says why."""
+
+
+def moments(x):
+    """Mean and population variance over the pixels of each instance and channel.
+
+    `mean = Σ x / P` and `variance = Σ (x − mean)² / P`, both `[N, C]`; NaN where `P` is 0. A constant channel
+    gives exactly its value and exactly 0.
+    """
+    return _library().iln_moments(x=x)
+
+
+def apply(x, mean, scale, offset, relu):
+    """`y = relu(scale·(x − mean) + offset)`, or without `relu` its argument, of the shape of `x`."""
+    return _library().iln_apply(x=x, mean=mean, scale=scale, offset=offset, relu=relu)
+
+
+def apply_gradient_sums(dy, x, mean, scale, offset, relu):
+    """`dscale = Σ g·(x − mean)` and `doffset = Σ g`, both `[N, C]`.
+
+    `g` is the gradient `dy` (shape of `x`) where the argument of `apply`'s ReLU is positive and 0 elsewhere;
+    without `relu`, it is `dy`.
+    """
+    return _library().iln_apply_gradient_sums(dy=dy, x=x, mean=mean, scale=scale, offset=offset, relu=relu)
+
+
+def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
+    """`dx = scale·g + (dmean + 2·dvariance·(x − mean)) / P`, of the shape of `x`, with `g` as above.
+
+    `dmean` and `dvariance` `[N, C]` are total derivatives: by every path from the two moments to the loss,
+    the subtraction of the mean in `apply` included.
+    """
+    return _library().iln_apply_gradient_input(
+        dy=dy, x=x, mean=mean, scale=scale, offset=offset, dmean=dmean, dvariance=dvariance, relu=relu
+    )
+
+
+@functools.cache
+def available():
+    """Whether the native kernels work here. Builds them if need be; if that fails, warns once and says why."""
+    try:
+        _library()
+    except BuildError as error:
+        warnings.warn(
+            f"the native kernels are not available, the TensorFlow kernels do the work (slower): {error}\n"
+            "To get them, install a C++17 compiler (g++ or clang++), or name one in $CXX.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def build():
+    """Compiles the library unless an intact one is in the cache, and returns its path.
+
+    Raises BuildError when there is no compiler or when it fails. Processes that build at the same time wait for
+    one another, and only the first compiles. A cache folder that cannot be written is replaced, with a warning,
+    by a temporary folder of this process.
+    """
+    with _lock:
+        compiler, key = _compiler_and_key()
+        folder = _cache_folder()
+        if library := _find(folder, key):
+            return library
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder / f"native-{key}.lock"):
+                return _find(folder, key) or _compile(compiler, folder, key)
+        except OSError as error:
+            warnings.warn(
+                f"the cache folder {folder} cannot be written ({error.strerror}), so the native kernels are built "
+                "for this process only; set $ILNREPRO_CACHE to a folder that can be.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            folder = _private_folder()
+            return _find(folder, key) or _compile(compiler, folder, key)
+
+
+@functools.cache
+def _load():
+    """The loaded library, or the BuildError for which there is none: neither is tried twice."""
+    try:
+        path = build()
+        try:
+            return tf.load_op_library(str(path))
+        except (tf.errors.OpError, OSError):  # intact, but not made for this TensorFlow: a stale key
+            path.unlink()
+            return tf.load_op_library(str(build()))
+    except BuildError as error:
+        return error
+    except (tf.errors.OpError, OSError) as error:
+        return BuildError(f"the compiled library cannot be loaded: {error}")
+
+
+def _library():
+    with _lock:
+        library = _load()
+    if isinstance(library, BuildError):
+        raise library
+    return library
+
+
+def _compiler_and_key():
+    """The compiler's command, and a digest of all that the library's code depends on."""
+    command = shlex.split(os.environ.get("CXX", ""))
+    if not command:
+        command = [next(filter(shutil.which, ["c++", "g++"]), None)]
+        if command == [None]:
+            raise BuildError("there is no C++ compiler: neither c++ nor g++ is on the path")
+    version = _run([*command, "--version"])
+    command += [*_FLAGS, *tf.sysconfig.get_compile_flags()]
+    parts = [_SOURCE.read_text(), tf.version.VERSION, tf.version.GIT_VERSION, *command, version, _cpu()]
+    parts += tf.sysconfig.get_link_flags()
+    return command, hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _cpu():
+    """What `-march=native` depends on."""
+    cpu = f"{platform.system()} {platform.machine()} {platform.processor()}"
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        cpu += next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return cpu
+
+
+def _cache_folder():
+    if folder := os.environ.get("ILNREPRO_CACHE"):
+        return pathlib.Path(folder)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "ilnrepro"
+
+
+@functools.cache
+def _private_folder():
+    folder = tempfile.TemporaryDirectory(prefix="ilnrepro-")
+    _private_folder.keep = folder  # removed when the process ends
+    return pathlib.Path(folder.name)
+
+
+def _find(folder, key):
+    """The cached library of a key, if it is what the compiler wrote: its name ends in its own digest."""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.glob(f"native-{key}-*.so")):
+            if path.stem.endswith(_digest(path)):
+                return path
+    return None
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(path):
+    with open(path, "w") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(compiler, folder, key):
+    with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
+        made = pathlib.Path(scratch, "native.so")
+        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+        _run([*compiler, str(_SOURCE), "-o", str(made), *undefined, *tf.sysconfig.get_link_flags()])
+        for corrupt in folder.glob(f"native-{key}-*.so"):
+            corrupt.unlink(missing_ok=True)
+        library = folder / f"native-{key}-{_digest(made)}.so"
+        os.replace(made, library)
+    return library
+
+
+def _run(command):
+    """Runs the compiler in silence and returns what it says; BuildError with the end of it if it fails."""
+    try:
+        result = subprocess.run(command, text=True, errors="replace", capture_output=True)
+    except OSError as error:
+        raise BuildError(f"the C++ compiler {command[0]!r} cannot be run ({error.strerror})") from error
+    if result.returncode:
+        said = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+        errors = [line for line in said if "error" in line] or said
+        raise BuildError("\n".join([f"the C++ compiler {command[0]!r} failed (exit {result.returncode})", *errors[:5]]))
+    return result.stdout
