@@ -33,7 +33,7 @@ SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)
 CHOSEN_PROTOCOL = $(if $(filter command% environment%,$(origin PROTOCOL)),--protocol $(PROTOCOL))
 CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
-EXTRAS := test,images$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \

@@ -1,14 +1,18 @@
 """The `ilnrepro` command: one run, and looking at files, methods and the network."""
 
 import argparse
+import contextlib
+import json
+import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from ilnrepro import dataset, inspection, runfile
+from ilnrepro import checkpoint, dataset, inspection, runfile
 from ilnrepro.errors import InputError, command
 from ilnrepro.norms import METHODS
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, Protocol, protocol
@@ -28,6 +32,7 @@ def parser():
     run.add_argument("--protocol", default="paper", help=f"one of {', '.join(PROTOCOLS)}")
     run.add_argument("--keep-weights", action="store_true", help="store the final weights in the run file (about 7 MB)")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
+    run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
     add_variants(run)
     inspect = commands.add_parser("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
@@ -84,25 +89,52 @@ def _run(arguments):
         return 0
     check_writable(arguments.results)
     training.set_up(configuration)
-    if arguments.progress == "lines":
-        outcome = training.run(configuration, data, lambda done, total: print("steps", done, total, flush=True))
-    else:
-        with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(compact=True),
-                      console=Console(stderr=True)) as bar:
-            task = bar.add_task(f"{configuration.method} fold {configuration.fold}", total=None)
-            outcome = training.run(configuration, data, lambda done, total: bar.update(task, completed=done, total=total))
+    with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
+        try:
+            outcome = training.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds)
+        except training.Stopped:
+            raise KeyboardInterrupt from None
     if not arguments.keep_weights:
         outcome.weights = {}
     runfile.write(path, outcome)
+    checkpoint.remove(path)
     score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}" if outcome.test else f"after {len(outcome.loss)} steps"
     print(f"{path}: {outcome.status}, {score}")
     return 0
 
 
+def _stop_when_asked():
+    """A function that tells whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    asked = []
+
+    def note(number, _):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(asked)
+
+
+@contextlib.contextmanager
+def _progress(kind, title):
+    """A function (steps done, steps in all) that shows progress: as lines for programs, or as a bar from step one on."""
+    if kind == "lines":
+        yield lambda done, total: print("steps", done, total, flush=True)
+        return
+    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(compact=True),
+                  console=Console(stderr=True)) as bar:
+
+        def report(done, total):
+            if not bar.tasks:
+                bar.add_task(title)
+            bar.update(bar.tasks[0].id, completed=done, total=total)
+
+        yield report
+
+
 def check_writable(folder):
     """Raises InputError unless files can be made in `folder`, which is made if missing."""
-    import tempfile
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -121,8 +153,6 @@ def _inspect(arguments):
         return 0
     found = inspection.describe(arguments.file)
     if arguments.json:
-        import json
-
         json.dump(found, sys.stdout, indent=1)
         print()
     else:

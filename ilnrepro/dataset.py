@@ -124,7 +124,7 @@ def check(data, path):
                          "make them binary")
     if images.dtype == np.float32 and not np.isfinite(images).all():
         first = int(np.argmin(np.isfinite(images).reshape(n, -1).all(axis=1)))
-        raise InputError(f"{path}: images: NaN or infinite values in {data.name[first]!r}; repair or leave it out")
+        raise InputError(f"{path}: images: NaN or infinite values in {str(data.name[first])!r}; repair or leave it out")
     for key in ("subject", "name", "fold", *data.optional):
         values = data.optional.get(key, getattr(data, key, None))
         if len(values) != n:
@@ -134,7 +134,7 @@ def check(data, path):
     group_of = {}
     for subject, fold in zip(data.subject, data.fold, strict=True):
         if group_of.setdefault(subject, fold) != fold:
-            raise InputError(f"{path}: fold: subject {subject!r} is in folds {group_of[subject]} and {fold}; "
+            raise InputError(f"{path}: fold: subject {str(subject)!r} is in folds {group_of[subject]} and {fold}; "
                              "a subject must be in one fold only")
     if len(set(group_of.values())) < 2:
         raise InputError(f"{path}: fold: only one fold; at least two are needed to train and to test")

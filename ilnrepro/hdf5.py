@@ -59,17 +59,20 @@ def reading(path, kind):
     except OSError as error:
         raise InputError(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: make it again") from error
     with file:
-        found = file.attrs.get("kind")
-        if found != kind:
-            what = f"it says kind={found!r}" if found is not None else "it has no 'kind' attribute"
-            raise InputError(f"{path}: not a {kind} file of this project ({what}); give a {kind} file")
-        try:
-            intact = file.attrs.get("checksum") == checksum(file)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise InputError(f"{path}: damaged ({_reason(error)}); make it again") from error
-        if not intact:
-            raise InputError(f"{path}: damaged: its content does not match its checksum; make it again")
+        _check(file, path, kind)
         yield file
+
+
+def _check(file, path, kind):
+    try:
+        found, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged ({_reason(error)}); make it again") from error
+    if found != kind:
+        what = f"it says kind={found!r}" if found is not None else "it has no 'kind' attribute"
+        raise InputError(f"{path}: not a {kind} file of this project ({what}); give a {kind} file")
+    if written != actual:
+        raise InputError(f"{path}: damaged: its content does not match its checksum; make it again")
 
 
 def checksum(file):

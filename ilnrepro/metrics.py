@@ -14,3 +14,36 @@ def dice(truth_pixels, predicted_pixels, common_pixels):
     """Dice similarity coefficient 2·|A∩B| / (|A|+|B|), `[n]`; 1 where both masks are empty."""
     total = np.asarray(truth_pixels) + predicted_pixels
     return np.where(total == 0, 1.0, 2 * np.asarray(common_pixels) / np.maximum(total, 1))
+
+
+def intersection_over_union(truth_pixels, predicted_pixels, common_pixels):
+    """|A∩B| / |A∪B|, `[n]`; 1 where both masks are empty."""
+    union = np.asarray(truth_pixels) + predicted_pixels - common_pixels
+    return np.where(union == 0, 1.0, np.asarray(common_pixels) / np.maximum(union, 1))
+
+
+def surface_distances(truth, predicted):
+    """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
+
+    HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces
+    over both of them, surface elements weighted by their length or area. One mask empty: the image's diagonal; both
+    empty: 0.
+
+    Raises:
+      ImportError: `surface-distance` is not installed (extra `surface`).
+    """
+    import surface_distance
+
+    spacing = (1,) * (truth.ndim - 1)
+    diagonal = float(np.linalg.norm(truth.shape[1:]))
+    scores = []
+    for a, b in zip(truth.astype(bool), predicted.astype(bool), strict=True):
+        if not a.any() or not b.any():
+            scores.append((diagonal, diagonal) if a.any() or b.any() else (0.0, 0.0))
+            continue
+        found = surface_distance.compute_surface_distances(a, b, spacing)
+        distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
+        areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
+        scores.append((surface_distance.compute_robust_hausdorff(found, 95), np.average(distances, weights=areas)))
+    hd95, assd = np.array(scores).T
+    return hd95, assd

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ilnrepro import checkpoint
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
-from ilnrepro.metrics import overlap
+from ilnrepro.metrics import overlap, surface_distances
 from ilnrepro.norms import kernels
 from ilnrepro.runfile import Run
 from ilnrepro.unet import UNet, check_sides
 
 EXAMPLES = 8  # paper, Figure 2
+CHECKPOINT_SECONDS = 180
 
 
 def set_up(configuration):
@@ -81,6 +83,19 @@ class Training:
         """The layers with a learned gate, by name."""
         return {name: layer for name, layer in self.network.normalizations.items() if layer.share is not None}
 
+    def state(self):
+        """All variables and momenta by name, as arrays."""
+        named = self.network.named_variables
+        return ({f"variables/{name}": v.numpy() for name, v in named.items()}
+                | {f"momenta/{i:03d}": m.numpy() for i, m in enumerate(self.momenta)})
+
+    def restore(self, arrays):
+        """Takes back what `state` gave."""
+        for name, variable in self.network.named_variables.items():
+            variable.assign(arrays[f"variables/{name}"])
+        for i, momentum in enumerate(self.momenta):
+            momentum.assign(arrays[f"momenta/{i:03d}"])
+
     def gates(self):
         """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`."""
         layers = self.gated.values()
@@ -88,13 +103,20 @@ class Training:
                 np.array([layer.share.numpy() for layer in layers], np.float32))
 
 
-def run(configuration, data, progress=lambda done, total: None):
-    """Trains and tests as the configuration says.
+class Stopped(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False, every=CHECKPOINT_SECONDS):
+    """Trains and tests as the configuration says, from the latest checkpoint if there is one.
 
     Args:
       configuration: a `Configuration`; `set_up` has been called for it.
       data: the `DataSet` it names.
       progress: called with (steps done, steps in all) after every block.
+      path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
+      stop: asked after every block; True saves the state and raises Stopped.
+      every: seconds between checkpoints.
 
     Returns:
       a `Run`.
@@ -109,67 +131,118 @@ def run(configuration, data, progress=lambda done, total: None):
     images, masks = prepare(data.images, data.masks, protocol.shrink)
     check_sides(images.shape[1:])
     testing = data.fold == configuration.fold
-    started = time.perf_counter()
     training = Training(configuration)
-    loss, rate, gate_step, gates = _train(training, configuration, images[~testing], masks[~testing], progress)
-    trained = time.perf_counter()
+    history = _train(training, configuration, images[~testing], masks[~testing], progress, path, stop, every)
+    started = time.perf_counter()
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
-    if np.isfinite(loss).all():
+    if np.isfinite(history.loss).all():
         predicted = _predict(training, images[testing], protocol.batch)
         truth_pixels, predicted_pixels, common = overlap(masks[testing], predicted)
         status = "complete" if predicted_pixels.any() else "collapsed"
         test = {"name": data.name[testing], "subject": data.subject[testing], "index": np.flatnonzero(testing),
-                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common}
+                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
+                **_distances(masks[testing], predicted)}
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
         examples, truth = np.sort(drawn), masks[testing][np.sort(drawn)]
-    tested = time.perf_counter()
     gated = training.gated
     return Run(
         configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
-        loss=loss, rate=rate, gate_step=np.asarray(gate_step), rho=np.stack([rho for rho, _ in gates]),
-        gate=np.stack([share for _, share in gates]), layers=list(gated),
-        channels=[layer.bias.shape[0] for layer in gated.values()],
+        loss=history.loss, rate=history.rate, gate_step=history.gate_step, rho=history.rho, gate=history.share,
+        layers=list(gated), channels=[layer.bias.shape[0] for layer in gated.values()],
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
-        weights={name: v.numpy() for name, v in training.network.named_variables.items()},
-        provenance=provenance(), timing={"training": trained - started, "test": tested - trained, "steps": len(loss)})
+        weights={name: v.numpy() for name, v in training.network.named_variables.items()}, provenance=provenance(),
+        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
 
 
-def _train(training, configuration, images, masks, progress):
-    """Losses and rates at every step, and the gates after every block; stops at the first loss that is not finite."""
+class History:
+    """The curves of a run so far: loss and rate at every step, gates after every block."""
+
+    def __init__(self, training):
+        self.loss, self.rate = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        self.gate_step = np.zeros(1, np.int64)
+        self.rho, self.share = (values[np.newaxis] for values in training.gates())
+        self.seconds = 0.0
+
+    def add(self, loss, rate, training, seconds):
+        """Appends a block; a loss that is not finite ends the curve."""
+        finite = np.isfinite(loss)
+        loss = loss if finite.all() else loss[:np.argmin(finite) + 1]
+        self.loss = np.append(self.loss, loss)
+        self.rate = np.append(self.rate, np.full(len(loss), rate, np.float32))
+        self.gate_step = np.append(self.gate_step, len(self.loss))
+        rho, share = training.gates()
+        self.rho, self.share = np.append(self.rho, [rho], axis=0), np.append(self.share, [share], axis=0)
+        self.seconds += seconds
+        return finite.all()
+
+
+_CURVES = ("loss", "rate", "gate_step", "rho", "share")
+
+
+def _train(training, configuration, images, masks, progress, path, stop, every):
+    """Trains to the end, or to the first loss that is not finite; returns the `History`."""
+    image_index, angle, rates, blocks = _schedule(configuration, len(images))
+    history = History(training)
+    found = checkpoint.latest(path, configuration) if path else None
+    if found:
+        done, arrays, history.seconds = found
+        training.restore(arrays)
+        for name in _CURVES:
+            setattr(history, name, arrays[name])
+    else:
+        done = 0
+    iterator = iter(batches(images, masks, image_index[done:], angle[done:]))
+    saved = time.monotonic()
+
+    def save():
+        arrays = {name: getattr(history, name) for name in _CURVES} | training.state()
+        checkpoint.save(path, configuration, len(history.loss), arrays, history.seconds)
+
+    for start, end in blocks:
+        if start < done:
+            continue
+        began = time.perf_counter()
+        loss = training.block(iterator, tf.constant(rates[start]), tf.constant(end - start)).numpy()
+        if not history.add(loss, rates[start], training, time.perf_counter() - began):
+            break
+        progress(end, len(rates))
+        if path and stop():
+            save()
+            raise Stopped
+        if path and end < len(rates) and time.monotonic() - saved > every:
+            save()
+            saved = time.monotonic()
+    return history
+
+
+def _schedule(configuration, images):
+    """What every step does: images `[steps, B]`, angles in radians `[steps, B]`, rates `[steps]`; and the blocks."""
     protocol = configuration.protocol
     angles = np.deg2rad(configuration.angles)
-    orders = [epoch_order(len(images), len(angles), protocol.batch, configuration.seed, epoch, protocol.steps_per_epoch)
-              for epoch in range(protocol.epochs)]
-    total = sum(len(order) for order, _ in orders)
-    losses, rates, gate_step = [], [], [0]
-    gates = [training.gates()]
-    for epoch, (image_index, angle_index) in enumerate(orders):
-        iterator = iter(batches(images, masks, image_index, angles[angle_index]))
-        rate = configuration.rate / protocol.rate_divisor**epoch
-        for start in range(0, len(image_index), protocol.block):
-            steps = min(protocol.block, len(image_index) - start)
-            loss = training.block(iterator, tf.constant(rate, tf.float32), tf.constant(steps)).numpy()
-            finite = np.isfinite(loss)
-            if not finite.all():
-                loss = loss[:np.argmin(finite) + 1]
-            losses.append(loss)
-            rates.append(np.full(len(loss), rate, np.float32))
-            gate_step.append(gate_step[-1] + len(loss))
-            gates.append(training.gates())
-            progress(gate_step[-1], total)
-            if not finite.all():
-                break
-        else:
-            continue
-        break
-    return np.concatenate(losses), np.concatenate(rates), gate_step, gates
+    orders, rates, blocks = [], [], []
+    for epoch in range(protocol.epochs):
+        orders.append(epoch_order(images, len(angles), protocol.batch, configuration.seed, epoch,
+                                  protocol.steps_per_epoch))
+        first, steps = len(rates), len(orders[-1][0])
+        blocks += [(first + i, first + min(i + protocol.block, steps)) for i in range(0, steps, protocol.block)]
+        rates += [configuration.rate / protocol.rate_divisor**epoch] * steps
+    image_index, angle_index = (np.concatenate(parts) for parts in zip(*orders, strict=True))
+    return image_index, angles[angle_index], np.float32(rates), blocks
 
 
 def _predict(training, images, batch):
     parts = [training.predict(tf.constant(images[i:i + batch, ..., np.newaxis])).numpy()
              for i in range(0, len(images), batch)]
     return np.concatenate(parts)
+
+
+def _distances(truth, predicted):
+    try:
+        hd95, assd = surface_distances(truth, predicted)
+    except ImportError:  # an extra; the other scores stand without it
+        return {}
+    return {"hd95": hd95, "assd": assd}
 
 
 def provenance():

@@ -52,10 +52,11 @@ using Constant = std::integral_constant<int, n>;
 
 constexpr int kTile = 4;             // vectors side by side whose sums stay in registers along a column
 constexpr int kUnit = 16;            // a row's width is a multiple of this, which is one of any kLanes
-constexpr int kWideRow = 256;        // from so many channels on, a row is one pixel, even if a vector is ragged
+constexpr int kWideRow = 256;        // from so many channels on, a row is one pixel, its end ragged or not
 constexpr int kChunkValues = 2048;   // values over which a column runs down before the next one starts
 constexpr int kBlockValues = 16384;  // values in a block: 64 KiB of float
 constexpr int kBlockCycles = 5000;   // the cost of a block, roughly
+constexpr int kPrefetchBytes = 8192;
 
 // How a feature map is walked. A row is so many whole pixels that it fills whole vectors, whatever the number
 // of channels; coefficients are repeated to the width of a row.
@@ -80,7 +81,7 @@ struct Block {
   int64_t index, instance, pixels, begin;  // begin: of its values in the feature map
 };
 
-// Calls work(block) for every block, on TensorFlow's worker threads; make_work() makes the work of one thread.
+// Calls work(block) for every block on TensorFlow's worker threads; make_work() makes the work of one.
 template <typename MakeWork>
 void ForEachBlock(OpKernelContext* context, const Layout& s, MakeWork make_work) {
   const auto range = [&](int64_t first, int64_t limit) {
@@ -108,6 +109,13 @@ INLINE inline Vector<T> Load(const T* p, Lanes lanes, Vector<T> padding) {
   return padding;
 }
 
+// The same from a feature map. Hardware alone does not fetch two streams early enough to fill the bandwidth.
+template <typename T, typename Lanes>
+INLINE inline Vector<T> Stream(const T* p, Lanes lanes, Vector<T> padding) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+  return Load(p, lanes, padding);
+}
+
 template <typename T, typename Lanes>
 INLINE inline void Store(T* p, Lanes lanes, Vector<T> value) {
   if (lanes == kLanes<T>) {
@@ -122,19 +130,19 @@ INLINE inline void Unroll(std::integer_sequence<int, i...>, F f) {
   (f(Constant<i>()), ...);
 }
 
-// Walks the vectors of a block: state = begin(column) opens a column of the row, step(state, at, lanes) takes the
-// `lanes` values at `at` of one row, and end(column, state) closes it. lanes is a compile-time constant except at
-// a ragged end.
+// Walks the vectors of a block: state = begin(column) opens a column of the rows, step(state, at, lanes)
+// takes the `lanes` values at `at` of one row, and end(column, state) closes it. lanes is a compile-time
+// constant except at a ragged end.
 template <typename T, typename Begin, typename Step, typename End>
 INLINE inline void Sweep(const Layout& s, int64_t pixels, Begin begin, Step step, End end) {
   const auto columns = [&](int64_t at, int64_t j, int64_t rows, auto tile, auto lanes) INLINE {
-    const auto each = [](auto f) INLINE { Unroll(std::make_integer_sequence<int, decltype(tile)::value>(), f); };
+    constexpr std::make_integer_sequence<int, decltype(tile)::value> all;
     decltype(begin(j)) state[tile];
-    each([&](auto i) INLINE { state[i] = begin(j + i * kLanes<T>); });
+    Unroll(all, [&](auto i) INLINE { state[i] = begin(j + i * kLanes<T>); });
     for (int64_t r = 0; r < rows; ++r, at += s.width) {
-      each([&](auto i) INLINE { step(state[i], at + i * kLanes<T>, lanes); });
+      Unroll(all, [&](auto i) INLINE { step(state[i], at + i * kLanes<T>, lanes); });
     }
-    each([&](auto i) INLINE { end(j + i * kLanes<T>, state[i]); });
+    Unroll(all, [&](auto i) INLINE { end(j + i * kLanes<T>, state[i]); });
   };
   const auto chunk = [&](int64_t at, int64_t width, int64_t rows) INLINE {
     constexpr Constant<kLanes<T>> lanes;
@@ -145,7 +153,9 @@ INLINE inline void Sweep(const Layout& s, int64_t pixels, Begin begin, Step step
   };
   const int64_t rows = pixels / s.pixels_per_row, rest = pixels % s.pixels_per_row * s.channels;
   const int64_t rows_per_chunk = std::max<int64_t>(kChunkValues / s.width, 8);
-  for (int64_t r = 0; r < rows; r += rows_per_chunk) chunk(r * s.width, s.width, std::min(rows_per_chunk, rows - r));
+  for (int64_t r = 0; r < rows; r += rows_per_chunk) {
+    chunk(r * s.width, s.width, std::min(rows_per_chunk, rows - r));
+  }
   if (rest > 0) chunk(rows * s.width, rest, 1);
 }
 
@@ -180,12 +190,17 @@ class Row {
   std::vector<T> values_;
 };
 
+template <typename T>
+const T* Data(OpKernelContext* context, int input) {
+  return context->input(input).flat<T>().data();
+}
+
 // The coefficients of one instance, times a factor.
 template <typename T>
 class Coefficients : public Row<T> {
  public:
-  Coefficients(const Layout& s, const Tensor& coefficients, double factor = 1)
-      : Row<T>(s), all_(coefficients.flat<T>().data()), channels_(s.channels), factor_(factor) {}
+  Coefficients(OpKernelContext* context, const Layout& s, int input, double factor = 1)
+      : Row<T>(s), all_(Data<T>(context, input)), channels_(s.channels), factor_(factor) {}
   void Select(int64_t instance) {
     if (instance == instance_) return;
     instance_ = instance;
@@ -201,10 +216,8 @@ class Coefficients : public Row<T> {
 // The centred affine map of one instance, and its rectification.
 template <typename T, bool relu>
 struct AffineMap {
-  AffineMap(OpKernelContext* context, const Layout& s, int first_input)
-      : mean(s, context->input(first_input)),
-        scale(s, context->input(first_input + 1)),
-        offset(s, context->input(first_input + 2)) {}
+  AffineMap(OpKernelContext* context, const Layout& s, int first)
+      : mean(context, s, first), scale(context, s, first + 1), offset(context, s, first + 2) {}
   void Select(int64_t instance) {
     mean.Select(instance);
     scale.Select(instance);
@@ -226,16 +239,16 @@ struct AffineMap {
   Coefficients<T> mean, scale, offset;
 };
 
-// Reduces a feature map to two arrays [N, C]. work(block, first, second) sets two doubles a channel for a block;
-// add(first, second, block_first, block_second, pixels so far, pixels of the block) adds a block to those before,
-// from `initial` on.
+// Reduces a feature map to two arrays [N, C]. work(block, first, second) sets two doubles a channel for a
+// block; add(first, second, block_first, block_second, pixels so far, pixels of the block) then adds the
+// blocks up, from `initial` on.
 template <typename T, typename MakeWork, typename Add>
 void Reduce(OpKernelContext* context, const Layout& s, double initial, MakeWork make_work, Add add) {
   Tensor *first, *second, sums;
+  const TensorShape sums_shape({s.instances * s.blocks_per_instance, 2, s.channels});
   OP_REQUIRES_OK(context, context->allocate_output(0, {s.instances, s.channels}, &first));
   OP_REQUIRES_OK(context, context->allocate_output(1, {s.instances, s.channels}, &second));
-  OP_REQUIRES_OK(context, context->allocate_temp(
-                              tensorflow::DT_DOUBLE, {s.instances * s.blocks_per_instance, 2, s.channels}, &sums));
+  OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_DOUBLE, sums_shape, &sums));
   const auto sums_of = [data = sums.flat<double>().data(), &s](int64_t block) {
     return data + 2 * s.channels * block;
   };
@@ -276,14 +289,14 @@ struct Moments {
     struct Column {
       Vector<T> shift, sum, square;
     };
-    const T* x = context->input(0).flat<T>().data();
+    const T* x = Data<T>(context, 0);
     const auto make_work = [&] {
       return [x, &s, shift = Row<T>(s), sum = Row<T>(s), square = Row<T>(s)](const Block& block, double* mean,
                                                                              double* squares) mutable {
         const T* p = x + block.begin;
         const int64_t leading = std::min(block.pixels, std::max(block.pixels / 16, s.pixels_per_row));
         const auto step = [p](Column& f, int64_t i, auto lanes) INLINE {
-          const Vector<T> d = Load(p + i, lanes, f.shift) - f.shift;
+          const Vector<T> d = Stream(p + i, lanes, f.shift) - f.shift;
           f.sum += d;
           f.square += d * d;
         };
@@ -308,8 +321,8 @@ struct Moments {
       };
     };
     // Chan's update of the mean and the variance.
-    const auto add = [](double& mean, double& variance, double block_mean, double block_squares, int64_t before,
-                        int64_t pixels) INLINE {
+    const auto add = [](double& mean, double& variance, double block_mean, double block_squares,
+                        int64_t before, int64_t pixels) INLINE {
       const double count = before + pixels, share = pixels / count, delta = block_mean - mean;
       mean += delta * share;
       variance = (variance + delta * delta * share) * (before / count) + block_squares / count;
@@ -326,8 +339,9 @@ struct Apply {
   static void Run(OpKernelContext* context, const Layout& s) {
     using Map = AffineMap<T, relu>;
     Tensor* output;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, context->input(0).shape(), &output));
-    const T* x = context->input(0).flat<T>().data();
+    const TensorShape& shape = context->input(0).shape();
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, shape, &output));
+    const T* x = Data<T>(context, 0);
     T* y = output->flat<T>().data();
     ForEachBlock(context, s, [&] {
       return [=, &s, map = Map(context, s, kFeatureMaps)](const Block& block) mutable {
@@ -335,7 +349,7 @@ struct Apply {
         const auto begin = [&](int64_t j) INLINE { return map[j]; };
         const auto step = [=](const typename Map::Column& f, int64_t at, auto lanes) INLINE {
           const int64_t i = block.begin + at;
-          Store(y + i, lanes, f.Forward(Load(x + i, lanes, f.mean) - f.mean));
+          Store(y + i, lanes, f.Forward(Stream(x + i, lanes, f.mean) - f.mean));
         };
         Sweep<T>(s, block.pixels, begin, step, [](auto...) {});
       };
@@ -353,8 +367,8 @@ struct ApplyGradientSums {
     struct Column : Map::Column {
       Vector<T> dscale, doffset;
     };
-    const T* dy = context->input(0).flat<T>().data();
-    const T* x = context->input(1).flat<T>().data();
+    const T* dy = Data<T>(context, 0);
+    const T* x = Data<T>(context, 1);
     const auto make_work = [&] {
       return [=, &s, map = Map(context, s, kFeatureMaps), row_dscale = Row<T>(s),
               row_doffset = Row<T>(s)](const Block& block, double* dscale, double* doffset) mutable {
@@ -363,8 +377,8 @@ struct ApplyGradientSums {
         row_doffset.Clear();
         const auto begin = [&](int64_t j) INLINE { return Column{map[j], row_dscale[j], row_doffset[j]}; };
         const auto step = [=, begin = block.begin](Column& f, int64_t at, auto lanes) INLINE {
-          const Vector<T> d = Load(x + begin + at, lanes, f.mean) - f.mean;
-          const Vector<T> g = f.Gradient(Load(dy + begin + at, lanes, Vector<T>{}), d);
+          const Vector<T> d = Stream(x + begin + at, lanes, f.mean) - f.mean;
+          const Vector<T> g = f.Gradient(Stream(dy + begin + at, lanes, Vector<T>{}), d);
           f.dscale += g * d;
           f.doffset += g;
         };
@@ -379,7 +393,8 @@ struct ApplyGradientSums {
         }
       };
     };
-    const auto add = [](double& dscale, double& doffset, double block_dscale, double block_doffset, int64_t, int64_t) {
+    const auto add = [](double& dscale, double& doffset, double block_dscale, double block_doffset, int64_t,
+                        int64_t) {
       dscale += block_dscale;
       doffset += block_doffset;
     };
@@ -398,22 +413,23 @@ struct ApplyGradientInput {
       Vector<T> constant, slope;
     };
     Tensor* output;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, context->input(0).shape(), &output));
-    const T* dy = context->input(0).flat<T>().data();
-    const T* x = context->input(1).flat<T>().data();
+    const TensorShape& shape = context->input(0).shape();
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, shape, &output));
+    const T* dy = Data<T>(context, 0);
+    const T* x = Data<T>(context, 1);
     T* dx = output->flat<T>().data();
     ForEachBlock(context, s, [&] {
       return [=, &s, map = Map(context, s, kFeatureMaps),
-              constant = Coefficients<T>(s, context->input(5), 1.0 / s.pixels),
-              slope = Coefficients<T>(s, context->input(6), 2.0 / s.pixels)](const Block& block) mutable {
+              constant = Coefficients<T>(context, s, 5, 1.0 / s.pixels),
+              slope = Coefficients<T>(context, s, 6, 2.0 / s.pixels)](const Block& block) mutable {
         map.Select(block.instance);
         constant.Select(block.instance);
         slope.Select(block.instance);
         const auto begin = [&](int64_t j) INLINE { return Column{map[j], constant[j], slope[j]}; };
         const auto step = [=, begin = block.begin](const Column& f, int64_t at, auto lanes) INLINE {
           const int64_t i = begin + at;
-          const Vector<T> d = Load(x + i, lanes, f.mean) - f.mean;
-          const Vector<T> g = f.Gradient(Load(dy + i, lanes, Vector<T>{}), d);
+          const Vector<T> d = Stream(x + i, lanes, f.mean) - f.mean;
+          const Vector<T> g = f.Gradient(Stream(dy + i, lanes, Vector<T>{}), d);
           Store(dx + i, lanes, f.scale * g + (f.slope * d + f.constant));
         };
         Sweep<T>(s, block.pixels, begin, step, [](auto...) {});
@@ -422,7 +438,12 @@ struct ApplyGradientInput {
   }
 };
 
-template <typename Pass, typename T>
+template <typename... Parts>
+absl::Status Error(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+template <typename Pass>
 class StreamingOp : public OpKernel {
  public:
   explicit StreamingOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -432,14 +453,15 @@ class StreamingOp : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const TensorShape& shape = context->input(Pass::kFeatureMaps - 1).shape();
     OP_REQUIRES(context, shape.dims() >= 2,
-                absl::InvalidArgumentError(absl::StrCat(type_string(), ": x must be [N, ..., C]; it is ", shape.DebugString())));
+                Error(type_string(), ": x must be [N, ..., C]; it is ", shape.DebugString()));
     const Layout layout(shape);
+    const TensorShape coefficients({layout.instances, layout.channels});
     for (int i = 0; i < context->num_inputs(); ++i) {
-      const TensorShape expected = i < Pass::kFeatureMaps ? shape : TensorShape({layout.instances, layout.channels});
+      const TensorShape& expected = i < Pass::kFeatureMaps ? shape : coefficients;
       const TensorShape& actual = context->input(i).shape();
       OP_REQUIRES(context, actual == expected,
-                  absl::InvalidArgumentError(absl::StrCat(type_string(), ": for x of shape ", shape.DebugString(), ", input ", i, " must be ",
-                                  expected.DebugString(), "; it is ", actual.DebugString())));
+                  Error(type_string(), ": for x of shape ", shape.DebugString(), ", input ", i, " must be ",
+                        expected.DebugString(), "; it is ", actual.DebugString()));
     }
     relu_ ? Pass::template Run<true>(context, layout) : Pass::template Run<false>(context, layout);
   }
@@ -464,51 +486,21 @@ absl::Status InferShapes(InferenceContext* c) {
 
 }  // namespace
 
-REGISTER_OP("IlnMoments")
-    .Attr("T: {float, double}")
-    .Input("x: T")
-    .Output("mean: T")
-    .Output("variance: T")
-    .SetShapeFn(InferShapes<1, 2>);
-
-REGISTER_OP("IlnApply")
-    .Attr("T: {float, double}")
-    .Attr("relu: bool")
-    .Input("x: T")
-    .Input("mean: T")
-    .Input("scale: T")
-    .Input("offset: T")
-    .Output("y: T")
-    .SetShapeFn(InferShapes<1, 1>);
-
+#define ILN_FLOAT Attr("T: {float, double}")
+#define ILN_MAP Attr("relu: bool").Input("mean: T").Input("scale: T").Input("offset: T")
+REGISTER_OP("IlnMoments").ILN_FLOAT.Input("x: T").Output("mean: T").Output("variance: T").SetShapeFn(
+    InferShapes<1, 2>);
+REGISTER_OP("IlnApply").ILN_FLOAT.Input("x: T").ILN_MAP.Output("y: T").SetShapeFn(InferShapes<1, 1>);
 REGISTER_OP("IlnApplyGradientSums")
-    .Attr("T: {float, double}")
-    .Attr("relu: bool")
-    .Input("dy: T")
-    .Input("x: T")
-    .Input("mean: T")
-    .Input("scale: T")
-    .Input("offset: T")
-    .Output("dscale: T")
-    .Output("doffset: T")
-    .SetShapeFn(InferShapes<2, 2>);
-
+    .ILN_FLOAT.Input("dy: T").Input("x: T").ILN_MAP
+    .Output("dscale: T").Output("doffset: T").SetShapeFn(InferShapes<2, 2>);
 REGISTER_OP("IlnApplyGradientInput")
-    .Attr("T: {float, double}")
-    .Attr("relu: bool")
-    .Input("dy: T")
-    .Input("x: T")
-    .Input("mean: T")
-    .Input("scale: T")
-    .Input("offset: T")
-    .Input("dmean: T")
-    .Input("dvariance: T")
-    .Output("dx: T")
-    .SetShapeFn(InferShapes<2, 1>);
+    .ILN_FLOAT.Input("dy: T").Input("x: T").ILN_MAP.Input("dmean: T").Input("dvariance: T")
+    .Output("dx: T").SetShapeFn(InferShapes<2, 1>);
 
-#define REGISTER_PASS(Pass, T)                                                                          \
+#define REGISTER_PASS(Pass, T)                                                                     \
   REGISTER_KERNEL_BUILDER(Name("Iln" #Pass).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-                          StreamingOp<Pass<T>, T>)
+                          StreamingOp<Pass<T>>)
 REGISTER_PASS(Moments, float);
 REGISTER_PASS(Moments, double);
 REGISTER_PASS(Apply, float);

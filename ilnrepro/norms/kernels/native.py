@@ -1,8 +1,8 @@
 """The four streaming passes as native CPU operations: `native.cc`, compiled where it runs and cached.
 
-A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an instance; coefficients are `[N, C]`.
-The affine map is centred, `scale·(x − mean) + offset`, and with `relu` rectified. Results are the same bits for
-any number of threads.
+A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an instance; coefficients are
+`[N, C]`. The affine map is centred, `scale·(x − mean) + offset`, and with `relu` rectified. Results are the
+same bits for any number of threads.
 
 The library is built on first use and kept in `$ILNREPRO_CACHE`, else `$XDG_CACHE_HOME/ilnrepro`, else
 `~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`.
@@ -74,7 +74,7 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
 
 @functools.cache
 def available():
-    """Whether the native kernels work here. Builds them if need be; if that fails, warns once and says why."""
+    """Whether the native kernels work here. Builds them if need be; if that fails, warns once, saying why."""
     try:
         _library()
     except BuildError as error:
@@ -91,9 +91,9 @@ def available():
 def build():
     """Compiles the library unless an intact one is in the cache, and returns its path.
 
-    Raises BuildError when there is no compiler or when it fails. Processes that build at the same time wait for
-    one another, and only the first compiles. A cache folder that cannot be written is replaced, with a warning,
-    by a temporary folder of this process.
+    Raises BuildError when there is no compiler or when it fails. Processes that build at the same time wait
+    for one another, and only the first compiles. A cache folder that cannot be written is replaced, with a
+    warning, by a temporary folder of this process.
     """
     with _lock:
         compiler, key = _compiler_and_key()
@@ -106,8 +106,8 @@ def build():
                 return _find(folder, key) or _compile(compiler, folder, key)
         except OSError as error:
             warnings.warn(
-                f"the cache folder {folder} cannot be written ({error.strerror}), so the native kernels are built "
-                "for this process only; set $ILNREPRO_CACHE to a folder that can be.",
+                f"the cache folder {folder} cannot be written ({error.strerror}), so the native kernels are "
+                "built for this process only; set $ILNREPRO_CACHE to a folder that can be.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -122,13 +122,16 @@ def _load():
         path = build()
         try:
             return tf.load_op_library(str(path))
-        except (tf.errors.OpError, OSError):  # intact, but not made for this TensorFlow: a stale key
+        except (tf.errors.OpError, OSError, RuntimeError):  # intact, but not for this TensorFlow
             path.unlink()
             return tf.load_op_library(str(build()))
     except BuildError as error:
         return error
-    except (tf.errors.OpError, OSError) as error:
-        return BuildError(f"the compiled library cannot be loaded: {error}")
+    except (tf.errors.OpError, OSError, RuntimeError) as error:
+        return BuildError(
+            f"the compiled library cannot be loaded ({error}); if the cache folder forbids executables, "
+            "set $ILNREPRO_CACHE to another"
+        )
 
 
 def _library():
@@ -217,5 +220,6 @@ def _run(command):
     if result.returncode:
         said = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
         errors = [line for line in said if "error" in line] or said
-        raise BuildError("\n".join([f"the C++ compiler {command[0]!r} failed (exit {result.returncode})", *errors[:5]]))
+        failure = f"the C++ compiler {command[0]!r} failed (exit {result.returncode})"
+        raise BuildError("\n".join([failure, *errors[:5]]))
     return result.stdout

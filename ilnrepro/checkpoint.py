@@ -1,0 +1,62 @@
+"""Checkpoints: a run in the middle, so that it goes on from there whatever ended it.
+
+They lie beside the run file as `.NAME.step000500.checkpoint`; the last two are kept, in case the newer one was damaged,
+and they are removed when the run file is complete.
+"""
+
+import json
+from pathlib import Path
+
+import h5py
+
+from ilnrepro import hdf5
+from ilnrepro.errors import InputError
+
+KEPT = 2
+
+
+def save(path, configuration, step, arrays, seconds):
+    """Saves the state after `step` steps of the run that will be `path`, and drops all but the last two.
+
+    Args:
+      arrays: by name, everything that the run needs to go on.
+      seconds: training time so far.
+    """
+    with hdf5.writing(_name(path, step)) as file:
+        file.attrs.update(kind="checkpoint", configuration_hash=configuration.hash, step=step)
+        for name, values in arrays.items():
+            file.create_dataset(f"state/{name}", data=values)
+        file.create_group("timing").attrs["training"] = seconds
+    for old in _all(path)[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def latest(path, configuration):
+    """(step, arrays, seconds) of the newest whole checkpoint of exactly this run, or None."""
+    for candidate in reversed(_all(path)):
+        try:
+            with hdf5.reading(candidate, "checkpoint") as file:
+                if file.attrs["configuration_hash"] != configuration.hash:
+                    continue
+                arrays = {}
+                file["state"].visititems(
+                    lambda name, item, arrays=arrays: arrays.update({name: item[()]})
+                    if isinstance(item, h5py.Dataset) else None)
+                return int(file.attrs["step"]), arrays, float(file["timing"].attrs["training"])
+        except (InputError, KeyError, TypeError, json.JSONDecodeError):
+            continue  # damaged: an older one, or the start, gives the same run
+    return None
+
+
+def remove(path):
+    """Removes all checkpoints of the run `path`."""
+    for old in _all(path):
+        old.unlink(missing_ok=True)
+
+
+def _name(path, step):
+    return path.parent / f".{path.name}.step{step:08d}.checkpoint"
+
+
+def _all(path):
+    return sorted(Path(path).parent.glob(f".{path.name}.step*.checkpoint"))

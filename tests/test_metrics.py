@@ -1,0 +1,27 @@
+"""Scores."""
+
+import numpy as np
+
+import pytest
+
+from ilnrepro.metrics import dice, intersection_over_union, overlap, surface_distances
+
+
+def test_dice_by_hand():
+    truth = np.array([[[1, 1], [0, 0]], [[0, 0], [0, 0]], [[1, 0], [0, 0]], [[1, 1], [1, 1]]], np.uint8)
+    predicted = np.array([[[1, 0], [1, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]], np.uint8)
+    counts = overlap(truth, predicted)
+    np.testing.assert_array_equal(counts, [[2, 0, 1, 4], [2, 0, 0, 4], [1, 0, 0, 4]])
+    np.testing.assert_allclose(dice(*counts), [0.5, 1, 0, 1])
+    np.testing.assert_allclose(intersection_over_union(*counts), [1 / 3, 1, 0, 1])
+
+
+def test_surface_distances_by_hand():
+    pytest.importorskip("surface_distance", reason="the extra `surface` is not installed")
+    masks = np.zeros((4, 40, 40), bool)
+    masks[0, 10:20, 10:20] = masks[1, 13:23, 10:20] = masks[3, 12:18, 12:18] = True
+    hd95, assd = surface_distances(masks[[0, 0, 0, 2, 0]], masks[[0, 1, 2, 2, 3]])
+    diagonal = np.hypot(40, 40)
+    np.testing.assert_allclose(hd95[:4], [0, 3, diagonal, 0])
+    np.testing.assert_allclose(assd[[0, 2, 3]], [0, diagonal, 0])
+    assert 0.8 < assd[1] < 2 and 1.9 < assd[4] < 2.5  # two squares one in the other, two pixels apart all round

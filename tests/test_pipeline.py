@@ -1,0 +1,112 @@
+"""The real path on tiny phantoms: data, two methods by three folds by two structures, tables, figures, inspection."""
+
+import csv
+import shutil
+
+import pytest
+
+import tiny
+from ilnrepro import runfile
+
+PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A finished grid: (results folder, data set file, the finished process)."""
+    folder = tmp_path_factory.mktemp("grid")
+    data = tiny.phantom(folder)
+    done = experiments(data, folder / "results")
+    assert done.returncode == 0, done.stderr
+    return folder / "results", data, done
+
+
+def experiments(data, results, *words):
+    return tiny.command("experiments", "run", "--data", data, "--results", results, *tiny.SHORT, "--methods", "in",
+                        "iln", "--rates", "0.5", *words, timeout=600)
+
+
+def test_grid_makes_every_run_once(grid):
+    results, data, done = grid
+    assert len(list(results.glob("runs/tiny-lv/quick/*/*.h5"))) == 6
+    assert "6 runs, 0 done before, 6 to do" in done.stderr
+    again = experiments(data, results)
+    assert again.returncode == 0 and "6 done before, 0 to do" in again.stderr
+
+
+def test_tables_say_what_they_show(grid):
+    results, _, done = grid
+    assert "SYNTHETIC" in done.stdout and str(results / "runs") in done.stdout
+    text = (results / "tables" / "table3.md").read_text()
+    for words in ("SYNTHETIC", "Protocol quick+steps3", "rates 0.5", "Seeds 0", "RV: no data set given", "LV-mean"):
+        assert words in text, words
+    rows = list(csv.DictReader(open(results / "tables" / "table3.csv")))
+    assert [(r["method"], r["fold"]) for r in rows] == [
+        (m, f"LV-{k}") for m in ("in", "iln") for k in (1, 2, 3, "mean")]
+    assert all(not r["published_mean"] for r in rows)  # never beside phantoms
+    assert "\\begin{tabular}" in (results / "tables" / "table3.tex").read_text()
+
+
+def test_a_cell_is_the_mean_of_the_run_file_s_scores(grid):
+    results, _, _ = grid
+    rows = {(r["method"], r["fold"]): r for r in csv.DictReader(open(results / "tables" / "table3.csv"))}
+    for path in results.glob("runs/tiny-lv/quick/*/*.h5"):
+        run = runfile.read(path)
+        row = rows[run.configuration.method, f"LV-{run.configuration.fold}"]
+        assert abs(float(row["mean"]) - run.dice.mean()) < 1e-5 and abs(float(row["std"]) - run.dice.std()) < 1e-5
+        assert int(row["n"]) == len(run.dice) and int(row["collapsed"]) == (run.status == "collapsed")
+
+
+def test_tables_and_figures_come_again_from_run_files_alone(grid, tmp_path):
+    results, _, _ = grid
+    shutil.copytree(results / "runs", tmp_path / "runs")
+    done = tiny.command("experiments", "tables", "--results", tmp_path, "--variant", "+steps3")
+    assert done.returncode == 0, done.stderr
+    for name in ("table2", "table3"):
+        for suffix in ("md", "csv", "tex"):
+            again = (tmp_path / "tables" / f"{name}.{suffix}").read_bytes()
+            assert again == (results / "tables" / f"{name}.{suffix}").read_bytes()
+    done = tiny.command("figures", "--results", tmp_path, "--variant", "+steps3")
+    assert done.returncode == 0, done.stderr
+    for name in PICTURES:
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_damaged_run_file_is_refused_by_name(grid, tmp_path):
+    results, _, _ = grid
+    shutil.copytree(results / "runs", tmp_path / "runs")
+    path = sorted(tmp_path.glob("runs/*/*/*/*.h5"))[0]
+    path.write_bytes(path.read_bytes()[:-1000])
+    done = tiny.command("experiments", "tables", "--results", tmp_path, "--variant", "+steps3")
+    assert done.returncode == 2 and str(path) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
+    _, data, _ = grid
+    results = tmp_path / "results"
+    blocked = results / "runs" / "tiny-lv" / "quick" / "gn7+steps3"
+    done = experiments(data, results, "--methods", "gn7", "in", "--folds", "1")
+    assert done.returncode == 1 and not blocked.exists()
+    assert "failed: runs/tiny-lv/quick/gn7+steps3/fold1-lr0.5-seed0.h5" in done.stderr and "7 groups" in done.stderr
+    assert len(list(results.glob("runs/*/*/*/*.h5"))) == 1
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--methods", "foo"], "method: 'foo' is unknown"),
+    (["--folds", "7"], "folds: it has [1, 2, 3]"),
+    (["--rates", "0"], "rate: 0.0 must be a positive number"),
+    (["--protocol", "fast"], "protocol: 'fast' is unknown"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_requests(grid, tmp_path, words, message):
+    done = experiments(grid[1], tmp_path, *words)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_no_runs_and_ambiguous_runs(grid, tmp_path):
+    done = tiny.command("experiments", "tables", "--results", tmp_path)
+    assert done.returncode == 2 and "no run files fit" in done.stderr
+    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "quick" / "in")
+    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "lite" / "in")
+    done = tiny.command("experiments", "tables", "--results", tmp_path)
+    assert done.returncode == 2 and "several protocols (lite, quick)" in done.stderr

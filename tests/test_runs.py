@@ -1,0 +1,153 @@
+"""Single runs, by the command that users and schedulers give."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+import tiny
+from ilnrepro import dataset, runfile
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.phantom(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A short ILN run: (results folder, run file)."""
+    results = tmp_path_factory.mktemp("results")
+    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5, "--keep-weights")
+    assert done.returncode == 0, done.stderr
+    (path,) = results.glob("runs/*/*/*/*.h5")
+    return results, path
+
+
+def test_path_tells_what_the_run_is(finished):
+    results, path = finished
+    assert str(path.relative_to(results)) == "runs/tiny-lv/quick/iln+steps3/fold1-lr0.5-seed0.h5"
+
+
+def test_run_file_holds_everything(finished, data):
+    run, images = runfile.read(finished[1]), dataset.read(data)
+    testing = images.fold == 1
+    assert run.status in ("complete", "collapsed") and run.synthetic
+    assert len(run.loss) == len(run.rate) == 6 and np.isfinite(run.loss).all()
+    np.testing.assert_allclose(run.rate, np.float32([0.5] * 3 + [0.1] * 3))
+    assert len(run.layers) == 22 and run.rho.shape == (len(run.gate_step), 22, 1)
+    np.testing.assert_allclose(run.rho[0], 0.5)
+    np.testing.assert_allclose(run.gate[0], 1 / (1 + np.exp(-0.5)), rtol=1e-6)
+    assert list(run.test["name"]) == list(images.name[testing]) and list(run.test["index"]) == list(np.flatnonzero(testing))
+    assert not set(run.test["subject"]) & set(images.subject[~testing])  # no subject in both training and test
+    np.testing.assert_array_equal(run.test["truth_pixels"], images.masks[testing].sum(axis=(1, 2)))
+    np.testing.assert_array_equal(run.test["predicted_pixels"], run.masks.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(run.test["common_pixels"], (run.masks & images.masks[testing]).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(run.example_truth, images.masks[testing][run.examples])
+    assert len(run.weights) == 22 * 5 + 2 and run.configuration.dataset_checksum == images.checksum
+
+
+def test_no_source_image_is_in_the_run_file(finished, data):
+    images = dataset.read(data).images
+    with h5py.File(finished[1]) as file:
+        sizes = []
+        file.visititems(lambda name, item: sizes.append((name, item.shape)) if isinstance(item, h5py.Dataset) else None)
+    assert not [name for name, shape in sizes if shape[1:] == images.shape[1:]]
+
+
+def test_same_seed_same_file_bit_for_bit_and_another_seed_another(finished, data, tmp_path):
+    for seed in (0, 1):
+        done = tiny.run(data, tmp_path, "--method", "iln", "--fold", 1, "--rate", 0.5, "--keep-weights", "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    first, second = sorted(tmp_path.glob("runs/*/*/*/*.h5"))
+    assert tiny.content(first) == tiny.content(finished[1])
+    assert tiny.content(second) != tiny.content(finished[1])
+    with h5py.File(first) as a, h5py.File(finished[1]) as b:
+        assert a["provenance"].attrs["date"] and set(a["provenance"].attrs) == set(b["provenance"].attrs)
+
+
+def test_a_finished_run_is_not_repeated(finished, data):
+    results, path = finished
+    before = path.stat().st_mtime_ns
+    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
+    assert done.returncode == 0 and "done before" in done.stdout and path.stat().st_mtime_ns == before
+
+
+def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):
+    other = tiny.phantom(tmp_path, subjects=7)
+    done = tiny.run(other, finished[0], "--method", "iln", "--fold", 1, "--rate", 0.5)
+    assert done.returncode == 2 and "another configuration (dataset_checksum" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inspect(finished, data, tmp_path):
+    done = tiny.command("ilnrepro", "inspect", finished[1])
+    assert done.returncode == 0 and "largest change of rho" in done.stdout
+    found = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
+    assert found["configuration"]["method"] == "iln" and len(found["gates"]) == 22 and found["dice"]["n"] > 0
+    assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["images"] == len(dataset.read(data))
+    picture = tmp_path / "case.png"
+    done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 1, "--data", data, "--output", picture)
+    assert done.returncode == 0 and picture.stat().st_size > 5000
+    done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 9999, "--data", data)
+    assert done.returncode == 2 and "--case: 9999" in done.stderr
+
+
+def test_a_diverging_run_is_recorded_as_diverged(data, tmp_path):
+    done = tiny.run(data, tmp_path, "--method", "none", "--fold", 1, "--rate", 1e30)
+    assert done.returncode == 0 and "diverged" in done.stdout, done.stderr
+    (path,) = tmp_path.glob("runs/*/*/*/*.h5")
+    run = runfile.read(path)
+    assert run.status == "diverged" and not run.test and len(run.loss) < 6
+    assert np.isfinite(run.loss[:-1]).all() and not np.isfinite(run.loss[-1])
+    assert tiny.command("ilnrepro", "inspect", path).returncode == 0
+
+
+def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ilnrepro", "run", "--data", str(data), "--results", str(tmp_path), "--method", "in",
+         "--fold", "1", "--rate", "0.1", "--protocol", "paper", "--progress", "lines"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+    assert process.stdout.readline().startswith("steps ")
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "same command again" in said and "Traceback" not in said
+    assert time.monotonic() - began < 30
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".h5", ".part")]
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--method", "foo", "--fold", 1, "--rate", 0.1], "method: 'foo' is unknown"),
+    (["--method", "gn7", "--fold", 1, "--rate", 0.1], "7 groups do not divide 16 channels"),
+    (["--method", "in", "--fold", 9, "--rate", 0.1], "fold: 9 is not in the data set"),
+    (["--method", "in", "--fold", 1, "--rate", -1], "rate: -1.0 must be a positive number"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--protocol", "fast"], "protocol: 'fast' is unknown"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--form", "x"], "form: 'x' is unknown"),
+    (["--method", "iln", "--fold", 1, "--rate", 0.1, "--frozen-gate", 2], "frozen_gate: 2.0"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
+    done = tiny.run(data, tmp_path / "r", *words)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_unwritable_results_folder(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = tiny.run(data, tmp_path / "file", "--method", "in", "--fold", 1, "--rate", 0.1)
+    assert done.returncode == 2 and "choose another results folder" in done.stderr
+
+
+def test_sides_that_do_not_suit_the_network(tmp_path):
+    from test_dataset import made_up
+
+    dataset.write(tmp_path / "d.h5", made_up(images=np.zeros((6, 24, 24), np.uint8) + np.arange(24, dtype=np.uint8),
+                                             masks=np.zeros((6, 24, 24), np.uint8)))
+    done = tiny.run(tmp_path / "d.h5", tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1)
+    assert done.returncode == 2 and "sides must be divisible by 16" in done.stderr

@@ -1,0 +1,121 @@
+"""Choosing rates and building tables, on made-up scores."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import cost, papers, scores, sheet, tables
+from ilnrepro.protocols import Configuration, protocol
+
+
+def record(method="in", fold=1, rate=0.1, seed=0, dice=(0.5, 0.7), status="complete", synthetic=False,
+           title="Sunnybrook Cardiac Data, LV endocardium", structure="LV"):
+    configuration = Configuration("made-up", "0", structure, method, fold, rate, seed, protocol("lite"))
+    dice = np.array([] if status == "diverged" else dice)
+    return scores.Record(Path("x.h5"), configuration, status, title, synthetic, dice, np.array(["s"] * len(dice)), 0, 1)
+
+
+def three_folds(method, means, rate=0.1, **changes):
+    return [record(method, k, rate, dice=(mean - 0.1, mean + 0.1), **changes) for k, mean in enumerate(means, 1)]
+
+
+def test_the_two_rules_choose_as_they_say():
+    grid = three_folds("in", (0.9, 0.5, 0.5), rate=1.0) + three_folds("in", (0.6, 0.7, 0.7), rate=0.1)
+    by_test = scores.cells(grid, "test")
+    assert [by_test["in", "LV", k].rate for k in (1, 2, 3)] == [1.0, 0.1, 0.1]
+    by_others = scores.cells(grid, "cross-fold")  # fold 1: (0.5, 0.5) < (0.7, 0.7); folds 2, 3: 0.7 > 0.65
+    assert [by_others["in", "LV", k].rate for k in (1, 2, 3)] == [0.1, 1.0, 1.0]
+
+
+def test_cross_fold_never_looks_at_the_fold_itself():
+    grid = three_folds("in", (0.1, 0.6, 0.6), rate=1.0) + three_folds("in", (0.9, 0.5, 0.5), rate=0.1)
+    before = scores.cells(grid, "cross-fold")["in", "LV", 1].rate
+    changed = [r if r.configuration.fold != 1 else record("in", 1, r.configuration.rate, dice=(0, 0.01)) for r in grid]
+    assert scores.cells(changed, "cross-fold")["in", "LV", 1].rate == before == 1.0
+
+
+def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():
+    grid = [record(rate=1.0, status="diverged"), record(rate=0.1)]
+    cell = scores.cells(grid, "test")["in", "LV", 1]
+    assert (cell.rate, cell.diverged, cell.runs) == (0.1, 1, 2)
+    cell = scores.cells(grid[:1], "test")["in", "LV", 1]
+    assert math.isnan(cell.mean) and cell.diverged == 1
+    rows = tables.build(3, grid[:1], "test")
+    assert "diverged" in tables.sheet(3, rows, "", False).markdown()
+
+
+def test_rate_is_chosen_on_the_mean_of_the_seeds_and_their_spread_is_told():
+    grid = [record(rate=r, seed=s, dice=(d, d)) for r, s, d in
+            ((1.0, 0, 0.9), (1.0, 1, 0.1), (0.1, 0, 0.6), (0.1, 1, 0.7))]
+    cell = scores.cells(grid, "test")["in", "LV", 1]
+    assert cell.rate == 0.1 and cell.n == 2 and abs(cell.mean - 0.65) < 1e-12
+    assert abs(cell.seed_sd - np.std([0.6, 0.7], ddof=1)) < 1e-12
+    row = tables.build(3, grid, "test")[0]
+    assert row["seeds"] == 2 and abs(row["seed_sd"] - cell.seed_sd) < 1e-12
+
+
+def test_published_numbers_stand_beside_sunnybrook_three_fold_means_only():
+    grid = three_folds("iln", (0.8, 0.7, 0.9))
+    rows = tables.build(3, grid, "test")
+    assert [row["fold"] for row in rows] == ["LV-1", "LV-2", "LV-3", "LV-mean"]
+    assert all(math.isnan(row["published_mean"]) for row in rows[:3])
+    assert abs(rows[3]["published_mean"] - np.mean([0.919, 0.893, 0.827])) < 1e-12
+    assert abs(rows[3]["mean"] - 0.8) < 1e-12
+    for other in (three_folds("iln", (0.8, 0.7, 0.9), synthetic=True), three_folds("iln", (0.8, 0.7)),
+                  three_folds("iln", (0.8, 0.7, 0.9), title="somebody's images")):
+        assert all(math.isnan(row["published_mean"]) for row in tables.build(3, other, "test"))
+
+
+def test_published_tables_are_whole_and_agree_with_each_other():
+    for paper in papers.TABLES.values():
+        for method in paper.rows:
+            for structure in papers.STRUCTURES:
+                means, stds = paper.published(method, structure)
+                assert len(means) == len(stds) == 3 and 0.5 < min(means) < max(means) < 1
+    assert papers.TABLES[1].published("sigmoid", "LV") == papers.TABLES[2].published("sigmoid", "LV")
+    assert papers.TABLES[2].published("iln", "RV") == papers.TABLES[3].published("iln", "RV")
+
+
+def test_best_is_bold_and_methods_outside_the_paper_join_table_3():
+    grid = three_folds("in", (0.8, 0.7, 0.9)) + three_folds("bn", (0.7, 0.75, 0.9))
+    rows = tables.build(3, grid, "test")
+    text = tables.sheet(3, rows, "caption", False).markdown()
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert "**0.800±0.100**" in text and "**0.750±0.100**" in text
+    assert text.count("**0.900±0.100**") == 2  # a tie is bold twice
+    assert "BN" in lines
+    assert not tables.build(1, grid, "test") and len(tables.build(3, grid, "test", methods=["in"])) == 4
+
+
+def test_captions_name_data_protocol_rates_seeds_and_rule():
+    grid = three_folds("in", (0.8, 0.7, 0.9)) + three_folds("in", (0.8, 0.7, 0.9), rate=1.0)
+    text = tables.caption(3, grid, "cross-fold")
+    for words in ("Sunnybrook", "made-up", "Protocol lite", "1, 0.1", "Seeds 0", "cross-fold", "RV: no data set"):
+        assert words in text, words
+    assert "SYNTHETIC" in tables.caption(3, three_folds("in", (0.8, 0.7, 0.9), synthetic=True), "test")
+
+
+def test_sheets_escape_what_the_forms_would_misread():
+    s = sheet.Sheet("t", "a_b & 5 % {x}", ["h|1", "h2"], [["a|b", "c_d"]], {(0, 1)})
+    assert "h\\|1" in s.markdown() and "**c_d**" in s.markdown()
+    assert r"a\_b \& 5 \% \{x\}" in s.latex() and r"\textbf{c\_d}" in s.latex()
+    assert sheet.as_csv([{"a": 1, "b": float("nan")}, {"a": 0.25, "b": None}]) == "a,b\n1,\n0.25,\n"
+
+
+def test_cost_table_compares_ratios_with_the_paper(tmp_path):
+    rows = [{"method": m, "form": f, "seconds_per_200_iterations": s, "parameters": p}
+            for m, f, s, p in (("in", "fused", 10.0, 100), ("iln", "fused", 11.0, 122))]
+    cost.write({"rows": rows, "size": 256, "batch": 1, "threads": 2, "kernels": "native", "device": "CPU",
+                "tensorflow": "2"}, tmp_path)
+    text = (tmp_path / "tables" / "cost.md").read_text()
+    assert "| ILN | fused | 11.0 | 1.100 | 122 | 22 |" in text and "| ILN | published | 36.5 | 1.049 |  | 22 |" in text
+
+
+@pytest.mark.parametrize("number", papers.TABLES)
+def test_every_method_of_the_paper_is_in_the_methods_table(number):
+    from ilnrepro.norms import method
+
+    for name in papers.TABLES[number].rows:
+        assert method(name).title
