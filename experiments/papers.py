@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 PUBLISHED = Path(__file__).parent / "published"
 STRUCTURES = ("RV", "LV")  # the order of the paper's columns
-RATES = {"paper": (1.5, 1.0, 0.5, 0.1, 0.05), "lite": (1.5, 1.0, 0.5, 0.1, 0.05), "quick": (0.5,)}
+RATES = {"paper": (1.5, 1.0, 0.5, 0.1, 0.05), "lite": (1.5, 1.0, 0.5, 0.1, 0.05), "quick": (0.3,)}
 
 
 class PaperTable(NamedTuple):

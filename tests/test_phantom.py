@@ -128,3 +128,13 @@ def test_bad_parameters(field, arguments):
 def test_number_of_folds_with_few_subjects():
     data = phantom("LV", size=32, subjects=4)
     assert sorted(Counter(dict(zip(data.subject, data.fold, strict=True)).values()).values()) == [1, 1, 2]
+
+
+def test_crop_shows_the_middle_of_the_same_anatomy():
+    whole, part = phantom("LV", 128, 3), phantom("LV", 64, 3, crop=0.5)
+    middle = whole.masks[:, 32:96, 32:96].astype(bool)
+    cropped = part.masks.astype(bool)
+    assert 2 * (middle & cropped).sum() / (middle.sum() + cropped.sum()) > 0.95
+    np.testing.assert_allclose(part.optional["spacing"], whole.optional["spacing"])
+    with pytest.raises(InputError, match="crop"):
+        phantom("LV", 64, 3, crop=0.1)

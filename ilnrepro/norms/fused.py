@@ -29,7 +29,7 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
         y = tf.nn.bias_add(x, bias)
         return (tf.nn.relu(y) if relu else y), {}
     kernel = kernels.module_for(x)
-    coefficients, gradients = _compiled(rule, settings, training, tuple(parameters))
+    coefficients, gradients = _compiled(rule, settings, training, tuple(parameters), x.shape[-1], x.dtype)
 
     @tf.custom_gradient
     def forward(x, *arguments):
@@ -51,8 +51,11 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
 
 
 @functools.cache
-def _compiled(rule, settings, training, names):
-    """The rule's map from moments and parameters to (scale, offset, batch moments), and its gradient, each compiled."""
+def _compiled(rule, settings, training, names, channels, dtype):
+    """The rule's map from moments and parameters to (scale, offset, batch moments), and its gradient, each compiled.
+
+    One pair for each number of channels and type, shared by all layers of that number.
+    """
 
     def coefficients(mean, variance, bias, gamma, beta, *values):
         context = Context(settings, training)

@@ -62,8 +62,10 @@ class Normalization:
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
         affine = [None if v is None else tf.convert_to_tensor(v) for v in (self.gamma, self.beta)]
         if self.form == "fused":
+            # Without moving averages a rule is the same in training and test, so one compiled pair serves both.
+            follows = training and any(not variable.trainable for variable in self.parameters.values())
             y, moments = fused.normalize(x, tf.convert_to_tensor(self.bias), *affine, values, self.rule,
-                                         self.settings, training, relu)
+                                         self.settings, follows, relu)
         else:
             context = Context(self.settings, training)
             y = self.rule.reference(tf.nn.bias_add(x, self.bias), values, context, *affine)

@@ -113,30 +113,30 @@ class Normalize:
                 "moving_variance": Parameter(np.ones(channels), trainable=False)}
 
     def __call__(self, y, parameters, context):
-        mean, variance = self._moments(y, parameters, context)
-        by_group = self.groups is not None and 1 < self.groups
-        variance = variance + context.settings.epsilon
-        divide_by_variance = by_group and context.settings.group_divisor == "variance"
-        r = 1 / variance if divide_by_variance else tf.math.rsqrt(variance)
-        if by_group:  # [N, G, 1] -> [N, C]
+        if self.groups is not None and self.groups > 1:  # [N, C] -> [N, G, C/G], where a group is an axis of its own
             channels = y.variance.shape[-1]
-            mean, r = (tf.repeat(tf.squeeze(a, 2), channels // self.groups, axis=1) for a in (mean, r))
+            split = AffineMap(*(tf.reshape(a, [-1, self.groups, channels // self.groups]) for a in y))
+            pooled = _pool(split.offset, split.value_variance, axis=2)
+            split = self._normalized(split, *pooled, context, context.settings.group_divisor == "variance")
+            return y._replace(scale=tf.reshape(split.scale, [-1, channels]), offset=tf.reshape(split.offset, [-1, channels]))
+        return self._normalized(y, *self._moments(y, parameters, context), context)
+
+    @staticmethod
+    def _normalized(y, mean, variance, context, divide_by_variance=False):
+        variance = variance + context.settings.epsilon
+        r = 1 / variance if divide_by_variance else tf.math.rsqrt(variance)
         return y._replace(scale=y.scale * r, offset=(y.offset - mean) * r)
 
     def _moments(self, y, parameters, context):
-        variance = y.value_variance
         if self.over_batch:
             if not context.uses_batch:
                 return parameters["moving_mean"], parameters["moving_variance"]
-            moments = _pool(y.offset, variance, axis=0)
+            moments = _pool(y.offset, y.value_variance, axis=0)
             context.batch_moments.update(moving_mean=moments[0], moving_variance=moments[1])
             return moments
-        if self.groups is None:
-            return y.offset, variance
         if self.groups == 1:
-            return _pool(y.offset, variance, axis=1)
-        shape = tf.stack([tf.shape(variance)[0], self.groups, variance.shape[-1] // self.groups])
-        return _pool(tf.reshape(y.offset, shape), tf.reshape(variance, shape), axis=2)
+            return _pool(y.offset, y.value_variance, axis=1)
+        return y.offset, y.value_variance
 
     def reference(self, x, parameters, context, gamma=None, beta=None):
         settings = context.settings
