@@ -37,7 +37,7 @@ EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(c
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost tables figures inspect clean
+	reproduce-rho reproduce-cost tables figures bench inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -97,6 +97,9 @@ tables: setup ## write the tables again, from run files alone
 
 figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA)
+
+bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
+	$(BIN)/python -m experiments.bench
 
 inspect: setup ## print what a file holds: FILE=...
 	@test -n "$(FILE)" || { echo "error: FILE: not given; name a run or data set file" >&2; exit 2; }

@@ -7,11 +7,16 @@ import tensorflow as tf
 
 
 def moments(x):
-    """mean = Σ_p x / P and variance = Σ_p (x − mean)² / P, each `[N, C]`."""
+    """mean = Σ_p x / P and variance = Σ_p (x − mean)² / P, each `[N, C]`.
+
+    Sums run over differences from the first pixel, so a constant channel gives exactly its value and exactly 0.
+    """
     axes = _spatial_axes(x)
-    mean = tf.reduce_mean(x, axes, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
-    return tf.reshape(mean, tf.shape(variance)), variance
+    first = x[(slice(None), *[slice(1)] * len(axes))]  # [N, 1, ..., 1, C]
+    shifted = x - first
+    shift = tf.reduce_mean(shifted, axes, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(shifted, shift), axes)
+    return tf.reshape(first + shift, tf.shape(variance)), variance
 
 
 def apply(x, mean, scale, offset, relu):

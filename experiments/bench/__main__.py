@@ -1,0 +1,171 @@
+"""`python -m experiments.bench`: measures everything, writes bench.json, prints tables. About twenty minutes."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.bench import end_to_end, limits, ours, rounds
+from experiments.sheet import Sheet
+from ilnrepro.errors import command
+
+PEER_METHODS = ["none", "in", "gn4", "iln"]
+SETTINGS = ((256, 1, 2), (256, 8, 2), (128, 1, 1))  # size, batch, threads
+GROWTH = [(size, 1) for size in (64, 128, 256, 512)] + [(256, batch) for batch in (2, 4, 8, 16)]
+
+
+def main(argv=None):
+    """Runs the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=("steps", "limits", "growth", "end_to_end"), nargs="*")
+    arguments = parser.parse_args(argv)
+    parts = arguments.only or ["steps", "limits", "growth", "end_to_end"]
+    console = Console(stderr=True)
+    found = json.loads(arguments.output.read_text()) if arguments.only and arguments.output.exists() else {}
+    found["machine"] = machine()
+    with console.status("benchmark: nothing else should run on this machine") as status:
+        for part in parts:
+            found |= PARTS[part](arguments.rounds, lambda text: (status.update(text), console.log(text)))
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    out = Console(width=max(160, Console().width))
+    for table in sheets(found):
+        out.print(table.rich())
+    (arguments.output.with_suffix(".md")).write_text("\n".join(table.markdown() for table in sheets(found)))
+    print(f"benchmark: {arguments.output} (tables: {arguments.output.with_suffix('.md')})")
+    return 0
+
+
+def machine():
+    """The machine in general terms, and the versions."""
+    model = platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        flags = Path("/proc/cpuinfo").read_text()
+        model += ", AVX-512" if "avx512f" in flags else ", AVX2" if "avx2" in flags else ""
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")
+                if importlib.util.find_spec(name)}
+    return {"processor": model, "cores": os.cpu_count(), "system": platform.system(),
+            "python": platform.python_version(), **versions}
+
+
+def _steps(count, say):
+    rows, skipped = [], {}
+    for setting in SETTINGS:
+        new, missing = rounds.measure(*setting, {"ours": ours.methods(), "torch": PEER_METHODS, "keras": PEER_METHODS},
+                                      count, say)
+        rows += new
+        skipped |= missing
+    return {"steps": rows, "skipped": skipped}
+
+
+def _limits(count, say):
+    say("limits: matrix product, kernels, memory")
+    ours.set_threads(2)
+    rate, kernels = limits.matrix_product_rate(), limits.kernel_rates()
+    step = ours.steps(256, 1, ["iln"], ["native"])["native", "iln"]
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        step(5)
+        times.append((time.perf_counter() - started) / 5)
+    again = limits.matrix_product_rate()
+    flop, best = limits.step_flop(256), max(rate, again)
+    memory = {form: limits.peak_memory("iln", form) for form in ("fused", "reference")}
+    return {"limits": {"step_gflop": flop / 1e9, "step_gflop_per_s": flop / sorted(times)[len(times) // 2] / 1e9,
+                       "matrix_product_gflop_per_s": best / 1e9,
+                       "share": flop / sorted(times)[len(times) // 2] / best, "kernels_gb_per_s": kernels},
+            "memory": {"size": 256, "batch": 8, "mib": memory, "ratio": memory["fused"] / memory["reference"]}}
+
+
+def _growth(count, say):
+    rows = []
+    for size, batch in GROWTH:
+        new, _ = rounds.measure(size, batch, 2, {"ours": ["none", "in", "iln"]}, max(3, count // 2), say)
+        rows += [row for row in new if (row["implementation"], row["method"]) in
+                 (("reference", "none"), ("native", "none"), ("native", "in"), ("native", "iln"))]
+    return {"growth": rows}
+
+
+def _end_to_end(count, say):
+    say("end to end: training from a file, against the bare step; two runs side by side")
+    return {"end_to_end": [end_to_end.measure(size, rounds=count) for size in (128, 256)]}
+
+
+PARTS = {"steps": _steps, "limits": _limits, "growth": _growth, "end_to_end": _end_to_end}
+
+
+def sheets(found):
+    """The tables of a benchmark."""
+    m = found["machine"]
+    where = ", ".join(f"{key} {value}" for key, value in m.items())
+    return [sheet for part in (_steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
+            for sheet in part(found, where)]
+
+
+def _steps_sheets(found, where):
+    for size, batch, threads in SETTINGS:
+        rows = [r for r in found.get("steps", []) if (r["size"], r["batch"], r["threads"]) == (size, batch, threads)]
+        if not rows:
+            continue
+        ms = next(r["ms"] for r in rows if (r["implementation"], r["method"]) == ("reference", "none"))
+        columns = list(dict.fromkeys(r["implementation"] for r in rows))
+        body = []
+        for method in ours.methods():
+            of_it = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
+            # Of two memory layouts the better is quoted.
+            body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in of_it)])
+        skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
+        yield Sheet(f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
+                    f"One training step at {size}×{size}, batch {batch}, {threads} thread(s): ratio to no normalization "
+                    f"written as plain tf.nn convolution, bias and ReLU ({ms:.1f} ms), median over interleaved rounds. "
+                    f"{where}.{skipped}", ["method", *columns], body)
+
+
+def _limits_sheets(found, where):
+    if "limits" not in found:
+        return
+    limit, memory = found["limits"], found["memory"]
+    body = [["step of ILN at 256², batch 1", f"{limit['step_gflop']:.1f} GFLOP"],
+            ["its rate", f"{limit['step_gflop_per_s']:.0f} GFLOP/s"],
+            ["4096×4096 matrix product", f"{limit['matrix_product_gflop_per_s']:.0f} GFLOP/s"],
+            ["share", f"{limit['share']:.2f}"],
+            *([f"kernel {name}" if name != "copy" else "plain copy", f"{rate:.0f} GB/s"]
+              for name, rate in limit["kernels_gb_per_s"].items()),
+            *([f"peak memory of the step, ILN {form}, 256², batch 8", f"{mib:.0f} MiB"] for form, mib in memory["mib"].items()),
+            ["ours over literal", f"{memory['ratio']:.2f}"]]
+    yield Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
+
+
+def _growth_sheets(found, where):
+    if "growth" not in found:
+        return
+    body = []
+    for size, batch in GROWTH:
+        rows = {(r["implementation"], r["method"]): r for r in found["growth"] if (r["size"], r["batch"]) == (size, batch)}
+        body.append([f"{size}²", str(batch), f"{rows['reference', 'none']['ms']:.1f}",
+                     *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
+    yield Sheet("Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
+                ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
+
+
+def _end_to_end_sheets(found, where):
+    rows = found.get("end_to_end", [])
+    if not rows:
+        return
+    headings = ["size", "bare step", "training", "training / bare", "one run, two threads", "two runs, one thread each", "gain"]
+    body = [[f"{r['size']}²", *(f"{r[key]:.1f}" for key in ("bare", "training")), f"{r['training_over_bare']:.2f}",
+             *(f"{r[key]:.1f}" for key in ("one_run_two_threads", "two_runs_one_thread")), f"{r['side_by_side_gain']:.2f}"]
+            for r in rows]
+    yield Sheet("End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,59 @@
+"""One framework in a process of its own, taking its turn when told to: `worker.py FRAMEWORK SIZE BATCH THREADS METHODS`.
+
+Every line on standard input asks for one round; the answer is one line of JSON: milliseconds a step for each
+(implementation, method, ...). Between rounds the process sleeps, so that several frameworks can take turns.
+"""
+
+import json
+import sys
+import time
+
+LEAST = 0.25  # seconds that one measurement takes at least
+
+
+def main(framework, size, batch, threads, methods):
+    """Makes the steps, then measures a round for each line on standard input."""
+    methods = methods.split(",")
+    if framework == "ours":
+        from experiments.bench import ours as peer
+
+        peer.set_threads(int(threads))
+    elif framework == "torch":
+        import torch
+
+        from experiments.bench import torch_peer as peer
+
+        torch.set_num_threads(int(threads))
+    else:
+        from experiments.bench import keras_peer as peer
+        from experiments.bench.ours import set_threads
+
+        set_threads(int(threads))
+    try:
+        steps = peer.steps(int(size), int(batch), methods)
+    except ImportError as error:
+        print(json.dumps({"skipped": str(error)}), flush=True)
+        return
+    print(json.dumps({"ready": [list(key) for key in steps]}), flush=True)
+    block = framework == "ours"  # several steps in one call, as training takes them
+    repeats = {}
+    for key, step in steps.items():
+        took = _seconds(step, 1, block)
+        repeats[key] = max(1, round(LEAST / max(took, 1e-6)))
+    for _ in sys.stdin:
+        found = [[*key, 1000 * _seconds(step, repeats[key], block) / repeats[key]] for key, step in steps.items()]
+        print(json.dumps({"round": found}), flush=True)
+
+
+def _seconds(step, repeats, block):
+    started = time.perf_counter()
+    if block:
+        step(repeats)
+    else:
+        for _ in range(repeats):
+            step()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""What several test files share: the forms of a layer."""
+
+import pytest
+import tensorflow as tf
+
+from ilnrepro.norms import kernels
+
+FORMS = ["reference", "tensorflow", "native"]  # the fused form by its kernels
+
+
+@pytest.fixture
+def use():
+    """`kernels.use`, undone after the test; a test of native kernels is skipped where there are none."""
+    def choose(choice):
+        if choice == "native" and not kernels.native.available():
+            pytest.skip("no native kernels here")
+        kernels.use(choice)
+
+    yield choose
+    kernels.use("auto")
+
+
+@pytest.fixture
+def eagerly():
+    """No function is compiled: the same arithmetic, without a wait for the compiler at every shape."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(params=FORMS)
+def compiled_form(request, use):
+    """A layer's form, 'reference' or 'fused', the fused one on each of the kernels and its rule compiled."""
+    if request.param == "reference":
+        return "reference"
+    use(request.param)
+    return "fused"
+
+
+@pytest.fixture
+def form(compiled_form, eagerly):
+    """The same with nothing compiled, which is right for all but the tests of compilation."""
+    return compiled_form

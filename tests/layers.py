@@ -1,0 +1,36 @@
+"""Layers of the library with given values in their variables; their outputs and gradients in NumPy."""
+
+import numpy as np
+import tensorflow as tf
+
+from ilnrepro.norms import Normalization, Settings
+
+
+def built(name, values, form, dtype="float64", settings=None, channels=None):
+    """A layer whose variables hold `values`, all of them and no others."""
+    layer = Normalization(name, channels or len(values["bias"]), settings or Settings(), form, dtype=dtype)
+    assert set(layer.named_variables) == set(values)
+    for key, variable in layer.named_variables.items():
+        assert variable.shape == np.shape(values[key]), key
+        variable.assign(values[key])
+    return layer
+
+
+def run(layer, x, upstream, training=True, relu=False, through=lambda call: call):
+    """The output, and the gradients by name of Σ upstream·output: x and every trainable variable.
+
+    through: `tf.function` or another wrapper of the computation.
+    """
+    variables = {key: v for key, v in layer.named_variables.items() if v.trainable}
+
+    @through
+    def call(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training, relu)
+        return y, tape.gradient(y, {"x": x, **variables}, upstream)
+
+    dtype = layer.bias.dtype
+    y, gradients = call(tf.constant(x, dtype), tf.constant(upstream, dtype))
+    assert all(gradient is not None for gradient in gradients.values())
+    return y.numpy(), {key: tf.convert_to_tensor(gradient).numpy() for key, gradient in gradients.items()}

@@ -1,0 +1,437 @@
+"""Values and gradients of every method, in every form, against the papers' equations in float64 NumPy."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from formulas import (
+    FORMULAS,
+    NAMES,
+    Options,
+    batch_moments,
+    error,
+    example,
+    finite_difference,
+    formula,
+    forward,
+    gradients,
+    group,
+    instance,
+    layer,
+    shares,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from layers import built, run
+from make_goldens import NORMS, norm_golden
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms import METHODS, Normalization, Settings, kernels
+from ilnrepro.norms import method as row_of
+from ilnrepro.norms.methods import Method
+from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, SIGMOID, SOFTMAX, Cascade, Mix
+from ilnrepro.norms.rules import group as group_rule
+
+PLANE, VOLUME = (4, 3), (2, 2, 3)
+TOLERANCES = {"float64": (1e-12, 1e-11), "float32": (1e-5, 2e-4)}  # of outputs, of gradients
+NORMALIZING = [name for name in NAMES if name != "none"]
+COMPILED = [name for name in NAMES if name not in ("gn16", "iln8")]  # compilers are slow; each rule once
+
+
+@functools.cache
+def expected(name, space, training, relu):
+    """Output and gradients of a method's example by the formulas."""
+    return by_formula(formula(name), example(name, space), Options(batch=training), relu)
+
+
+def by_formula(function, example, options, relu=True):
+    x, values, upstream = example
+    return (forward(function, x, values, options, relu),
+            gradients(function, x, values, options, relu, upstream))
+
+
+def assert_agrees(found, wanted, tolerances):
+    """Outputs and every gradient by their largest error; `tolerances` of these, and perhaps of ρ's."""
+    (y, found_gradients), (wanted_y, wanted_gradients) = found, wanted
+    of_y, of_gradients, of_rho = (*tolerances, tolerances[1])[:3]
+    assert error(y, wanted_y) < of_y
+    for key, gradient in found_gradients.items():
+        assert error(gradient, wanted_gradients[key]) < (of_rho if key == "rho" else of_gradients), key
+
+
+def test_every_method_has_a_formula_a_reference_a_title_and_a_description():
+    assert set(FORMULAS) == set(METHODS)
+    for name in NAMES:
+        title, rule, description = row_of(name)
+        assert title and description and "<G>" not in title
+        assert callable(rule) and callable(rule.reference)
+
+
+def test_formulas_are_differentiated_as_by_central_differences():
+    x, values, upstream = example("iln", (2, 2))
+    loss = lambda a: np.sum(upstream * forward(formula("iln"), a, values, Options(), True))  # noqa: E731
+    slopes = finite_difference(loss, x)
+    for index in [(0, 0, 0, 0), (1, 1, 0, 17), (0, 1, 1, 31)]:
+        step = np.zeros_like(x)
+        step[index] = 1e-6
+        assert np.isclose(slopes[index], (loss(x + step) - loss(x - step)) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("relu", [False, True], ids=["linear", "relu"])
+@pytest.mark.parametrize("training", [False, True], ids=["test", "training"])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("space", [PLANE, VOLUME], ids=["2d", "3d"])
+@pytest.mark.parametrize("name", NAMES)
+def test_values_and_gradients(name, space, dtype, training, relu, form):
+    x, values, upstream = example(name, space)
+    layer = built(name, values, form, dtype)
+    found = run(layer, x, upstream, training, relu)
+    assert found[0].dtype == found[1]["x"].dtype == dtype
+    assert_agrees(found, expected(name, space, training, relu), TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", COMPILED)
+def test_with_the_rule_compiled(name, dtype):
+    x, values, upstream = example(name)
+    found = run(built(name, values, "fused", dtype), x, upstream, True, True)
+    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_in_a_function_of_unknown_sizes(name, compiled_form):
+    x, values, upstream = example(name)
+    unknown = tf.TensorSpec([None, None, None, x.shape[-1]], tf.float64)
+    through = functools.partial(tf.function, input_signature=[unknown, unknown])
+    found = run(built(name, values, compiled_form), x, upstream, True, True, through)
+    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("form", ["reference", "fused"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_by_xla(name, form, use):
+    use("tensorflow")
+    x, values, upstream = example(name)
+    compiled = functools.partial(tf.function, jit_compile=True)
+    found = run(built(name, values, form), x, upstream, True, True, compiled)
+    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_instance_and_one_pixel(name, form):
+    pixel = example(name, (1, 1), instances=1)
+    found = run(built(name, pixel.values, form), pixel.x, pixel.upstream, True, True)
+    assert_agrees(found, by_formula(formula(name), pixel, Options()), (1e-12, 1e-9))
+
+
+# Inputs that lose digits.
+
+
+def single(a):
+    """The nearest float32 numbers, as float64."""
+    return a.astype(np.float32).astype(float)
+
+
+@pytest.mark.parametrize("choice", ["tensorflow", "native"])
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_mean_1000_and_deviation_1_in_float32(name, choice, use, eagerly):
+    use(choice)
+    _, values, upstream = example(name, (8, 8))
+    if "moving_mean" in values:
+        values["moving_mean"] += 1000
+    x = single(np.random.default_rng(1).normal(1000, 1, upstream.shape))
+    values, upstream = {key: single(a) for key, a in values.items()}, single(upstream)
+    for training in (True, False):
+        found = run(built(name, values, "fused", "float32"), x, upstream, training)
+        exact = run(built(name, values, "reference", "float64"), x, upstream, training)
+        assert_agrees(found, exact, (1e-4, 3e-4, 5e-3))
+
+
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_one_outlying_pixel(name, form):
+    outlying = example(name, (3, 3))
+    x, values, upstream = outlying
+    x[1, 2, 0, 5] = 1e5
+    wanted = by_formula(formula(name), outlying, Options())
+    assert_agrees(run(built(name, values, form), x, upstream, True, True), wanted, (1e-11, 1e-9))
+    y, slopes = run(built(name, values, form, "float32"), x, upstream, True, True)
+    assert error(y, wanted[0]) < 1e-5
+    assert all(np.isfinite(gradient).all() for gradient in slopes.values())
+
+
+CONSTANTS = [0.0, 1000.0, pytest.param(0.1, id="tenth"), pytest.param(1000.1, id="thousand-and-a-tenth")]
+
+
+@pytest.mark.parametrize("choice", ["tensorflow", "native"])
+@pytest.mark.parametrize("constant", CONSTANTS)
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-12])
+def test_a_constant_channel_becomes_beta(constant, epsilon, choice, use, eagerly):
+    use(choice)
+    x, values, upstream = example("in", (32, 32))
+    x[..., 7] = constant
+    y, _ = run(built("in", values, "fused", "float32", Settings(epsilon=epsilon)), x, upstream)
+    assert np.all(y[..., 7] == np.float32(values["beta"][7]))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-12])
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_channels_and_maps_give_finite_gradients(name, epsilon, dtype, form):
+    x, values, upstream = example(name)
+    x[..., 7] = 3
+    for constant in (x, np.full_like(x, 3), np.zeros_like(x)):
+        layer = built(name, values, form, dtype, Settings(epsilon=epsilon))
+        y, slopes = run(layer, constant, upstream, relu=True)
+        assert np.isfinite(y).all()
+        assert all(np.isfinite(gradient).all() for gradient in slopes.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_is_not_hidden_by_the_relu(name, form):
+    x, values, upstream = example(name)
+    x[0, 0, 0, 0] = np.nan
+    y, _ = run(built(name, values, form), x, upstream, relu=True)
+    assert np.isnan(y[0, 0, 0, 0])
+
+
+# Batch normalization's memory.
+
+@pytest.mark.parametrize("wrapper", [None, False, True], ids=["eager", "function", "xla"])
+@pytest.mark.parametrize("name", ["bn", "bin"])
+def test_moving_averages_follow_the_biased_batch(name, wrapper, compiled_form, use):
+    if wrapper:
+        use("tensorflow")
+    x, values, _ = example(name)
+    layer = built(name, values, compiled_form, settings=Settings(moving_decay=0.9))
+    step = layer if wrapper is None else tf.function(layer, jit_compile=wrapper)
+    mean, variance = values["moving_mean"], values["moving_variance"]
+    for factor in (1, 2):
+        step(tf.constant(factor * x), training=True)
+        batch_mean, batch_variance = batch_moments(factor * x + values["bias"])
+        mean, variance = 0.9 * mean + 0.1 * batch_mean, 0.9 * variance + 0.1 * batch_variance
+    assert error(layer.parameters["moving_mean"], mean) < 1e-12
+    assert error(layer.parameters["moving_variance"], variance) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["bn", "bin"])
+def test_batch_statistics_at_test_time(name, form):
+    x, values, upstream = example(name)
+    layer = built(name, values, form, settings=Settings(batch_statistics="batch"))
+    found = run(layer, x, upstream, training=False)
+    assert_agrees(found, expected(name, PLANE, True, False), TOLERANCES["float64"])
+    assert np.array_equal(layer.parameters["moving_mean"], values["moving_mean"])
+    moving = run(built(name, values, form), x, upstream, training=False)
+    assert_agrees(moving, expected(name, PLANE, False, False), TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("name", ["bn", "bin"])
+def test_moving_averages_start_at_0_and_1_and_no_optimizer_moves_them(name):
+    parameters = Normalization(name, 3).parameters
+    assert np.array_equal(parameters["moving_mean"], [0, 0, 0])
+    assert np.array_equal(parameters["moving_variance"], [1, 1, 1])
+    assert not parameters["moving_mean"].trainable and not parameters["moving_variance"].trainable
+    assert Settings().moving_decay == 0.99 and Settings().batch_statistics == "moving"
+
+
+# What the paper leaves open.
+
+@pytest.mark.parametrize("epsilon", [1e-12, 0.3])
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_epsilon(name, epsilon, form):
+    x, values, upstream = example(name)
+    options = Options(epsilon)
+    y, _ = run(built(name, values, form, settings=Settings(epsilon=epsilon)), x, upstream)
+    assert error(y, forward(formula(name), x, values, options, False)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["gn4", "gn16", "iln", "iln8"])
+def test_groups_divided_by_the_variance(name, form):
+    x, values, upstream = example(name)
+    layer = built(name, values, form, settings=Settings(group_divisor="variance"))
+    found = run(layer, x, upstream, True, True)
+    wanted = by_formula(formula(name), example(name), Options(divisor="variance"))
+    assert_agrees(found, wanted, (1e-12, 1e-10))
+    assert error(wanted[0], expected(name, PLANE, True, True)[0]) > 0.01
+
+
+@pytest.mark.parametrize("name", ["in", "ln", "bn", "sigmoid"])
+def test_the_divisor_of_groups_leaves_other_methods_alone(name, form):
+    x, values, upstream = example(name)
+    layer = built(name, values, form, settings=Settings(group_divisor="variance"))
+    found = run(layer, x, upstream, True, True)
+    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("gate", [0, 0.25, 1])
+@pytest.mark.parametrize("name", ["bin", "clip", "sigmoid", "softmax", "iln"])
+def test_frozen_gate(name, gate, form):
+    frozen = example(name)
+    del frozen.values["rho"]
+    layer = built(name, frozen.values, form, settings=Settings(frozen_gate=gate))
+    found = run(layer, frozen.x, frozen.upstream, True, True)
+    assert_agrees(found, by_formula(formula(name), frozen, Options(frozen=gate)), TOLERANCES["float64"])
+    assert layer.share is None
+
+
+@pytest.mark.parametrize("name, start", [("clip", 0.5), ("bin", 0.5), ("sigmoid", 0.6224593312018546),
+                                         ("iln", 0.6224593312018546), ("softmax", 0.5)])
+def test_rho_starts_at_a_half_or_as_told(name, start):
+    layer = Normalization(name, 32, dtype="float64")
+    assert np.all(layer.parameters["rho"].numpy() == 0.5)
+    assert layer.parameters["rho"].shape == ([2] if name == "softmax" else [])
+    assert layer.share.numpy() == pytest.approx(start, abs=1e-15)
+    assert np.all(Normalization(name, 32, Settings(rho=-1.5)).parameters["rho"].numpy() == -1.5)
+
+
+def test_share_is_the_first_maps():
+    for name in NAMES:
+        values = example(name).values
+        layer = built(name, values, "fused")
+        if "rho" in values:
+            gate = "sigmoid" if name.startswith("iln") else "clip" if name == "bin" else name
+            assert layer.share.numpy() == pytest.approx(shares(gate, values, Options())[0], abs=1e-15)
+        else:
+            assert layer.share is None
+
+
+@pytest.mark.parametrize("rho, share", [(-0.2, 0), (1.3, 1)])
+@pytest.mark.parametrize("name", ["clip", "bin"])
+def test_a_clipped_gate_stays_in_its_range_and_has_no_gradient_outside(name, rho, share, form):
+    x, values, upstream = example(name)
+    values["rho"] = np.array(rho)
+    y, slopes = run(built(name, values, form), x, upstream)
+    frozen = forward(formula(name), x, values, Options(frozen=share), False)
+    assert error(y, frozen) < 1e-12
+    assert slopes["rho"] == 0
+
+
+# Rules compose.
+
+
+def composed(monkeypatch, rule):
+    monkeypatch.setitem(METHODS, "composed", Method("Composed", rule, "for a test"))
+
+
+def assert_composed(rule, function, gates, form, monkeypatch):
+    composed(monkeypatch, rule)
+    x, values, upstream = example("in")
+    values |= gates
+    found = run(built("composed", values, form), x, upstream, True, True)
+    wanted = by_formula(function, (x, values, upstream), Options())
+    assert_agrees(found, wanted, TOLERANCES["float64"])
+
+
+def test_layer_and_group_under_a_sigmoid(form, monkeypatch):
+    def function(x, values, options):
+        a, b = shares("sigmoid", values, options)
+        return a * layer(x, options) + b * group(x, 4, options)
+
+    assert_composed(Mix(SIGMOID, LAYER, group_rule(4)), function, {"rho": np.array(0.7)}, form, monkeypatch)
+
+
+def test_a_mix_in_a_mix_in_a_cascade(form, monkeypatch):
+    def function(x, values, options):
+        a, b = shares("sigmoid", {"rho": values["inner"]}, options)
+        inner = group(a * instance(x, options) + b * layer(x, options), 8, options)
+        c, d = shares("softmax", values, options)
+        return layer(c * inner + d * group(x, 2, options), options)
+
+    inner = Cascade(Mix(SIGMOID, INSTANCE, LAYER, rho="inner"), group_rule(8))
+    rule = Cascade(Mix(SOFTMAX, inner, group_rule(2)), LAYER)
+    values = {"rho": np.array([0.2, -0.5]), "inner": np.array(-0.4)}
+    assert_composed(rule, function, values, form, monkeypatch)
+
+
+@pytest.mark.parametrize("rule, shared", [
+    (Mix(SIGMOID, Mix(SIGMOID, INSTANCE, LAYER), LAYER), "rho"),
+    (Cascade(Mix(SIGMOID, INSTANCE, LAYER), Mix(SOFTMAX, INSTANCE, LAYER)), "rho"),
+    (Mix(SIGMOID, BATCH, Cascade(LAYER, BATCH)), "moving_mean"),
+], ids=["mix", "cascade", "batch"])
+def test_two_parameters_of_one_name(rule, shared, monkeypatch):
+    composed(monkeypatch, rule)
+    with pytest.raises(InputError, match=repr(shared)):
+        Normalization("composed", 8)
+
+
+# Mistakes.
+
+@pytest.mark.parametrize("name, groups, channels", [("gn5", 5, 24), ("gn16", 16, 24), ("iln", 16, 8),
+                                                    ("iln12", 12, 32)])
+def test_groups_that_do_not_divide_the_channels(name, groups, channels):
+    with pytest.raises(InputError, match=f"{groups} groups do not divide {channels} channels"):
+        Normalization(name, channels)
+
+
+@pytest.mark.parametrize("name", ["foo", "gn", "gn0", "gn<G>", "iln<G>", "iln-4", "gn4x", "4", "", "in3",
+                                  "IN", "gn²"])
+def test_unknown_methods(name):
+    with pytest.raises(InputError) as caught:
+        row_of(name)
+    assert repr(name) in str(caught.value)
+    assert all(choice in str(caught.value) for choice in METHODS)
+
+
+def test_the_form_is_fused_unless_told():
+    assert Normalization("in", 4).form == "fused"
+
+
+def test_unknown_form():
+    with pytest.raises(InputError, match="'fast' is unknown; choose one of fused, reference"):
+        Normalization("in", 4, form="fast")
+
+
+# The two forms are two.
+
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_the_fused_form_reads_the_feature_map_through_the_kernels_alone(name, use, eagerly, monkeypatch):
+    use("tensorflow")
+    calls = []
+
+    def count(kernel):
+        original = getattr(kernels.portable, kernel)
+
+        def counted(*args):
+            calls.append(kernel)
+            return original(*args)
+
+        monkeypatch.setattr(kernels.portable, kernel, counted)
+
+    for kernel in ("moments", "apply", "apply_gradient_sums", "apply_gradient_input"):
+        count(kernel)
+    x, values, upstream = example(name)
+    run(built(name, values, "reference"), x, upstream)
+    assert calls == []
+    run(built(name, values, "fused"), x, upstream)
+    assert calls == ["moments", "apply", "apply_gradient_sums", "apply_gradient_input"]
+
+
+# Any shape.
+
+@settings(max_examples=60, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(NAMES), space=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
+       instances=st.integers(1, 3), multiple=st.integers(1, 3), seed=st.integers(0, 99))
+def test_any_shape(eagerly, name, space, instances, multiple, seed):
+    x, values, upstream = example(name, space, 16 * multiple, instances, seed)
+    options = Options(1e-3)
+    wanted, slopes = run(built(name, values, "reference", settings=Settings(1e-3)), x, upstream, True, True)
+    assert error(wanted, forward(formula(name), x, values, options, True)) < 1e-11
+    y, fused_slopes = run(built(name, values, "fused", settings=Settings(1e-3)), x, upstream, True, True)
+    assert_agrees((y, fused_slopes), (wanted, slopes), (1e-11, 1e-9))
+
+
+# Goldens.
+
+def test_every_method_has_a_golden():
+    assert set(json.loads(NORMS.read_text())) == set(NAMES), "run python tests/make_goldens.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden(name, form):
+    golden = json.loads(NORMS.read_text())[name]
+    found = norm_golden(name, form)
+    assert set(found) == set(golden)
+    for key, numbers in golden.items():
+        assert error(found[key], numbers) < 1e-8, key
