@@ -1,10 +1,19 @@
 """`python -m data_prep`: make data sets, and look at them."""
 
 import argparse
+import json
 from pathlib import Path
 
+from data_prep import acdc, audit, folder, sunnybrook
 from ilnrepro import dataset
 from ilnrepro.errors import command
+
+# Each has add_arguments(parser), source(arguments) and prepare(arguments, audit).
+SOURCES = {
+    "sunnybrook": (sunnybrook, "Sunnybrook Cardiac Data, left ventricle"),
+    "acdc": (acdc, "ACDC, right ventricle, left ventricle or myocardium"),
+    "folder": (folder, "your own images and masks"),
+}
 
 
 def parser():
@@ -17,9 +26,14 @@ def parser():
     phantom.add_argument("--subjects", type=int, help="default: 45 for LV, 37 for RV")
     phantom.add_argument("--sites", type=int, default=1, help="scanners that the subjects come from")
     phantom.add_argument("--seed", type=int, default=0)
-    sunnybrook = commands.add_parser("sunnybrook", help="Sunnybrook Cardiac Data, left ventricle")
-    sunnybrook.add_argument("--source", type=Path, required=True, help=".npz file, or folder of image and mask PNGs")
-    for command_parser in (phantom, sunnybrook):
+    phantom.add_argument("--crop", type=float, default=1.0, help="share of the field of view that is kept")
+    made = [phantom]
+    for name, (source, what) in SOURCES.items():
+        made.append(commands.add_parser(name, help=what))
+        source.add_arguments(made[-1])
+        made[-1].add_argument("--allow-partial", action="store_true",
+                              help="leave damaged cases out, and take less than the whole release")
+    for command_parser in made:
         command_parser.add_argument("--output", type=Path, required=True, help="data set file to write (.h5)")
     show = commands.add_parser("show", help="draw a montage with contours")
     show.add_argument("file", type=Path)
@@ -41,15 +55,28 @@ def main(argv=None):
     if arguments.command == "phantom":
         from data_prep.phantom import phantom
 
-        data = phantom(arguments.structure, arguments.size, arguments.subjects, arguments.sites, arguments.seed)
+        data = phantom(arguments.structure, arguments.size, arguments.subjects, arguments.sites, arguments.seed,
+                       arguments.crop)
+        dataset.write(arguments.output, data)
     else:
-        from data_prep import sunnybrook
-
-        data = sunnybrook.from_npz(arguments.source)
-    dataset.write(arguments.output, data)
+        data = _from_source(arguments)
     counts = ", ".join(f"fold {k}: {(data.fold == k).sum()}" for k in data.folds)
     print(f"{arguments.output}: {len(data)} images of {len(set(data.subject))} subjects ({counts})")
     return 0
+
+
+def _from_source(arguments):
+    """Prepares, audits and writes the data set of one of SOURCES, and prints the audit."""
+    from rich.console import Console
+
+    source, _ = SOURCES[arguments.command]
+    auditor = audit.Audit(source.source(arguments), arguments.allow_partial)
+    data = source.prepare(arguments, auditor)
+    report = auditor.report(data)
+    data.audit = json.dumps(report, ensure_ascii=False)
+    dataset.write(arguments.output, data)
+    audit.show(report, Console())
+    return data
 
 
 if __name__ == "__main__":

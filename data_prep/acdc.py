@@ -1,0 +1,146 @@
+"""ACDC, Automated Cardiac Diagnosis Challenge (Bernard et al. 2018): short-axis volumes at two phases.
+
+Layout, anywhere below the source:
+  patient001/patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz, Info.cfg
+Labels: 1 right ventricle, 2 myocardium, 3 left ventricle.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import cases, folds, images
+from data_prep.cases import Case
+from ilnrepro.errors import InputError
+
+CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
+            "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")
+LABEL = {"rv": 1, "myo": 2, "lv": 3}
+GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
+_FILE = re.compile(r"(patient\d+)_frame(\d+)(_gt)?\.nii(\.gz)?", re.IGNORECASE)
+
+
+def add_arguments(parser):
+    """The command line's options."""
+    parser.add_argument("--source", type=Path, required=True, help="the release's folder")
+    parser.add_argument("--structure", choices=tuple(LABEL), required=True)
+    parser.add_argument("--size", type=int, default=256, help="pixels a side, cropped or padded to")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="resample to this pixel size")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--keep-empty", action="store_true", help="keep slices without the structure")
+
+
+def source(arguments):
+    """The folder that checksums are relative to."""
+    return arguments.source
+
+
+def prepare(arguments, audit):
+    """The data set of one structure, an image for each labelled slice.
+
+    Slices are cropped or padded (with their least value) to size² about the centre, resampled before if a
+    spacing is given. Folds are by patient and balanced over the diseases that the Info.cfg files tell.
+
+    Raises:
+      InputError: a source that is missing, not this release, or damaged; size or spacing not positive.
+    """
+    if arguments.size < 1 or (arguments.spacing is not None and not 0 < arguments.spacing < np.inf):
+        raise InputError(f"--size {arguments.size}, --spacing {arguments.spacing}: must be positive")
+    images.simpleitk()
+    volumes, labels, patients = _scan(arguments.source, audit)
+    found, cut = [], []
+    for key in sorted(volumes | labels):
+        with audit.case("_frame".join(key)):
+            slices = _read_volume(key, volumes.get(key), labels.get(key), arguments, cut)
+            found += slices
+            for path in (volumes[key], labels[key]):
+                audit.checksum(key[0], path)
+    audit.found["structure cut at the border"] = cut
+    found = cases.without_empty(found, arguments.keep_empty, audit)
+    disease = {patient: _disease(folder) for patient, folder in patients.items()}
+    audit.found["patients by disease"] = _count({case.subject for case in found}, disease)
+
+    def split(subject):
+        return folds.random_split(subject, arguments.folds, arguments.seed, disease)
+
+    return cases.data_set(found, audit, split, title=f"ACDC, {arguments.structure.upper()}",
+                          structure=arguments.structure.upper(), source=arguments.source.resolve().name,
+                          licence="for research, by the challenge organisers' terms", citation=CITATION)
+
+
+def _scan(folder, audit):
+    """Volumes and label volumes by (patient, frame), patients' folders; none of patients without labels."""
+    files, litter = images.files_in(folder)
+    volumes, labels, patients, others = {}, {}, {}, 0
+    for path in files:
+        matched = _FILE.fullmatch(path.name)
+        if not matched:
+            others += 1
+            continue
+        key, kind = (matched[1].lower(), matched[2]), labels if matched[3] else volumes
+        if key in kind:
+            raise InputError(f"{path}: the same patient and frame as {kind[key]}; keep one of them")
+        kind[key] = path
+        patients[key[0]] = path.parent
+    if not volumes and not labels:
+        raise InputError(f"{folder}: no patient001_frame01.nii.gz or the like in it; give ACDC's folder")
+    unlabelled = set(patients) - {patient for patient, _ in labels}
+    audit.found["files passed over"] = {"hidden or temporary": litter, "others (4-D volumes, ...)": others}
+    audit.leave_out(len(unlabelled), "patients without label volumes")
+    return {key: path for key, path in volumes.items() if key[0] not in unlabelled}, labels, patients
+
+
+def _read_volume(key, image_path, label_path, arguments, cut):
+    """The cases of one volume; names of slices whose structure the crop cuts are added to `cut`."""
+    if image_path is None or label_path is None:
+        lacking = "image" if image_path is None else "label"
+        raise InputError(f"{image_path or label_path}: no {lacking} volume of this frame; get it again")
+    picture, label = images.read(image_path), images.read(label_path).values
+    images.check_pair(picture.values, label, image_path, label_path)
+    unknown = sorted(set(np.unique(label).tolist()) - {0, *LABEL.values()})
+    if unknown:
+        raise InputError(f"{label_path}: unknown labels {', '.join(f'{v:g}' for v in unknown[:5])}; "
+                         "only 0 to 3 are defined: get it again")
+    if picture.values.ndim != 3:
+        picture.values, label = picture.values[None], label[None]
+    values = images.grey(picture.values, image_path)
+    masks = (label == LABEL[arguments.structure]).astype(np.uint8)
+    patient, frame = key
+    found = []
+    for number, (image, mask) in enumerate(zip(values, masks, strict=True), 1):
+        name = f"{patient}_frame{frame}_slice{number:02d}"
+        small, small_mask, spacing = _fit(image, mask, picture.spacing, arguments)
+        if _touches_border(small_mask) and not _touches_border(mask):
+            cut.append(name)
+        found.append(Case(name, patient, small, small_mask, spacing, {"slice": number, "frame": int(frame)}))
+    return found
+
+
+def _fit(image, mask, spacing, arguments):
+    """Image, mask and spacing at the size, and at the spacing if one is given."""
+    size, to, low = arguments.size, arguments.spacing, image.min()
+    if to is None:
+        return images.fitted(image, size, low), images.fitted(mask, size, 0), spacing
+    return (images.resampled(image, spacing, to, size, 1, low),
+            images.resampled(mask, spacing, to, size, 0, 0), (to, to))
+
+
+def _touches_border(mask):
+    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def _disease(folder):
+    """The patient's group from Info.cfg (`Group: DCM`), or 'unknown'."""
+    try:
+        text = (folder / "Info.cfg").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    found = re.search(r"^\s*Group\s*[:=]\s*(\w+)", text, re.MULTILINE)
+    return found[1] if found and found[1] in GROUPS else "unknown"
+
+
+def _count(patients, disease):
+    groups = [disease[patient] for patient in patients]
+    return {group: groups.count(group) for group in sorted(set(groups))}

@@ -1,0 +1,118 @@
+"""Anybody's own images: a folder of images, one of masks, and a pattern that finds the subject in a name."""
+
+import re
+from pathlib import Path
+
+from data_prep import cases, folds, images
+from data_prep.cases import Case
+from ilnrepro.errors import InputError
+
+
+def add_arguments(parser):
+    """The command line's options."""
+    parser.add_argument("--images", type=Path, required=True, help="folder of images or volumes")
+    parser.add_argument("--masks", type=Path, required=True, help="folder of masks with the images' names")
+    parser.add_argument("--subject-pattern", required=True, metavar="REGEX",
+                        help="finds the subject in a path below --images: its first group, or all it matches")
+    parser.add_argument("--structure", default="structure", help="what the masks show")
+    parser.add_argument("--title", default="", help="default: the folder's name and the structure")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--keep-empty", action="store_true", help="keep images whose masks are empty")
+
+
+def source(arguments):
+    """The folder that checksums are relative to."""
+    return arguments.images.resolve().parent
+
+
+def prepare(arguments, audit):
+    """The data set from the command line's `arguments`; see `read_cases`."""
+    found = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit)
+    found = cases.without_empty(found, arguments.keep_empty, audit)
+    name, structure = arguments.images.resolve().name, arguments.structure
+
+    def split(subject):
+        return folds.random_split(subject, arguments.folds, arguments.seed)
+
+    return cases.data_set(found, audit, split, title=arguments.title or f"{name}, {structure}",
+                          structure=structure, source=name, licence="", citation="")
+
+
+def subject_finder(pattern):
+    """The function from a name to its subject by a regular expression. Raises InputError if it is not one."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--subject-pattern: {pattern!r} is no regular expression ({error}); correct it"
+                         ) from error
+
+    def subject_of(name):
+        found = compiled.search(name)
+        subject = found and (found[1] if compiled.groups else found[0])
+        if not subject:
+            raise InputError(f"{name}: --subject-pattern {pattern!r} finds no subject in it; change it")
+        return subject
+
+    return subject_of
+
+
+def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=images.SUFFIXES):
+    """A case for each image, or each slice of a volume, whose mask has the same path below its folder.
+
+    Endings may differ. Masks hold 0 and 1, or 0 and 255. Slices are named by number from 1.
+
+    Args:
+      subject_of: from an image's path below its folder to its subject; may raise InputError.
+      audit: told of damaged cases (without partner, of other size than the mask, not square, ...) and of
+        files passed over.
+      suffixes: endings of the files to read.
+
+    Raises:
+      InputError: a folder that is missing, or holds no images.
+    """
+    image_files, mask_files = (_by_stem(folder, suffixes, audit) for folder in (image_folder, mask_folder))
+    if not image_files:
+        raise InputError(f"{image_folder}: no image files ({', '.join(suffixes)}); check the path")
+    found = []
+    for name in sorted(set(image_files) | set(mask_files)):
+        with audit.case(name):
+            for here, there, folder in ((image_files, mask_files, mask_folder),
+                                        (mask_files, image_files, image_folder)):
+                if name not in there:
+                    raise InputError(f"{here[name]}: no partner named {name} in {folder}; "
+                                     "give every image one mask of the same name")
+            found += _read_pair(name, image_files[name], mask_files[name], subject_of, audit)
+    return found
+
+
+def _by_stem(folder, suffixes, audit):
+    """The folder's image files by their path below it without ending."""
+    files, litter = images.files_in(folder)
+    readable = [path for path in files if images.suffix(path) in suffixes]
+    counts = audit.found.setdefault("files passed over", {"hidden or temporary": 0, "others": 0})
+    counts["hidden or temporary"] += litter
+    counts["others"] += len(files) - len(readable)
+    by_stem = {}
+    for path in readable:
+        name = images.stem(path.relative_to(folder).as_posix())
+        if name in by_stem:
+            raise InputError(f"{path}: {by_stem[name].name} has the same name but for the ending; "
+                             "keep one of them")
+        by_stem[name] = path
+    return by_stem
+
+
+def _read_pair(name, image_path, mask_path, subject_of, audit):
+    """The cases of one pair of files: one, or one a slice."""
+    subject = subject_of(name)
+    picture, mask = images.read(image_path), images.read(mask_path).values
+    images.check_pair(picture.values, mask, image_path, mask_path)
+    images.check_square(picture.values, image_path)
+    values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path)
+    for path in (image_path, mask_path):
+        audit.checksum(subject, path)
+    if values.ndim == 2:
+        return [Case(name, subject, values, mask, picture.spacing)]
+    return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,
+                 {"slice": number}) for number in range(1, len(values) + 1)]
