@@ -1,0 +1,89 @@
+"""The training step and its schedule."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.training import Training, _schedule, cross_entropy
+
+
+def configuration(method="iln", rate=0.5, **changes):
+    return Configuration("d", "0", "LV", method, 1, rate, 0, protocol("quick", **changes))
+
+
+def test_cross_entropy_is_tensorflow_s():
+    rng = np.random.default_rng(0)
+    scores, masks = tf.constant(rng.normal(size=(2, 8, 8, 2)) * 20), rng.integers(0, 2, (2, 8, 8))
+    found = []
+    for loss in (cross_entropy, lambda s, m: tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(m, s))):
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            value = loss(scores, masks)
+        found.append((float(value), tape.gradient(value, scores).numpy()))
+    (value, slope), (expected, expected_slope) = found
+    assert abs(value - expected) < 1e-12 and np.abs(slope - expected_slope).max() < 1e-15
+
+
+def batch(size=16, n=2):
+    rng = np.random.default_rng(0)
+    return (tf.constant(rng.random((n, size, size, 1)), tf.float32), tf.constant(rng.integers(0, 2, (n, size, size)), tf.int32))
+
+
+def test_two_steps_of_sgd_with_momentum_by_hand():
+    training = Training(configuration())
+    images, masks = batch()
+    weights = [v.numpy().astype(np.float64) for v in training.trainable]
+    momenta = [np.zeros_like(w) for w in weights]
+    for rate in (0.5, 0.1):
+        with tf.GradientTape() as tape:
+            scores = training.network(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(masks, scores))
+        gradients = [g.numpy() for g in tape.gradient(loss, training.trainable)]
+        momenta = [0.9 * m + g for m, g in zip(momenta, gradients, strict=True)]
+        weights = [w - rate * m for w, m in zip(weights, momenta, strict=True)]
+        taken = training.block(iter(tf.data.Dataset.from_tensors((images, masks))), tf.constant(rate), tf.constant(1))
+        assert abs(float(taken[0]) - float(loss)) < 1e-5
+        for variable, weight in zip(training.trainable, weights, strict=True):
+            assert np.abs(variable - weight).max() < 2e-5 * max(1, np.abs(weight).max()), variable.name
+
+
+def test_a_block_takes_its_steps_one_after_another():
+    images, masks = batch()
+    ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
+    together, apart = Training(configuration("in")), Training(configuration("in"))
+    losses = together.block(ready, tf.constant(0.5), tf.constant(3)).numpy()
+    single = [apart.block(ready, tf.constant(0.5), tf.constant(1)).numpy()[0] for _ in range(3)]
+    assert losses.shape == (3,) and np.abs(losses - single).max() < 1e-5 and losses[2] < losses[0]
+
+
+def test_xla_takes_the_same_steps(use):
+    use("tensorflow")
+    images, masks = batch()
+    ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
+    losses = []
+    for xla in (False, True):
+        training = Training(configuration("iln", xla=xla, kernels="tensorflow"))
+        losses.append(training.block(ready, tf.constant(0.5), tf.constant(3)).numpy())
+    assert np.abs(losses[0] - losses[1]).max() < 1e-4
+
+
+def test_the_schedule_is_the_protocol_s():
+    index, angle, rates, blocks = _schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
+    assert index.shape == angle.shape == (50, 1)
+    np.testing.assert_allclose(rates, [1.0] * 25 + [0.2] * 25)
+    assert blocks == [(0, 10), (10, 20), (20, 25), (25, 35), (35, 45), (45, 50)]
+    np.testing.assert_allclose(sorted(set(np.rad2deg(angle).round(6).ravel())), range(-60, 61, 20))
+    whole = _schedule(Configuration("d", "0", "RV", "in", 1, 1.0, 0, protocol("paper")), images=30)
+    assert len(whole[2]) == 2 * 30 * 7
+    assert sorted(zip(whole[0][:210, 0], whole[1][:210, 0], strict=True)) == sorted(
+        (i, a) for i in range(30) for a in np.deg2rad(range(-30, 31, 10)))
+
+
+@pytest.mark.parametrize("method, numbers", [("in", 0), ("iln", 1), ("softmax", 2)])
+def test_gates_are_read(method, numbers):
+    rho, share = Training(configuration(method)).gates()
+    assert rho.shape == ((22, numbers) if numbers else (0,)) and share.shape == ((22,) if numbers else (0,))
+    if numbers:
+        expected = {1: 1 / (1 + np.exp(-0.5)), 2: 0.5}[numbers]
+        assert np.abs(share - expected).max() < 1e-6
