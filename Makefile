@@ -60,9 +60,13 @@ lint: setup ## check the style
 	$(BIN)/ruff check .
 
 # At 64 pixels the heart would be a dozen wide, so the small phantoms keep two thirds of the field of view.
-build/data/phantom-lv-%.h5 build/data/phantom-rv-%.h5: | setup
-	$(BIN)/python -m data_prep phantom --structure $(if $(findstring -rv-,$@),RV,LV) --size $* \
-		--crop $(if $(filter 64,$*),0.67,1) --output $@
+PHANTOM = $(BIN)/python -m data_prep phantom --size $* --crop $(if $(filter 64,$*),0.67,1) --output $@
+
+build/data/phantom-lv-%.h5: | setup
+	$(PHANTOM) --structure LV
+
+build/data/phantom-rv-%.h5: | setup
+	$(PHANTOM) --structure RV
 
 data: $(PHANTOMS) ## make the phantom data sets (SYNTHETIC)
 

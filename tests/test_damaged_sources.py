@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep import sunnybrook_raw
+from data_prep import images, sunnybrook_raw
 from data_prep.__main__ import main
 from ilnrepro import dataset
 from ilnrepro.errors import InputError
@@ -132,6 +132,13 @@ def not_finite(path):
     path.unlink()
 
 
+def wrong_checksum(path):
+    """Of the pixels' chunk, whose last four bytes come before the closing chunk's twelve."""
+    content = bytearray(path.read_bytes())
+    content[-13] ^= 1
+    path.write_bytes(content)
+
+
 def labelled(value):
     def change(label):
         label[0, 0, 0] = value
@@ -171,6 +178,7 @@ DAMAGED = [
     ("acdc", "patient002_frame09_gt.nii.gz", Path.unlink, "no label volume"),
     ("acdc", "patient002_frame09.nii.gz", Path.unlink, "no image volume"),
     ("png", f"image/{NAMES[2]}.png", cut(0.6), "cut short"),
+    ("png", f"image/{NAMES[2]}.png", wrong_checksum, "cut short"),
     ("png", f"image/{NAMES[2]}.png", png(np.zeros((16, 16, 3), np.uint8)), "3-channel"),
     ("png", f"image/{NAMES[2]}.png", png(np.zeros((16, 20), np.uint8)), "differs from the image's"),
     ("png", f"mask/{NAMES[2]}.png", png(GREY + 7), "mask values 7"),
@@ -295,6 +303,16 @@ def test_folder_options(trees, tmp_path, more, says):
     with pytest.raises(InputError, match=says):
         main(list(map(str, arguments)))
     assert not list(tmp_path.iterdir())
+
+
+def test_libraries_own_words_are_not_shown(tmp_path, capfd):
+    """The MetaImage reader prints what it misses."""
+    path = tmp_path / "x.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(GREY), str(path))
+    cut(0.9)(path)
+    with pytest.raises(InputError, match="x.mha: cannot be read"):
+        images.read(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_simpleitk_the_remedy_is_said(trees, tmp_path, monkeypatch):

@@ -153,10 +153,12 @@ def test_complete_totals_pass_without_allowing_less(tmp_path, made, monkeypatch)
 def test_frames_of_other_axes_are_not_taken(tmp_path, made):
     """A long-axis series beside the short-axis one may use the same numbers."""
     written = raw_trees.sunnybrook(tmp_path / "raw")
-    series = next((tmp_path / "raw").rglob("CINESAX_300"))
-    raw_trees.write_dicom(series.parent / "CINELAX_301" / "IM-0009-0008.dcm", np.zeros((48, 48), np.int16))
+    for series in list((tmp_path / "raw").rglob("CINESAX*")):
+        raw_trees.write_dicom(series.parent / "CINELAX_301" / "IM-0009-0008.dcm", np.zeros((48, 48), np.int16))
     data, _ = made("sunnybrook", "--source", tmp_path / "raw", "--allow-partial")
-    np.testing.assert_array_equal(data.images[0], images.stretched(written["SC-HF-I-01-IM-0001-0008"][0]))
+    assert data.name.tolist() == sorted(written)
+    for name, image in zip(data.name, data.images, strict=True):
+        np.testing.assert_array_equal(image, images.stretched(written[name][0]))
 
 
 def test_compressed_frames_are_read(tmp_path, made):
@@ -189,6 +191,31 @@ def test_png_folder_gives_what_was_written(tmp_path, made, plural, factor):
     assert report["files passed over"]["hidden or temporary"] == 1
 
 
+# Fitting to a size
+
+
+@pytest.mark.parametrize("shape, rows, columns", [((7, 4), (1, 5, 0, 4), (0, 4, 0, 4)),
+                                                  ((3, 6), (0, 3, 0, 3), (1, 5, 0, 4)),
+                                                  ((1, 9), (0, 1, 1, 2), (2, 6, 0, 4))])
+def test_fitting_cuts_and_adds_the_larger_half_at_the_end(shape, rows, columns):
+    """Rows and columns: first and last taken, first and last given, of a size of 4."""
+    values = np.arange(1, 1 + np.prod(shape)).reshape(shape)
+    expected = np.zeros((4, 4), int)
+    expected[rows[2]:rows[3], columns[2]:columns[3]] = values[rows[0]:rows[1], columns[0]:columns[1]]
+    np.testing.assert_array_equal(images.fitted(values, 4, 0), expected)
+
+
+@pytest.mark.parametrize("to", [0.5, 0.9, 1.7])
+def test_resampling_keeps_a_ramp_in_mm(to):
+    """An image whose grey level is the place in mm from its centre keeps those levels, in rows and in columns."""
+    def ramp(shape, spacing):
+        rows, columns = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True))
+        return rows[:, None] + 100 * columns
+
+    found = images.resampled(ramp((30, 37), (1.4, 1.2)), (1.4, 1.2), to, 8, 1, 0)
+    np.testing.assert_allclose(found, ramp((8, 8), (to, to)), atol=1e-9)
+
+
 # ACDC
 
 
@@ -215,6 +242,13 @@ def test_acdc_keeps_empty_slices_on_request(tmp_path, made):
     data, report = made("acdc", "--source", tmp_path / "acdc", "--structure", "lv", "--keep-empty", "--size",
                         32)
     assert len(data) == 3 * 2 * 4 and len(report["empty masks"]) == 6
+
+
+def test_acdc_names_what_the_crop_cuts(tmp_path, made):
+    raw_trees.acdc(tmp_path / "acdc", patients=2, slices=2)
+    cut = [made("acdc", "--source", tmp_path / "acdc", "--structure", "rv", "--size", size)[1][
+        "structure cut at the border"] for size in (32, 20)]
+    assert cut[0] == [] and len(cut[1]) == 4 and cut[1][0] == "patient001_frame01_slice02"
 
 
 def test_acdc_resampled_keeps_places_in_mm(tmp_path, made):
@@ -326,6 +360,17 @@ def test_audit_finds_what_is_wrong(tmp_path, made):
     assert report["masks in pieces"] == ["s0_2"] and report["duplicate images"] == [["s1_1", "s2_1"]]
     assert report["suspected misalignment (rows, columns)"] == {"s3": [-3, 4]}
     assert report["images per subject"] == dict.fromkeys(("s0", "s1", "s2", "s3"), 4)
+
+
+def test_displacement_of_a_dark_structure():
+    """A wall that is darker than both sides is sought as dark, by the whole data set's sign."""
+    pixels, masks = np.full((6, 64, 64), 90.0), np.zeros((6, 64, 64), np.uint8)
+    masks[:, 28:36, 26:36] = 1
+    pixels[masks > 0] = 20
+    pixels += np.random.default_rng(0).normal(0, 1, pixels.shape)
+    masks[4:] = np.roll(masks[4:], (-3, 2), axis=(1, 2))
+    found = audit.displacements(pixels, masks, np.array(list("aabbcc")))
+    assert {subject: d[:2] for subject, d in found.items()} == {"a": (0, 0), "b": (0, 0), "c": (3, -2)}
 
 
 def test_checksums_tell_the_sources_and_not_where_they_lie(tmp_path, made):
