@@ -37,7 +37,7 @@ EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(c
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost tables figures bench inspect clean
+	reproduce-rho reproduce-cost tables figures bench readme inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -54,7 +54,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 test: setup lint ## set up, lint, and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup ## check the style
 	$(BIN)/ruff check .
@@ -104,6 +104,9 @@ figures: setup ## draw the figures again, from run files alone
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
 	$(BIN)/python -m experiments.bench
+
+readme: setup ## insert the tables into README.md
+	$(BIN)/python -m experiments readme
 
 inspect: setup ## print what a file holds: FILE=...
 	@test -n "$(FILE)" || { echo "error: FILE: not given; name a run or data set file" >&2; exit 2; }

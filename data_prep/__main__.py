@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from data_prep import acdc, audit, folder, sunnybrook
@@ -80,4 +81,5 @@ def _from_source(arguments):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # a terminal that has no × shows ?
     command(main)

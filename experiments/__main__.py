@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, grid, scores, tables
+from experiments import cost, grid, readme, scores, tables
 from experiments.papers import RATES, TABLES, methods_of
 from ilnrepro import cli
 from ilnrepro.errors import InputError, command
@@ -38,6 +38,7 @@ def parser():
         one.add_argument("--seeds", type=int, nargs="*", default=[])
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
+    commands.add_parser("readme", help="insert the tables into README.md")
     for one in (run, show, measured):
         one.add_argument("--results", type=Path, required=True)
     return top
@@ -46,6 +47,9 @@ def parser():
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
+    if arguments.command == "readme":
+        readme.update("README.md")
+        return 0
     if arguments.command == "cost":
         cli.check_writable(arguments.results)
         kernels.use(arguments.kernels)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from experiments.papers import TABLES, methods_of
 from experiments.scores import cells, collect
 from figures import examples, gates, learning, rho
 from ilnrepro import cli, dataset, runfile
@@ -42,7 +43,8 @@ def main(argv=None):
     if gated:
         drawn.append(rho.draw(folder, min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))))
     first_folds = {}
-    for method, structure, fold in sorted(chosen, key=lambda key: key[2]):
+    order = methods_of(TABLES)
+    for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]) if key[0] in order else 99, key[2])):
         first_folds.setdefault((structure, method), chosen[method, structure, fold])
     drawn.append(learning.draw(folder, [runfile.read(path) for path in first_folds.values()]))
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")

@@ -12,20 +12,23 @@ def draw(folder, runs):
     Args:
       runs: `Run`s; one panel a structure.
     """
+    methods = list(dict.fromkeys(run.configuration.method for run in runs))
     structures = list(dict.fromkeys(run.configuration.structure for run in runs))
-    figure, axes = plt.subplots(1, len(structures), figsize=(4.6 * len(structures), 3.4), layout="constrained",
+    figure, axes = plt.subplots(1, len(structures), figsize=(5.4 * len(structures), 3.4), layout="constrained",
                                 squeeze=False, sharey=True)
     for axis, structure in zip(axes[0], structures, strict=True):
         of_it = [run for run in runs if run.configuration.structure == structure]
         width = max(1, len(of_it[0].loss) // 25)
-        for n, run in enumerate(of_it):
+        for run in of_it:
+            n = methods.index(run.configuration.method)
             label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
             finite = run.loss[np.isfinite(run.loss)]
             smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
             axis.plot(np.arange(len(smooth)) + width, smooth, color=CYCLE[n % len(CYCLE)],
-                      linestyle=("-", "--", ":")[n // len(CYCLE)], label=f"{label}, rate {run.configuration.rate:g}")
+                      linestyle=("-", "--", ":", "-.")[n % 4], linewidth=1.2,
+                      label=f"{label}, rate {run.configuration.rate:g}")
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes[0, 0].set_ylabel("cross-entropy (running mean)")
     c = runs[0].configuration
     synthetic = "SYNTHETIC " if runs[0].synthetic else ""

@@ -80,26 +80,16 @@ class Training:
     @property
     def gated(self):
         """The layers with a learned gate, by name."""
-        return {name: layer for name, layer in self.network.normalizations.items() if layer.share is not None}
-
-    def state(self):
-        """All variables and momenta by name, as arrays."""
-        named = self.network.named_variables
-        return ({f"variables/{name}": v.numpy() for name, v in named.items()}
-                | {f"momenta/{i:03d}": m.numpy() for i, m in enumerate(self.momenta)})
-
-    def restore(self, arrays):
-        """Takes back what `state` gave."""
-        for name, variable in self.network.named_variables.items():
-            variable.assign(arrays[f"variables/{name}"])
-        for i, momentum in enumerate(self.momenta):
-            momentum.assign(arrays[f"momenta/{i:03d}"])
+        return {name: layer for name, layer in self.network.normalizations.items() if layer.mix is not None}
 
     def gates(self):
         """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`."""
-        layers = self.gated.values()
-        return (np.array([np.atleast_1d(layer.parameters["rho"].numpy()) for layer in layers], np.float32),
-                np.array([layer.share.numpy() for layer in layers], np.float32))
+        layers = list(self.gated.values())
+        if not layers:
+            return np.zeros([0], np.float32), np.zeros([0], np.float32)
+        mix = layers[0].mix
+        rho = np.array([layer.parameters[mix.rho].numpy() for layer in layers])
+        return rho.reshape(len(layers), -1), mix.gate.shares(tf.constant(rho))[0].numpy()
 
 
 def cross_entropy(scores, masks):

@@ -99,7 +99,7 @@ def acdc(folder, patients=6, slices=4, shape=(40, 52), seed=0):
         disease = ("NOR", "DCM", "RV")[number % 3]
         (here / "Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {disease}\nNbFrame: 30\n")
         for frame in (1, 9):
-            volume = rng.integers(0, 400, (slices, *shape)).astype(np.int16)
+            volume = rng.integers(5, 400, (slices, *shape)).astype(np.int16)
             label = np.zeros_like(volume, np.uint8)
             label[1:, 12:28, 14:20] = 1
             label[1:, 12:28, 22:38] = 2

@@ -24,8 +24,8 @@ def batch():
 @pytest.fixture(scope="module", params=METHODS)
 def ours(request, batch):
     """A method, weights of which no two are alike, and the losses of a few steps from there."""
-    configuration = Configuration("random", "", "LV", request.param, 1, RATE, 0, protocol("paper", form="reference"))
-    training = Training(configuration)
+    reference = protocol("paper", form="reference")
+    training = Training(Configuration("random", "", "LV", request.param, 1, RATE, 0, reference))
     rng = np.random.default_rng(1)
     for variable in training.trainable:
         variable.assign_add(rng.normal(0, 0.02, variable.shape))

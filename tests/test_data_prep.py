@@ -152,9 +152,10 @@ def test_complete_totals_pass_without_allowing_less(tmp_path, made, monkeypatch)
 
 def test_frames_of_other_axes_are_not_taken(tmp_path, made):
     """A long-axis series beside the short-axis one may use the same numbers."""
+    empty = np.zeros((48, 48), np.int16)
     written = raw_trees.sunnybrook(tmp_path / "raw")
     for series in list((tmp_path / "raw").rglob("CINESAX*")):
-        raw_trees.write_dicom(series.parent / "CINELAX_301" / "IM-0009-0008.dcm", np.zeros((48, 48), np.int16))
+        raw_trees.write_dicom(series.parent / "CINELAX_301" / "IM-0009-0008.dcm", empty)
     data, _ = made("sunnybrook", "--source", tmp_path / "raw", "--allow-partial")
     assert data.name.tolist() == sorted(written)
     for name, image in zip(data.name, data.images, strict=True):
@@ -207,7 +208,7 @@ def test_fitting_cuts_and_adds_the_larger_half_at_the_end(shape, rows, columns):
 
 @pytest.mark.parametrize("to", [0.5, 0.9, 1.7])
 def test_resampling_keeps_a_ramp_in_mm(to):
-    """An image whose grey level is the place in mm from its centre keeps those levels, in rows and in columns."""
+    """An image whose grey level is the place in mm from its centre keeps it, in rows and in columns."""
     def ramp(shape, spacing):
         rows, columns = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True))
         return rows[:, None] + 100 * columns
@@ -265,6 +266,17 @@ def test_acdc_resampled_keeps_places_in_mm(tmp_path, made):
 
     np.testing.assert_allclose(place(fine)[0], place(plain)[0], atol=0.36)
     assert place(fine)[1] == pytest.approx(place(plain)[1], rel=0.1)
+    assert fine.images[0, 0, 0] == plain.images[0, 0, 0] == 5  # the least value pads
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_acdc_folds_spread_each_disease(tmp_path, made, seed):
+    """Of two patients with a disease, either fold of two has one."""
+    raw_trees.acdc(tmp_path / "acdc", patients=6, slices=2)
+    data, _ = made("acdc", "--source", tmp_path / "acdc", "--structure", "lv", "--size", 32, "--folds", 2,
+                   "--seed", seed)
+    fold = dict(zip(data.subject.tolist(), data.fold.tolist(), strict=True))
+    assert all(fold[f"patient00{k}"] != fold[f"patient00{k + 3}"] for k in (1, 2, 3))
 
 
 def test_acdc_patients_without_labels_are_left_out(tmp_path, made):

@@ -1,4 +1,4 @@
-"""The benchmark's Keras peer: the same U-Net and training step from Keras' own layers, on the TensorFlow backend."""
+"""The benchmark's Keras peer: the same U-Net and training step from Keras' layers, on TensorFlow."""
 
 import keras
 import numpy as np
@@ -41,7 +41,8 @@ def unet(method, size, batch, seed=0):
     size: of the images, one number or (height, width).
     """
     def start(channels):
-        return {"kernel_initializer": keras.initializers.TruncatedNormal(stddev=(2 / (9 * channels)) ** 0.5, seed=seed),
+        deviation = (2 / (9 * channels)) ** 0.5
+        return {"kernel_initializer": keras.initializers.TruncatedNormal(0, deviation, seed),
                 "bias_initializer": keras.initializers.Constant(0.1)}
 
     def layer(kind, name, x, channels, strides=1):
@@ -102,4 +103,5 @@ def steps(size, batch, methods=METHODS):
     rng = np.random.default_rng(0)
     images = rng.random((batch, size, size, 1), np.float32)
     masks = rng.integers(0, 2, (batch, size, size))
-    return {(IMPLEMENTATION, method): training_step(unet(method, size, batch), images, masks) for method in methods}
+    return {(IMPLEMENTATION, method): training_step(unet(method, size, batch), images, masks)
+            for method in methods}

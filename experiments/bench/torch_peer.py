@@ -1,9 +1,11 @@
 """The benchmark's PyTorch peer: the same U-Net and training step, by PyTorch's own means, eager and compiled.
 
-The network is the mirror image of `ilnrepro.unet.UNet`: a transposed convolution of stride 2 makes one row and one
-column too many, of which TensorFlow drops the last and PyTorch's `output_padding` the first. So the same weights,
-mirrored in height and width, give the same scores, mirrored, for a mirrored image. Nothing else differs.
+The network is the mirror image of `ilnrepro.unet.UNet`: a transposed convolution of stride 2 makes one row
+and one column too many, of which TensorFlow drops the last and PyTorch's `output_padding` the first. So the
+same weights, mirrored in height and width, give the same scores, mirrored, for a mirrored image.
 """
+
+import itertools
 
 import numpy as np
 import torch
@@ -26,7 +28,8 @@ class InstanceLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x):
-        mixed = torch.lerp(functional.group_norm(x, 1), functional.instance_norm(x), torch.sigmoid(self.rho))
+        instance, layer = functional.group_norm(x, x.shape[1]), functional.group_norm(x, 1)
+        mixed = torch.lerp(layer, instance, torch.sigmoid(self.rho))
         return functional.group_norm(mixed, 16, self.weight, self.bias)
 
 
@@ -107,7 +110,7 @@ def load(network, arrays):
             module = module if layer == "head" else module.convolution
         else:
             module = module.normalization
-        if role == "weights":  # [height, width, second, first], where PyTorch wants [first, second, height, width]
+        if role == "weights":  # [height, width, a, b], where PyTorch wants [b, a, height, width]
             array = array[::-1, ::-1].transpose(3, 2, 0, 1)
         parameter = getattr(module, {"weights": "weight", "gamma": "weight", "beta": "bias"}.get(role, role))
         with torch.no_grad():
@@ -149,18 +152,23 @@ def training_step(network, images, masks, rate=RATE, layout="channels_last", com
 def steps(size, batch, methods=METHODS):
     """One training step for each of some methods, eager and compiled, in both memory layouts.
 
-    The number of threads is the caller's choice (`torch.set_num_threads`). A compiled step compiles when first taken.
+    The number of threads is the caller's choice (`torch.set_num_threads`). A compiled step compiles when it
+    is first taken.
 
     Args:
       size: side of the images; batch: images a step.
       methods: some of `METHODS`.
 
     Returns:
-      {(implementation, method, layout): step}; step() takes one step on a fixed random batch and returns its loss.
+      {(implementation, method, layout): step}; step() takes one step on a fixed random batch and returns its
+      loss.
     """
     rng = np.random.default_rng(0)
     images = rng.random((batch, size, size, 1), np.float32)
     masks = rng.integers(0, 2, (batch, size, size))
-    return {(implementation, method, layout): training_step(UNet(method), images, masks, layout=layout,
-                                                            compiled=implementation == "torch-compile")
-            for method in methods for implementation in IMPLEMENTATIONS for layout in LAYOUTS}
+    made = {}
+    for implementation, method, layout in itertools.product(IMPLEMENTATIONS, methods, LAYOUTS):
+        compiled = implementation == "torch-compile"
+        step = training_step(UNet(method), images, masks, RATE, layout, compiled)
+        made[implementation, method, layout] = step
+    return made

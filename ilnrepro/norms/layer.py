@@ -42,14 +42,12 @@ class Normalization:
                            for key, p in own.items()}
 
     @property
-    def share(self):
-        """The share of the first map in the mix, a scalar; None for a rule without a learned gate."""
+    def mix(self):
+        """The part of the rule that has the learned gate, or None."""
         rule = self.rule
         while isinstance(rule, Cascade):
             rule = rule.first
-        if not isinstance(rule, Mix) or rule.rho not in self.parameters:
-            return None
-        return rule.shares(self.parameters, Context(self.settings, training=False))[0]
+        return rule if isinstance(rule, Mix) and rule.rho in self.parameters else None
 
     @property
     def named_variables(self):

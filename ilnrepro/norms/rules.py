@@ -174,7 +174,7 @@ def _one_and_rest(gate):
 
 CLIP = Gate("clip", 1, _one_and_rest(equations.clip))
 SIGMOID = Gate("sigmoid", 1, _one_and_rest(equations.sigmoid))
-SOFTMAX = Gate("softmax", 2, lambda rho: tuple(tf.unstack(equations.softmax(rho))))
+SOFTMAX = Gate("softmax", 2, lambda rho: tuple(tf.unstack(equations.softmax(rho), axis=-1)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""The methods as one Keras 3 layer, to take away: `Normalization("iln")` in anybody's network."""
+
+import keras
+import tensorflow as tf
+
+from ilnrepro.errors import InputError
+from ilnrepro.norms import fused, kernels
+from ilnrepro.norms import method as method_row
+from ilnrepro.norms.rules import Settings
+
+
+@keras.saving.register_keras_serializable(package="ilnrepro")
+class Normalization(keras.layers.Layer):
+    """γ·normalize(x) + β by any method of `ilnrepro.norms.METHODS`, for feature maps `[N, ..., C]`.
+
+    Use it where a BatchNormalization would stand, after a convolution and before its activation. The native kernels
+    cannot be compiled by XLA, so where they are chosen the model is not either.
+
+    Args:
+      method: a method's name: 'iln', 'gn4', 'bn', ...
+      relu: whether the ReLU is applied as well, in the same pass.
+      epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay: see `ilnrepro.norms.Settings`.
+
+    Raises:
+      InputError: unknown method, groups that do not divide the channels, or a Keras back end other than TensorFlow.
+    """
+
+    def __init__(self, method="iln", relu=False, **options):
+        settings = {key: options.pop(key) for key in Settings.__dataclass_fields__ if key in options}
+        super().__init__(**options)
+        if keras.backend.backend() != "tensorflow":
+            raise InputError(f"Keras back end: {keras.backend.backend()!r}; this layer needs 'tensorflow'")
+        self.method, self.relu, self.settings = method, relu, Settings(**settings)
+        self.rule = method_row(method).rule
+        self.supports_jit = kernels.chosen() != "native"
+
+    def build(self, shape):
+        """Makes γ and β `[C]`, and the method's own variables."""
+        channels = shape[-1]
+        if self.rule.affine:
+            self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
+            self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
+        self.own = {
+            name: self.add_weight(name=name, shape=p.start.shape, trainable=p.trainable,
+                                  initializer=keras.initializers.Constant(float(p.start.flat[0])))
+            for name, p in self.rule.parameters(channels, self.settings).items()}
+
+    def call(self, x, training=False):
+        """Normalizes `x`; in training also moves the moving averages."""
+        values = {name: tf.convert_to_tensor(v) for name, v in self.own.items()}
+        affine = [tf.convert_to_tensor(v) for v in (self.gamma, self.beta)] if self.rule.affine else [None, None]
+        follows = bool(training) and any(not v.trainable for v in self.own.values())
+        bias = tf.zeros([x.shape[-1]], x.dtype)
+        y, moments = fused.normalize(x, bias, *affine, values, self.rule, self.settings, follows, self.relu)
+        for name, moment in moments.items():
+            if follows:
+                decay = self.settings.moving_decay
+                self.own[name].assign(decay * self.own[name] + (1 - decay) * moment)
+        return y
+
+    def compute_output_shape(self, shape):
+        """That of the input."""
+        return shape
+
+    def get_config(self):
+        """What makes the same layer again."""
+        settings = {key: getattr(self.settings, key) for key in Settings.__dataclass_fields__}
+        return {**super().get_config(), "method": self.method, "relu": self.relu, **settings}
+

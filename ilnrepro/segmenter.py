@@ -1,0 +1,102 @@
+"""A trained network for use: images of any size and intensity in, masks out; and its export."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ilnrepro import runfile
+from ilnrepro.errors import InputError
+from ilnrepro.unet import UNet
+
+
+class Segmenter(tf.Module):
+    """A trained U-Net together with what its protocol does to an image before.
+
+    Images are averaged over the protocol's squares, stretched to [0, 1] one by one, padded with zeros at the bottom and
+    right to sides that the network takes, segmented, cropped, and masks enlarged again by repetition.
+
+    Args:
+      path: a run file that kept its weights (`--keep-weights`).
+      form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+
+    Raises:
+      InputError: the run file holds no weights, or is damaged.
+    """
+
+    def __init__(self, path, form="fused"):
+        super().__init__(name="segmenter")
+        run = runfile.read(path)
+        if not run.weights:
+            raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
+        self.configuration = run.configuration
+        protocol = run.configuration.protocol
+        self.network = UNet(run.configuration.method, settings=protocol.settings, form=form)
+        self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
+        self.variables_by_name = self.network.named_variables
+        for name, variable in self.variables_by_name.items():
+            variable.assign(run.weights[name])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
+    def segment(self, images):
+        """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        side = self.multiple * self.shrink
+        x = images[..., tf.newaxis]
+        bottom, right = -height % self.shrink, -width % self.shrink
+        x = tf.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]], "SYMMETRIC")
+        if self.shrink > 1:
+            x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
+        low = tf.reduce_min(x, [1, 2, 3], keepdims=True)
+        x = tf.math.divide_no_nan(x - low, tf.reduce_max(x, [1, 2, 3], keepdims=True) - low)
+        bottom, right = -(height + bottom) % side // self.shrink, -(width + right) % side // self.shrink
+        scores = self.network(tf.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]]))
+        probability = tf.nn.softmax(scores)[..., 1]
+        for axis in (1, 2):
+            probability = tf.repeat(probability, self.shrink, axis)
+        probability = probability[:, :height, :width]
+        return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
+
+
+def load(path):
+    """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, from a run file or an exported model.
+
+    Raises:
+      InputError: neither of them.
+    """
+    path = Path(path)
+    if path.is_dir():
+        try:
+            return tf.saved_model.load(str(path)).segment
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not an exported model ({' '.join(str(error).split())}); give a run file or a "
+                             "folder that `ilnrepro export` made") from error
+    return Segmenter(path).segment
+
+
+def export(path, folder):
+    """Writes the network of a run file as a TensorFlow SavedModel that needs nothing of this package to serve.
+
+    Its graph holds plain TensorFlow operations only; the signature 'serving_default' takes `images` `[N, H, W]` float32
+    of any intensity and size and gives `mask` and `probability`.
+
+    Raises:
+      InputError: the run file holds no weights, or the folder is there already.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: is there already and not empty; choose another folder")
+    segmenter = Segmenter(path, form="reference")
+    tf.saved_model.save(segmenter, str(folder), signatures=segmenter.segment)
+    (folder / "about.json").write_text(json.dumps(json.loads(segmenter.configuration.json), indent=1) + "\n")
+
+
+def in_batches(segment, images, batch=8, progress=lambda done: None):
+    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is called with the number done."""
+    masks = []
+    for start in range(0, len(images), batch):
+        found = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
+        masks.append(found["mask"].numpy())
+        progress(start + len(masks[-1]))
+    return np.concatenate(masks)

@@ -1,0 +1,62 @@
+"""The Keras layer: the same numbers, trained, saved and loaded by Keras's own means."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ilnrepro import norms
+from ilnrepro.errors import InputError
+from ilnrepro.keras import Normalization
+
+METHODS = ["none", "bn", "in", "ln", "gn4", "bin", "clip", "sigmoid", "softmax", "iln"]
+
+
+def features(channels=16, seed=0):
+    return np.random.default_rng(seed).normal(2, 3, (4, 8, 8, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_numbers_as_the_library_s_own_layer(method):
+    ours, theirs = norms.Normalization(method, 16, bias=0.0), Normalization(method)
+    for training in (True, False):
+        expected, found = ours(tf.constant(features()), training, relu=False), theirs(features(), training=training)
+        assert np.abs(expected - found).max() < 1e-5
+
+
+def model(method):
+    x = inputs = keras.Input([None, None, 3])
+    for channels in (16, 32):
+        x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+        x = Normalization(method, relu=True, name=f"norm{channels}")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize("method", ["bn", "softmax", "iln"])
+def test_fits_saves_and_loads(method, tmp_path):
+    keras.utils.set_random_seed(0)
+    net = model(method)
+    net.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 8, 8, 3)).astype(np.float32), rng.integers(0, 2, 16)
+    x[y == 1, ..., 0] += 2
+    before = {v.path: v.numpy() for v in net.variables}
+    losses = net.fit(x, y, batch_size=8, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    still = [v.path for v in net.variables if np.array_equal(v.numpy(), before[v.path])]
+    assert [p for p in still if "norm32" in p] == []  # in training every variable of the layer moves
+    net.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    assert np.array_equal(again.predict(x, verbose=0), net.predict(x, verbose=0))
+    assert again.get_layer("norm32").get_config() == net.get_layer("norm32").get_config()
+
+
+def test_options_are_kept_and_bad_ones_refused():
+    layer = Normalization("iln8", epsilon=1e-12, frozen_gate=0.5, name="n")
+    again = Normalization.from_config(layer.get_config())
+    assert again.settings == layer.settings and again.method == "iln8" and again.name == "n"
+    with pytest.raises(InputError, match="'foo' is unknown"):
+        Normalization("foo")
+    with pytest.raises(InputError, match="7 groups do not divide 16 channels"):
+        Normalization("gn7")(features())
