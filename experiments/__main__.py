@@ -76,7 +76,7 @@ def _run(arguments):
     for job, reason in failed:
         print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
     if failed:
-        print(f"{len(failed)} of {len(jobs)} runs failed; give the same command again to try them again", file=sys.stderr)
+        print(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
 
 

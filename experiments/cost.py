@@ -85,12 +85,13 @@ def caption(measured):
 
 
 def write(measured, results):
-    """Writes tables/cost.{md,csv,tex} and the measurement itself, cost.json, below `results`. Returns a screen table."""
+    """Writes tables/cost.{md,csv,tex} and the measurement, cost.json, below `results`; returns a screen table."""
     results = Path(results)
     results.mkdir(parents=True, exist_ok=True)
     (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n")
     rows = _with_paper(measured)
-    body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}", f"{row['ratio_to_in']:.3f}",
+    body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}",
+             f"{row['ratio_to_in']:.3f}",
              "" if row["parameters"] is None else f"{row['parameters']:,}", str(row["parameters_beyond_in"])]
             for row in rows]
     headings = ["Method", "form", "seconds for 200 iterations", "ratio to IN", "parameters", "beyond IN"]

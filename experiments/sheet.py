@@ -54,8 +54,8 @@ class Sheet:
 
     def latex(self):
         """A `table` environment that needs no package."""
-        rows = [[rf"\textbf{{{_escaped(text)}}}" if (i, j) in self.best else _escaped(text) for j, text in enumerate(row)]
-                for i, row in enumerate(self.body)]
+        rows = [[rf"\textbf{{{_escaped(text)}}}" if (i, j) in self.best else _escaped(text)
+                 for j, text in enumerate(row)] for i, row in enumerate(self.body)]
         lines = [r"\begin{table}", rf"\caption{{{_escaped(self.caption)}}}",
                  r"\begin{tabular}{l" + "c" * (len(self.headings) - 1) + "}", r"\hline",
                  " & ".join(map(_escaped, self.headings)) + r" \\", r"\hline",

@@ -29,7 +29,8 @@ def main(argv=None):
     present = [path for path in arguments.data if path.exists()]
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
-    records = collect(arguments.results, arguments.protocol, [p.stem for p in arguments.data] or None, arguments.variant)
+    datasets = [path.stem for path in arguments.data] or None
+    records = collect(arguments.results, arguments.protocol, datasets, arguments.variant)
     # One run a cell: the chosen rate by the paper's rule, the first seed.
     chosen = {key: cell.chosen[0].path for key, cell in cells(records, "test").items()}
     drawn = [gates.draw(folder)]
@@ -41,10 +42,13 @@ def main(argv=None):
         drawn.append(examples.draw(folder, tested, {d.checksum: d for d in map(dataset.read, present)}))
     gated = [run for run in runs if run.layers]
     if gated:
-        drawn.append(rho.draw(folder, min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))))
+        # The paper shows LV-1.
+        first = min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))
+        drawn.append(rho.draw(folder, first))
     first_folds = {}
     order = methods_of(TABLES)
-    for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]) if key[0] in order else 99, key[2])):
+    for method, structure, fold in sorted(
+            chosen, key=lambda key: (order.index(key[0]) if key[0] in order else len(order), key[2])):
         first_folds.setdefault((structure, method), chosen[method, structure, fold])
     drawn.append(learning.draw(folder, [runfile.read(path) for path in first_folds.values()]))
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")

@@ -31,7 +31,8 @@ def draw(folder, runs, datasets):
     missing = [] if datasets else ["the grey images are not in the run files: name the data sets to see them"]
     caption = (f"Figure 2. {min(EXAMPLES, len(cases))} test examples drawn at random, method "
                f"{first.configuration.method}, protocol {first.configuration.protocol.name}, "
-               f"{'SYNTHETIC ' if first.synthetic else ''}data ({', '.join(sorted({r.configuration.dataset for r in runs}))}). "
+               f"{'SYNTHETIC ' if first.synthetic else ''}data "
+               f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). "
                f"Red: truth. Green: prediction. Yellow: both. {'; '.join(missing)}")
     return save(figure, folder, "figure2-examples", caption.strip())
 

@@ -33,7 +33,7 @@ def draw(folder, runs):
     c = runs[0].configuration
     synthetic = "SYNTHETIC " if runs[0].synthetic else ""
     return save(figure, folder, "learning-curves",
-                f"Learning curves: training loss, running mean over {width} steps, each method at its chosen rate, seed "
-                f"{c.seed}, protocol {c.protocol.name}, {synthetic}data "
+                f"Learning curves: training loss, running mean over {width} steps, each method at its chosen rate, "
+                f"seed {c.seed}, protocol {c.protocol.name}, {synthetic}data "
                 f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). The rate falls "
                 f"{c.protocol.rate_divisor:g}-fold at half of the steps.")

@@ -20,8 +20,8 @@ def draw(folder, run):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
     every = max(1, len(run.gate_step) // 8)
     for n, i in enumerate(drawn):
-        left.plot(run.gate_step, rho[:, i], "--" if frozen[i] else "-", color=CYCLE[n], marker=MARKERS[n], markevery=(n, every),
-                  markersize=4, label=f"{layers[i]}" + (" (16 ch.)" if frozen[i] else ""))
+        left.plot(run.gate_step, rho[:, i], "--" if frozen[i] else "-", color=CYCLE[n], marker=MARKERS[n],
+                  markevery=(n, every), markersize=4, label=f"{layers[i]}" + (" (16 ch.)" if frozen[i] else ""))
     left.set(xlabel="step", ylabel="ρ", title="eight layers drawn at random")
     left.legend(fontsize=7)
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, len(layers)))
@@ -40,5 +40,6 @@ def draw(folder, run):
             f"undoes the mix, so ρ gets no gradient beyond ε's; largest change measured {still:.1e}, "
             f"against {moving:.2g} in the others. " if c.method == "iln" else "")
     return save(figure, folder, "figure3-rho",
-                f"Figure 3. ρ over training, method {c.method}, {c.structure}-{c.fold}, rate {c.rate:g}, seed {c.seed}, "
-                f"protocol {c.protocol.name}, {'SYNTHETIC ' if run.synthetic else ''}data ({c.dataset}). {note}".strip())
+                f"Figure 3. ρ over training, method {c.method}, {c.structure}-{c.fold}, rate {c.rate:g}, seed "
+                f"{c.seed}, protocol {c.protocol.name}, {'SYNTHETIC ' if run.synthetic else ''}data "
+                f"({c.dataset}). {note}".strip())

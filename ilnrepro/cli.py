@@ -24,7 +24,7 @@ def parser():
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
-    run.add_argument("--results", required=True, type=Path, help="results folder; the run file's path below it tells what it is")
+    run.add_argument("--results", required=True, type=Path, help="results folder")
     run.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
     run.add_argument("--fold", required=True, type=int, help="the group tested on")
     run.add_argument("--rate", required=True, type=float, help="initial learning rate")
@@ -98,7 +98,9 @@ def _run(arguments):
         outcome.weights = {}
     runfile.write(path, outcome)
     checkpoint.remove(path)
-    score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}" if outcome.test else f"after {len(outcome.loss)} steps"
+    score = f"after {len(outcome.loss)} steps"
+    if outcome.test:
+        score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}"
     print(f"{path}: {outcome.status}, {score}")
     return 0
 
@@ -118,7 +120,7 @@ def _stop_when_asked():
 
 @contextlib.contextmanager
 def _progress(kind, title):
-    """A function (steps done, steps in all) that shows progress: as lines for programs, or as a bar from step one on."""
+    """A function (steps done, steps in all) that shows progress: lines for programs, or a bar."""
     if kind == "lines":
         yield lambda done, total: print("steps", done, total, flush=True)
         return

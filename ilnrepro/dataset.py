@@ -108,7 +108,16 @@ def read(path):
 
 def check(data, path):
     """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
-    images, masks = data.images, data.masks
+    _check_arrays(data.images, data.masks, data.name, path)
+    _check_entries(data, path)
+    flat = data.images.reshape(len(data), -1)
+    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
+    if len(constant):
+        names = ", ".join(str(data.name[i]) for i in constant[:3])
+        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {names}", stacklevel=2)
+
+
+def _check_arrays(images, masks, name, path):
     n = len(images)
     if n == 0:
         raise InputError(f"{path}: images: there are none; check the source")
@@ -124,7 +133,11 @@ def check(data, path):
                          "make them binary")
     if images.dtype == np.float32 and not np.isfinite(images).all():
         first = int(np.argmin(np.isfinite(images).reshape(n, -1).all(axis=1)))
-        raise InputError(f"{path}: images: NaN or infinite values in {str(data.name[first])!r}; repair or leave it out")
+        raise InputError(f"{path}: images: NaN or infinite values in {str(name[first])!r}; repair or leave it out")
+
+
+def _check_entries(data, path):
+    n = len(data)
     for key in ("subject", "name", "fold", *data.optional):
         values = data.optional.get(key, getattr(data, key, None))
         if len(values) != n:
@@ -140,8 +153,3 @@ def check(data, path):
         raise InputError(f"{path}: fold: only one fold; at least two are needed to train and to test")
     if min(group_of.values()) < 1:
         raise InputError(f"{path}: fold: {min(group_of.values())} found; folds are numbered from 1")
-    flat = images.reshape(n, -1)
-    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
-    if len(constant):
-        names = ", ".join(str(data.name[i]) for i in constant[:3])
-        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {names}", stacklevel=2)

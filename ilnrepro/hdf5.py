@@ -57,7 +57,8 @@ def reading(path, kind):
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: make it again") from error
+        raise InputError(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
+                         "make it again") from error
     with file:
         _check(file, path, kind)
         yield file

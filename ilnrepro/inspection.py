@@ -126,7 +126,8 @@ def draw_case(run_path, data_path, case, output):
     if not 0 <= case < len(run.masks):
         raise InputError(f"--case: {case} is not one of 0 to {len(run.masks) - 1}")
     index = run.test["index"][case]
-    images, masks = prepare(data.images[index:index + 1], data.masks[index:index + 1], run.configuration.protocol.shrink)
+    one = slice(index, index + 1)
+    images, masks = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.4), layout="constrained")
     for axis in axes:
         axis.imshow(images[0], cmap="gray")
@@ -135,6 +136,7 @@ def draw_case(run_path, data_path, case, output):
         if mask.any() and not mask.all():
             axes[1].contour(mask, [0.5], colors=colour, linewidths=1)
     synthetic = "SYNTHETIC, " if run.synthetic else ""
-    figure.suptitle(f"{synthetic}{run.test['name'][case]}: DSC {run.dice[case]:.3f}\ntruth red, prediction green", fontsize=9)
+    figure.suptitle(f"{synthetic}{run.test['name'][case]}: DSC {run.dice[case]:.3f}\ntruth red, prediction green",
+                    fontsize=9)
     figure.savefig(output, dpi=150)
     plt.close(figure)

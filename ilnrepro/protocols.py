@@ -142,8 +142,8 @@ class Configuration:
         for key, label in VARIANTS.items():
             value = getattr(self.protocol, key)
             if value != getattr(default, key):
-                text = label if isinstance(value, bool) else f"{label}{value:g}" if isinstance(value, float) else f"{label}{value}"
-                parts.append(f"+{text}")
+                shown = "" if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+                parts.append(f"+{label}{shown}")
         return "".join(parts)
 
     @property

@@ -107,7 +107,8 @@ class Stopped(Exception):
     """The run was asked to stop; its state is saved."""
 
 
-def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False, every=CHECKPOINT_SECONDS):
+def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
+        every=CHECKPOINT_SECONDS):
     """Trains and tests as the configuration says, from the latest checkpoint if there is one.
 
     Args:
@@ -250,8 +251,9 @@ def provenance():
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")]
-    return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "python": platform.python_version(),
-            "system": platform.system(), "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"date": now, "python": platform.python_version(), "system": platform.system(),
+            "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "kernels": kernels.chosen(), "commit": _commit(), **versions}
 

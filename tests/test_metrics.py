@@ -1,7 +1,6 @@
 """Scores."""
 
 import numpy as np
-
 import pytest
 
 from ilnrepro.metrics import dice, intersection_over_union, overlap, surface_distances

@@ -4,8 +4,8 @@ import csv
 import shutil
 
 import pytest
-
 import tiny
+
 from ilnrepro import runfile
 
 PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves")
@@ -26,6 +26,11 @@ def experiments(data, results, *words):
                         "iln", "--rates", "0.5", *words, timeout=600)
 
 
+def tidy(results):
+    with open(results / "tables" / "table3.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_grid_makes_every_run_once(grid):
     results, data, done = grid
     assert len(list(results.glob("runs/tiny-lv/quick/*/*.h5"))) == 6
@@ -40,7 +45,7 @@ def test_tables_say_what_they_show(grid):
     text = (results / "tables" / "table3.md").read_text()
     for words in ("SYNTHETIC", "Protocol quick+steps3", "rates 0.5", "Seeds 0", "RV: no data set given", "LV-mean"):
         assert words in text, words
-    rows = list(csv.DictReader(open(results / "tables" / "table3.csv")))
+    rows = tidy(results)
     assert [(r["method"], r["fold"]) for r in rows] == [
         (m, f"LV-{k}") for m in ("in", "iln") for k in (1, 2, 3, "mean")]
     assert all(not r["published_mean"] for r in rows)  # never beside phantoms
@@ -49,7 +54,7 @@ def test_tables_say_what_they_show(grid):
 
 def test_a_cell_is_the_mean_of_the_run_file_s_scores(grid):
     results, _, _ = grid
-    rows = {(r["method"], r["fold"]): r for r in csv.DictReader(open(results / "tables" / "table3.csv"))}
+    rows = {(r["method"], r["fold"]): r for r in tidy(results)}
     for path in results.glob("runs/tiny-lv/quick/*/*.h5"):
         run = runfile.read(path)
         row = rows[run.configuration.method, f"LV-{run.configuration.fold}"]

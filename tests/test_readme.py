@@ -3,8 +3,8 @@
 import re
 
 import pytest
-
 import tiny
+
 from experiments.readme import filled
 from ilnrepro.errors import InputError
 

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-
 import tiny
+
 from ilnrepro import checkpoint
 from ilnrepro.protocols import Configuration, protocol
 
@@ -70,8 +70,9 @@ def test_damaged_checkpoints_are_passed_over(data, whole, tmp_path):
 
 
 def configuration(**changes):
-    return Configuration(**dict(dataset="d", dataset_checksum="0", structure="LV", method="in", fold=1, rate=0.1, seed=0,
-                                protocol=protocol("quick")) | changes)
+    fields = dict(dataset="d", dataset_checksum="0", structure="LV", method="in", fold=1, rate=0.1, seed=0,
+                  protocol=protocol("quick"))
+    return Configuration(**fields | changes)
 
 
 def test_the_last_two_are_kept_and_only_the_run_s_own_are_taken(tmp_path):

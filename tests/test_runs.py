@@ -10,8 +10,8 @@ import time
 import h5py
 import numpy as np
 import pytest
-
 import tiny
+
 from ilnrepro import dataset, runfile
 
 
@@ -44,7 +44,8 @@ def test_run_file_holds_everything(finished, data):
     assert len(run.layers) == 22 and run.rho.shape == (len(run.gate_step), 22, 1)
     np.testing.assert_allclose(run.rho[0], 0.5)
     np.testing.assert_allclose(run.gate[0], 1 / (1 + np.exp(-0.5)), rtol=1e-6)
-    assert list(run.test["name"]) == list(images.name[testing]) and list(run.test["index"]) == list(np.flatnonzero(testing))
+    assert list(run.test["name"]) == list(images.name[testing])
+    assert list(run.test["index"]) == list(np.flatnonzero(testing))
     assert not set(run.test["subject"]) & set(images.subject[~testing])  # no subject in both training and test
     np.testing.assert_array_equal(run.test["truth_pixels"], images.masks[testing].sum(axis=(1, 2)))
     np.testing.assert_array_equal(run.test["predicted_pixels"], run.masks.sum(axis=(1, 2)))

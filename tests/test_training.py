@@ -27,7 +27,8 @@ def test_cross_entropy_is_tensorflow_s():
 
 def batch(size=16, n=2):
     rng = np.random.default_rng(0)
-    return (tf.constant(rng.random((n, size, size, 1)), tf.float32), tf.constant(rng.integers(0, 2, (n, size, size)), tf.int32))
+    return (tf.constant(rng.random((n, size, size, 1)), tf.float32),
+            tf.constant(rng.integers(0, 2, (n, size, size)), tf.int32))
 
 
 def test_two_steps_of_sgd_with_momentum_by_hand():

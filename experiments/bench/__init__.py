@@ -1,1 +1,1 @@
-"""The benchmark: what a normalization costs, against none, against the literal equations, and against other frameworks."""
+"""What a normalization costs: against none, against the literal equations, and in other frameworks."""

@@ -124,7 +124,7 @@ def _steps_sheets(found, where):
             body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in of_it)])
         skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
         yield Sheet(f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
-                    f"One training step at {size}×{size}, batch {batch}, {threads} thread(s): ratio to no normalization "
+                    f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization "
                     f"written as plain tf.nn convolution, bias and ReLU ({ms:.1f} ms), median over interleaved rounds. "
                     f"{where}.{skipped}", ["method", *columns], body)
 
@@ -139,7 +139,8 @@ def _limits_sheets(found, where):
             ["share", f"{limit['share']:.2f}"],
             *([f"kernel {name}" if name != "copy" else "plain copy", f"{rate:.0f} GB/s"]
               for name, rate in limit["kernels_gb_per_s"].items()),
-            *([f"peak memory of the step, ILN {form}, 256², batch 8", f"{mib:.0f} MiB"] for form, mib in memory["mib"].items()),
+            *([f"peak memory of the step, ILN {form}, 256², batch 8", f"{mib:.0f} MiB"]
+              for form, mib in memory["mib"].items()),
             ["ours over literal", f"{memory['ratio']:.2f}"]]
     yield Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
 
@@ -149,7 +150,8 @@ def _growth_sheets(found, where):
         return
     body = []
     for size, batch in GROWTH:
-        rows = {(r["implementation"], r["method"]): r for r in found["growth"] if (r["size"], r["batch"]) == (size, batch)}
+        rows = {(r["implementation"], r["method"]): r for r in found["growth"]
+                if (r["size"], r["batch"]) == (size, batch)}
         body.append([f"{size}²", str(batch), f"{rows['reference', 'none']['ms']:.1f}",
                      *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
     yield Sheet("Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
@@ -160,11 +162,14 @@ def _end_to_end_sheets(found, where):
     rows = found.get("end_to_end", [])
     if not rows:
         return
-    headings = ["size", "bare step", "training", "training / bare", "one run, two threads", "two runs, one thread each", "gain"]
+    headings = ["size", "bare step", "training", "training / bare", "one run, two threads",
+                "two runs, one thread each", "gain"]
     body = [[f"{r['size']}²", *(f"{r[key]:.1f}" for key in ("bare", "training")), f"{r['training_over_bare']:.2f}",
-             *(f"{r[key]:.1f}" for key in ("one_run_two_threads", "two_runs_one_thread")), f"{r['side_by_side_gain']:.2f}"]
+             *(f"{r[key]:.1f}" for key in ("one_run_two_threads", "two_runs_one_thread")),
+             f"{r['side_by_side_gain']:.2f}"]
             for r in rows]
-    yield Sheet("End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
+    yield Sheet("End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings,
+                body)
 
 
 if __name__ == "__main__":

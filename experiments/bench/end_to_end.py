@@ -37,7 +37,7 @@ def measure(size=256, method="iln", rounds=7, steps=10):
 
 
 def _command(path, method, threads, rounds, steps):
-    return [sys.executable, "-m", "experiments.bench.end_to_end", str(path), method, str(threads), str(rounds), str(steps)]
+    return [sys.executable, "-m", "experiments.bench.end_to_end", *map(str, (path, method, threads, rounds, steps))]
 
 
 def _run(*arguments):

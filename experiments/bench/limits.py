@@ -59,7 +59,8 @@ def kernel_rates(shape=(8, 256, 256, 16), repeats=7):
         "moments": (1, lambda: kernel.moments(x)),
         "apply": (2, lambda: kernel.apply(x, *coefficients, relu=True)),
         "apply_gradient_sums": (2, lambda: kernel.apply_gradient_sums(dy, x, *coefficients, relu=True)),
-        "apply_gradient_input": (3, lambda: kernel.apply_gradient_input(dy, x, *coefficients, mean, variance, relu=True)),
+        "apply_gradient_input": (
+            3, lambda: kernel.apply_gradient_input(dy, x, *coefficients, mean, variance, relu=True)),
         "copy": (2, lambda: tf.identity(x) + 0),
     }
     times = {name: [] for name in works}

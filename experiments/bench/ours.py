@@ -41,7 +41,8 @@ def steps(size, batch, methods, implementations=IMPLEMENTATIONS):
 def ready_step(method, form, kernel, images, masks):
     """step(n) for one method on one ready batch, traced and warmed up. The rate is 0, so that all steps are alike."""
     kernels.use(kernel)
-    training = Training(Configuration("ready", "", "LV", method, 1, 0.1, 0, protocol("paper", form=form, kernels=kernel)))
+    chosen = protocol("paper", form=form, kernels=kernel)
+    training = Training(Configuration("ready", "", "LV", method, 1, 0.1, 0, chosen))
     ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
 
     def step(n=1):

@@ -33,7 +33,7 @@ def measure(size, batch, threads, frameworks, rounds, say):
     for n in range(rounds):
         say(f"{size}², batch {batch}, {threads} thread(s): round {n + 1} of {rounds}")
         this = {}
-        for framework, process in workers.items():
+        for process in workers.values():
             process.stdin.write("round\n")
             process.stdin.flush()
             this |= {tuple(key): ms for *key, ms in _answer(process).get("round", [])}

@@ -1,4 +1,4 @@
-"""One framework in a process of its own, taking its turn when told to: `worker.py FRAMEWORK SIZE BATCH THREADS METHODS`.
+"""One framework in a process of its own, taking its turn when told: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
 
 Every line on standard input asks for one round; the answer is one line of JSON: milliseconds a step for each
 (implementation, method, ...). Between rounds the process sleeps, so that several frameworks can take turns.

@@ -47,4 +47,5 @@ def method(name):
     row = METHODS.get(f"{stem}<G>")
     if row is None or not number.isdigit() or int(number) < 1:
         raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>)")
-    return Method(row.title.replace("<G>", number), row.rule(int(number)), row.description.replace(" G ", f" {number} "))
+    description = row.description.replace(" G ", f" {number} ")
+    return Method(row.title.replace("<G>", number), row.rule(int(number)), description)

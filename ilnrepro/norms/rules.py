@@ -118,7 +118,8 @@ class Normalize:
             split = AffineMap(*(tf.reshape(a, [-1, self.groups, channels // self.groups]) for a in y))
             pooled = _pool(split.offset, split.value_variance, axis=2)
             split = self._normalized(split, *pooled, context, context.settings.group_divisor == "variance")
-            return y._replace(scale=tf.reshape(split.scale, [-1, channels]), offset=tf.reshape(split.offset, [-1, channels]))
+            return y._replace(scale=tf.reshape(split.scale, [-1, channels]),
+                              offset=tf.reshape(split.offset, [-1, channels]))
         return self._normalized(y, *self._moments(y, parameters, context), context)
 
     @staticmethod

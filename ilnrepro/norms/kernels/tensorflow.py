@@ -37,7 +37,8 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
     """dx = scale·g + (dmean + 2·dvariance·(x − mean)) / P, where dmean holds every path by which the mean acts."""
     positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
     g = _through_relu(dy, x, mean, scale, offset, relu)
-    return _over(x, scale) * g + _over(x, dvariance * (2 / positions)) * (x - _over(x, mean)) + _over(x, dmean / positions)
+    slope = _over(x, dvariance * (2 / positions))
+    return _over(x, scale) * g + slope * (x - _over(x, mean)) + _over(x, dmean / positions)
 
 
 def _through_relu(dy, x, mean, scale, offset, relu):
