@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
+from ilnrepro import images as readers
 from ilnrepro.errors import InputError
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
@@ -48,7 +49,7 @@ def prepare(arguments, audit):
     """
     if arguments.size < 1 or (arguments.spacing is not None and not 0 < arguments.spacing < np.inf):
         raise InputError(f"--size {arguments.size}, --spacing {arguments.spacing}: must be positive")
-    images.simpleitk()
+    readers.simpleitk()
     volumes, labels, patients = _scan(arguments.source, audit)
     found, cut = [], []
     for key in sorted(volumes | labels):
@@ -97,7 +98,7 @@ def _read_volume(key, image_path, label_path, arguments, cut):
     if image_path is None or label_path is None:
         lacking = "image" if image_path is None else "label"
         raise InputError(f"{image_path or label_path}: no {lacking} volume of this frame; get it again")
-    picture, label = images.read(image_path), images.read(label_path).values
+    picture, label = readers.read(image_path), readers.read(label_path).values
     images.check_pair(picture.values, label, image_path, label_path)
     unknown = sorted(set(np.unique(label).tolist()) - {0, *LABEL.values()})
     if unknown:

@@ -8,8 +8,9 @@ import numpy as np
 from rich.table import Table
 from scipy import ndimage, signal
 
-from data_prep.images import by, digest
+from data_prep.images import digest
 from ilnrepro.errors import InputError
+from ilnrepro.images import by
 
 SMALL = 20  # pixels; masks below it are listed
 # Of the misalignment measure, as parts of the image's side: search, ring about the mask, suspicion.

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_prep.images import by
 from ilnrepro.dataset import DataSet
 from ilnrepro.errors import InputError
+from ilnrepro.images import by
 
 
 @dataclass

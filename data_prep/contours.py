@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_prep.images import by
 from ilnrepro.errors import InputError
+from ilnrepro.images import by
 
 
 def read(path):

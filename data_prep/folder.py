@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
+from ilnrepro import images as readers
 from ilnrepro.errors import InputError
 
 
@@ -57,7 +58,7 @@ def subject_finder(pattern):
     return subject_of
 
 
-def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=images.SUFFIXES):
+def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SUFFIXES):
     """A case for each image, or each slice of a volume, whose mask has the same path below its folder.
 
     Endings may differ. Masks hold 0 and 1, or 0 and 255. Slices are named by number from 1.
@@ -89,13 +90,13 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=images.SUF
 def _by_stem(folder, suffixes, audit):
     """The folder's image files by their path below it without ending."""
     files, litter = images.files_in(folder)
-    readable = [path for path in files if images.suffix(path) in suffixes]
+    readable = [path for path in files if readers.suffix(path) in suffixes]
     counts = audit.found.setdefault("files passed over", {"hidden or temporary": 0, "others": 0})
     counts["hidden or temporary"] += litter
     counts["others"] += len(files) - len(readable)
     by_stem = {}
     for path in readable:
-        name = images.stem(path.relative_to(folder).as_posix())
+        name = readers.stem(path.relative_to(folder).as_posix())
         if name in by_stem:
             raise InputError(f"{path}: {by_stem[name].name} has the same name but for the ending; "
                              "keep one of them")
@@ -106,7 +107,7 @@ def _by_stem(folder, suffixes, audit):
 def _read_pair(name, image_path, mask_path, subject_of, audit):
     """The cases of one pair of files: one, or one a slice."""
     subject = subject_of(name)
-    picture, mask = images.read(image_path), images.read(mask_path).values
+    picture, mask = readers.read(image_path), readers.read(mask_path).values
     images.check_pair(picture.values, mask, image_path, mask_path)
     images.check_square(picture.values, image_path)
     values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path)

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_prep import contours, images
 from data_prep.cases import Case
+from ilnrepro import images as readers
 from ilnrepro.errors import InputError
 
 EXPECTED = {"i": {"subjects": 45, "images": 805}, "o": {"subjects": 45}}
@@ -40,7 +41,7 @@ def read_cases(folder, contour, audit):
     Raises:
       InputError: no such folder, neither layout, or a table that does not name the patients.
     """
-    images.simpleitk()
+    readers.simpleitk()
     frames, outlines = _scan(folder, contour, audit)
     found = []
     audit.found[_MISSING] = []
@@ -183,7 +184,7 @@ def _read_case(subject, frame, outlines):
     if len(outlines) > 1:
         raise InputError(f"{outlines[1]}: a second contour for the frame of {outlines[0]}; keep one of them")
     path = outlines[0]
-    picture = images.read(frame)
+    picture = readers.read(frame)
     if picture.values.ndim != 2:
         raise InputError(f"{frame}: {len(picture.values)} frames in one file; give one frame a file")
     images.check_square(picture.values, frame)

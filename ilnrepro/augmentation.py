@@ -9,23 +9,22 @@ from ilnrepro.errors import InputError
 
 
 def prepare(images, masks, shrink=1):
-    """Images stretched to [0, 1] one by one, float32, and masks uint8, both averaged over shrink × shrink pixels first.
+    """Images stretched to [0, 1] one by one, float32, and masks uint8, both then averaged over shrink × shrink pixels.
 
     A constant image becomes zeros. Masks are 1 where their average is ≥ 0.5.
 
     Raises:
       InputError: the sides are not divisible by `shrink`.
     """
-    if shrink > 1:
-        if any(side % shrink for side in images.shape[-2:]):
-            raise InputError(f"images: size {images.shape[-2]}×{images.shape[-1]} is not divisible by {shrink}, "
-                             "by which this protocol shrinks; use protocol 'quick' or 'paper', or crop the images")
-        images = _mean_over_squares(images, shrink)
-        masks = (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
     flat = images.reshape(len(images), -1).astype(np.float32)
     low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    span = np.where(high > low, high - low, 1)
-    return ((flat - low) / span).reshape(images.shape), masks
+    images = ((flat - low) / np.where(high > low, high - low, 1)).reshape(images.shape)
+    if shrink == 1:
+        return images, masks
+    if any(side % shrink for side in images.shape[-2:]):
+        raise InputError(f"images: size {images.shape[-2]}×{images.shape[-1]} is not divisible by {shrink}, "
+                         "by which this protocol shrinks; use protocol 'quick' or 'paper', or crop the images")
+    return _mean_over_squares(images, shrink), (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
 
 
 def _mean_over_squares(a, side):

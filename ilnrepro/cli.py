@@ -34,6 +34,14 @@ def parser():
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
     run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
     add_variants(run)
+    predict = commands.add_parser("predict", help="segment images, volumes or data sets")
+    predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
+    predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
+    predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
+    predict.add_argument("--batch", type=int, default=8)
+    export = commands.add_parser("export", help="write a TensorFlow SavedModel that needs nothing of this package")
+    export.add_argument("run", type=Path, help="run file that kept its weights")
+    export.add_argument("--output", type=Path, required=True, help="folder to write")
     inspect = commands.add_parser("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
     inspect.add_argument("--json", action="store_true", help="for programs")
@@ -67,7 +75,8 @@ def variants(arguments):
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
-    return {"run": _run, "inspect": _inspect, "methods": _methods, "summary": _summary}[arguments.command](arguments)
+    return {"run": _run, "predict": _predict, "export": _export, "inspect": _inspect, "methods": _methods,
+            "summary": _summary}[arguments.command](arguments)
 
 
 def script():
@@ -143,6 +152,30 @@ def check_writable(folder):
             pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another results folder") from error
+
+
+def _predict(arguments):
+    from ilnrepro import prediction, segmenter
+
+    planned = prediction.plan(arguments.inputs, arguments.output)
+    segment = segmenter.load(arguments.model)
+    check_writable(arguments.output)
+    with Progress(console=Console(stderr=True)) as bar:
+        files = bar.add_task("files", total=len(planned))
+        for path, target in planned:
+            score = prediction.predict(segment, path, target, arguments.batch)
+            bar.console.print(f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)"),
+                              markup=False)
+            bar.advance(files)
+    return 0
+
+
+def _export(arguments):
+    from ilnrepro import segmenter
+
+    segmenter.export(arguments.run, arguments.output)
+    print(arguments.output)
+    return 0
 
 
 def _inspect(arguments):

@@ -14,8 +14,8 @@ from ilnrepro.unet import UNet
 class Segmenter(tf.Module):
     """A trained U-Net together with what its protocol does to an image before.
 
-    Images are averaged over the protocol's squares, stretched to [0, 1] one by one, padded with zeros at the bottom and
-    right to sides that the network takes, segmented, cropped, and masks enlarged again by repetition.
+    Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network takes,
+    averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
@@ -38,20 +38,18 @@ class Segmenter(tf.Module):
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float32)], autograph=False)
     def segment(self, images):
         """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = self.multiple * self.shrink
         x = images[..., tf.newaxis]
-        bottom, right = -height % self.shrink, -width % self.shrink
-        x = tf.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]], "SYMMETRIC")
-        if self.shrink > 1:
-            x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
         low = tf.reduce_min(x, [1, 2, 3], keepdims=True)
         x = tf.math.divide_no_nan(x - low, tf.reduce_max(x, [1, 2, 3], keepdims=True) - low)
-        bottom, right = -(height + bottom) % side // self.shrink, -(width + right) % side // self.shrink
-        scores = self.network(tf.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]]))
+        x = tf.pad(x, [[0, 0], [0, -height % side], [0, -width % side], [0, 0]])
+        if self.shrink > 1:
+            x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
+        scores = self.network(x)
         probability = tf.nn.softmax(scores)[..., 1]
         for axis in (1, 2):
             probability = tf.repeat(probability, self.shrink, axis)
@@ -68,11 +66,14 @@ def load(path):
     path = Path(path)
     if path.is_dir():
         try:
-            return tf.saved_model.load(str(path)).segment
+            model = tf.saved_model.load(str(path))
+            model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
         except (OSError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not an exported model ({' '.join(str(error).split())}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
-    return Segmenter(path).segment
+    else:
+        model = Segmenter(path)
+    return lambda images: model.segment(images)  # holds the model, which a bound method would let go
 
 
 def export(path, folder):

@@ -20,7 +20,7 @@ def test_shrinking_averages_images_and_takes_half_covered_masks():
     images = np.array([[[0, 4, 8, 8], [4, 8, 8, 8], [1, 1, 0, 0], [1, 1, 0, 0]]], np.uint8)
     masks = np.array([[[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]], np.uint8)
     small, small_masks = prepare(images, masks, 2)
-    np.testing.assert_allclose(small, [[[0.5, 1], [0.125, 0]]])
+    np.testing.assert_allclose(small, [[[0.5, 1], [0.125, 0]]])  # of images stretched before
     np.testing.assert_array_equal(small_masks, [[[1, 0], [0, 1]]])
     with pytest.raises(InputError, match="not divisible by 2"):
         prepare(np.zeros((1, 5, 4), np.uint8), np.zeros((1, 5, 4), np.uint8), 2)

@@ -16,9 +16,10 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep import images, sunnybrook_raw
+from data_prep import sunnybrook_raw
 from data_prep.__main__ import main
 from ilnrepro import dataset
+from ilnrepro import images as readers
 from ilnrepro.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -311,7 +312,7 @@ def test_libraries_own_words_are_not_shown(tmp_path, capfd):
     sitk.WriteImage(sitk.GetImageFromArray(GREY), str(path))
     cut(0.9)(path)
     with pytest.raises(InputError, match="x.mha: cannot be read"):
-        images.read(path)
+        readers.read(path)
     assert capfd.readouterr() == ("", "")
 
 

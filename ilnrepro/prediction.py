@@ -1,0 +1,140 @@
+"""Segmenting files: data sets, pictures, volumes, DICOM; masks in the input's format and geometry, and overlays."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ilnrepro import dataset, hdf5, images
+from ilnrepro.errors import InputError
+from ilnrepro.metrics import dice, overlap
+from ilnrepro.segmenter import in_batches
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def plan(inputs, output):
+    """What is to be read and where its mask goes: [(input, mask file)], folders opened, checked before any work.
+
+    Raises:
+      InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
+    """
+    files = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if images.suffix(p) in (*images.SUFFIXES, ".h5"))
+            if not inside:
+                raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)})")
+            files += inside
+        elif not path.is_file():
+            raise InputError(f"{path}: no such file; check the path")
+        elif images.suffix(path) not in (*images.SUFFIXES, ".h5"):
+            raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
+        else:
+            files.append(path)
+    planned, taken = [], {}
+    for path in files:
+        target = Path(output) / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
+        if target in taken:
+            raise InputError(f"{path}: its mask would have the name of that of {taken[target]}; give them apart")
+        taken[target] = path
+        planned.append((path, target))
+    return planned
+
+
+def _mask_suffix(path):
+    suffix = images.suffix(path)
+    return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png"}.get(suffix, suffix)  # a mask wants no lossy format
+
+
+def predict(segment, path, target, batch=8, progress=lambda done: None):
+    """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
+
+    Args:
+      segment: of `segmenter.load`.
+      progress: called with the number of images done.
+
+    Returns:
+      mean DSC against the data set's own masks, or None for other files.
+
+    Raises:
+      InputError: a file that cannot be read, holds NaN, or an output that cannot be written.
+    """
+    if path.suffix == ".h5":
+        return _predict_data_set(segment, path, target, batch, progress)
+    values = images.read(path).values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
+    slices = values if values.ndim == 3 else values[np.newaxis]
+    masks = in_batches(segment, slices, batch, progress)
+    _written(target, lambda to: _write_mask(to, path, masks.reshape(values.shape)))
+    overlays = target.with_name(target.name.removesuffix(images.suffix(target)).removesuffix("-mask") + "-overlay.png")
+    if values.ndim == 2:
+        _write_overlay(overlays, slices[0], masks[0])
+    else:
+        for k in np.flatnonzero(masks.any(axis=(1, 2))):
+            _write_overlay(overlays.with_suffix("") / f"slice-{k:03d}.png", slices[k], masks[k])
+    return None
+
+
+def _predict_data_set(segment, path, target, batch, progress):
+    data = dataset.read(path)
+    if data.images.ndim != 3:
+        raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
+    masks = in_batches(segment, data.images, batch, progress)
+    with hdf5.writing(target) as file:
+        file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
+        file.create_dataset("masks", data=masks, compression="gzip", chunks=(1, *masks.shape[1:]))
+        file["masks"].attrs["meaning"] = "predicted: 1 inside the structure, 0 elsewhere"
+        for key in ("name", "subject"):
+            file[key] = getattr(data, key).astype(object)
+    folder = target.with_name(target.stem.removesuffix("-mask") + "-overlay")
+    for name, image, mask in zip(data.name, data.images, masks, strict=True):
+        _write_overlay(folder / f"{_file_name(name)}.png", image, mask)
+    return float(dice(*overlap(data.masks, masks)).mean())
+
+
+def _file_name(name):
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(name)).lstrip(".") or "_"
+
+
+def _write_mask(to, path, mask):
+    if images.suffix(to) in _PICTURES:
+        from PIL import Image
+
+        Image.fromarray(255 * mask).save(to)
+        return
+    sitk = images.simpleitk()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    written = sitk.GetImageFromArray(mask.reshape([int(n) for n in reversed(reader.GetSize())]))
+    for what in ("Origin", "Spacing", "Direction"):
+        getattr(written, f"Set{what}")(getattr(reader, f"Get{what}")())
+    sitk.WriteImage(written, str(to), useCompression=True)
+
+
+def _write_overlay(path, image, mask):
+    """The grey image, its 99.5th percentile white, with the mask's rim in red."""
+    from PIL import Image
+    from scipy import ndimage
+
+    low, high = image.min(), np.percentile(image, 99.5)
+    grey = np.clip(255 * (image - low) / max(high - low, 1e-12), 0, 255).astype(np.uint8)
+    picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    rim = mask.astype(bool) & ~ndimage.binary_erosion(mask, border_value=1)
+    picture[rim] = (255, 0, 0)
+    _written(path, lambda to: Image.fromarray(picture).save(to))
+
+
+def _written(path, write):
+    """Calls write(temporary name) and gives the file its name when it is whole."""
+    temporary = path.with_name(f".part-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
