@@ -17,6 +17,7 @@ from ilnrepro import dataset, runfile
 from ilnrepro.augmentation import epoch_steps
 from ilnrepro.cli import check_writable
 from ilnrepro.errors import InputError
+from ilnrepro.locking import locked
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
 
 
@@ -84,6 +85,11 @@ def run(jobs, results, jobs_at_once=None, options=()):
       InputError: the results folder cannot be written, or holds a run of another configuration.
     """
     check_writable(results)
+    with locked(results / ".grid.lock", "at work on a grid in this folder"):
+        return _run(jobs, results, jobs_at_once, options)
+
+
+def _run(jobs, results, jobs_at_once, options):
     to_do = [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration)]
     console = Console(stderr=True)
     console.print(f"{len(jobs)} runs, {len(jobs) - len(to_do)} done before, {len(to_do)} to do")

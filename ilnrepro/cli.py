@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from ilnrepro import checkpoint, dataset, inspection, runfile
+from ilnrepro import checkpoint, dataset, inspection, runfile, verification
 from ilnrepro.errors import InputError, command
+from ilnrepro.locking import locked
 from ilnrepro.norms import METHODS
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, Protocol, protocol
 
@@ -48,6 +49,8 @@ def parser():
     inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")
     inspect.add_argument("--data", type=Path, help="the data set file, for --case")
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")
+    verify = commands.add_parser("verify", help="name damaged, incomplete, stale and duplicate run files")
+    verify.add_argument("results", type=Path, help="results folder")
     commands.add_parser("methods", help="list the methods")
     summary = commands.add_parser("summary", help="print the network's layers, shapes and parameter counts")
     summary.add_argument("--method", default="iln")
@@ -75,8 +78,8 @@ def variants(arguments):
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
-    return {"run": _run, "predict": _predict, "export": _export, "inspect": _inspect, "methods": _methods,
-            "summary": _summary}[arguments.command](arguments)
+    return {"run": _run, "predict": _predict, "export": _export, "inspect": _inspect, "verify": _verify,
+            "methods": _methods, "summary": _summary}[arguments.command](arguments)
 
 
 def script():
@@ -85,18 +88,24 @@ def script():
 
 
 def _run(arguments):
-    from ilnrepro import training
-
     data = dataset.read(arguments.data)
     configuration = Configuration(
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
         fold=arguments.fold, rate=arguments.rate, seed=arguments.seed,
         protocol=protocol(arguments.protocol, **variants(arguments)))
     path = arguments.results / configuration.path
-    if runfile.is_done(path, configuration):
-        print(f"{path}: done before, nothing to do")
-        return 0
     check_writable(arguments.results)
+    with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
+        if runfile.is_done(path, configuration):
+            print(f"{path}: done before, nothing to do")
+            return 0
+        _train_and_write(configuration, data, path, arguments)
+    return 0
+
+
+def _train_and_write(configuration, data, path, arguments):
+    from ilnrepro import training
+
     training.set_up(configuration)
     with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
         try:
@@ -111,7 +120,6 @@ def _run(arguments):
     if outcome.test:
         score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}"
     print(f"{path}: {outcome.status}, {score}")
-    return 0
 
 
 def _stop_when_asked():
@@ -193,6 +201,14 @@ def _inspect(arguments):
     else:
         inspection.show(found, Console())
     return 0
+
+
+def _verify(arguments):
+    found = verification.problems(arguments.results)
+    for kind, path, text in found:
+        print(f"{kind}: {path}: {text}")
+    print(f"{len(found)} problem(s) in {arguments.results}")
+    return 1 if found else 0
 
 
 def _methods(_):

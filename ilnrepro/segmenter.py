@@ -14,8 +14,8 @@ from ilnrepro.unet import UNet
 class Segmenter(tf.Module):
     """A trained U-Net together with what its protocol does to an image before.
 
-    Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network takes,
-    averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
+    Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network
+    takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).

@@ -77,6 +77,19 @@ class Training:
         scores = self.network(images)
         return tf.cast(scores[..., 1] > scores[..., 0], tf.uint8)
 
+    def state(self):
+        """All variables and momenta by name, as arrays."""
+        named = self.network.named_variables
+        return ({f"variables/{name}": v.numpy() for name, v in named.items()}
+                | {f"momenta/{i:03d}": m.numpy() for i, m in enumerate(self.momenta)})
+
+    def restore(self, arrays):
+        """Takes back what `state` gave."""
+        for name, variable in self.network.named_variables.items():
+            variable.assign(arrays[f"variables/{name}"])
+        for i, momentum in enumerate(self.momenta):
+            momentum.assign(arrays[f"momenta/{i:03d}"])
+
     @property
     def gated(self):
         """The layers with a learned gate, by name."""

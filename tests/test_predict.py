@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
-import tiny
 from ilnrepro import dataset, hdf5, runfile
 from ilnrepro.errors import InputError
 from ilnrepro.segmenter import Segmenter, in_batches, load
@@ -19,8 +19,8 @@ def trained(tmp_path_factory):
     """A short run that kept its weights: (run file, data set file)."""
     folder = tmp_path_factory.mktemp("trained")
     data = tiny.phantom(folder)
-    done = tiny.command("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "quick", "--method", "iln",
-                        "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 150, "--keep-weights")
+    done = tiny.command("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "quick", "--method",
+                        "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 150, "--keep-weights")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("runs/*/*/*/*.h5")), data
 
@@ -95,9 +95,9 @@ def test_exported_model_serves_without_this_package(trained, tmp_path):
                "assert not [op for op in ops if op.startswith('Iln') or 'Xla' in op], ops\n"
                "found = model.signatures['serving_default'](tf.constant(np.load(sys.argv[2])))\n"
                "np.savez(sys.argv[3], **found)\n")
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "model", tmp_path / "images.npy", tmp_path / "m.npz"],
-                          cwd=tmp_path, capture_output=True, text=True,
-                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    words = [sys.executable, "-c", program, tmp_path / "model", tmp_path / "images.npy", tmp_path / "m.npz"]
+    without = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stderr[-2000:]
     served, ours = np.load(tmp_path / "m.npz"), load(path)(images)
     assert np.abs(served["probability"] - ours["probability"]).max() < 1e-4

@@ -152,3 +152,32 @@ def test_sides_that_do_not_suit_the_network(tmp_path):
                                              masks=np.zeros((6, 24, 24), np.uint8)))
     done = tiny.run(tmp_path / "d.h5", tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1)
     assert done.returncode == 2 and "sides must be divisible by 16" in done.stderr
+
+
+def test_verify_names_what_is_wrong(finished, tmp_path):
+    import shutil
+
+    results = tmp_path / "results"
+    shutil.copytree(finished[0], results)
+    (path,) = results.glob("runs/*/*/*/*.h5")
+    done = tiny.command("ilnrepro", "verify", results)
+    assert done.returncode == 0 and "0 problem(s)" in done.stdout
+    shutil.copy(path, path.with_name("fold2-lr0.5-seed0.h5"))
+    (path.parent / f".{path.name}.step00000010.checkpoint").write_text("")
+    damaged = path.with_name("fold3-lr0.5-seed0.h5")
+    damaged.write_bytes(path.read_bytes()[:-500])
+    done = tiny.command("ilnrepro", "verify", results)
+    assert done.returncode == 1
+    for kind in ("damaged", "stale", "duplicate", "incomplete"):
+        assert f"{kind}: {results}" in done.stdout, kind
+    assert tiny.command("ilnrepro", "verify", tmp_path / "none").returncode == 2
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(data, tmp_path):
+    from ilnrepro.locking import locked
+
+    folder = tmp_path / "runs" / "tiny-lv" / "quick" / "in+steps3"
+    with locked(folder / ".fold1-lr0.1-seed0.h5.lock", "testing"):
+        done = tiny.run(data, tmp_path, "--method", "in", "--fold", 1, "--rate", 0.1)
+    assert done.returncode == 2 and "another process is at work on fold1" in done.stderr
+    assert not list(tmp_path.rglob("*.h5"))

@@ -25,8 +25,8 @@ def _environment():
 def phantom(folder, structure="LV", size=32, subjects=6):
     """A phantom data set file made by the real command."""
     path = Path(folder) / f"tiny-{structure.lower()}.h5"
-    done = command("data_prep", "phantom", "--structure", structure, "--size", size, "--subjects", subjects, "--crop", 0.5,
-                   "--output", path)
+    done = command("data_prep", "phantom", "--structure", structure, "--size", size, "--subjects", subjects,
+                   "--crop", 0.5, "--output", path)
     assert done.returncode == 0, done.stderr
     return path
 

@@ -84,7 +84,7 @@ def training_step(model, images, masks, rate=RATE, jit_compile=False):
     """
     model.compile(keras.optimizers.SGD(rate, momentum=0.9),
                   keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=jit_compile)
-    x, y = tf.constant(images, tf.float32), tf.constant(masks, tf.int32)
+    x, y = tf.constant(images, model.compute_dtype), tf.constant(masks, tf.int32)
     return lambda: float(model.train_on_batch(x, y))
 
 

@@ -129,10 +129,10 @@ def training_step(network, images, masks, rate=RATE, layout="channels_last", com
     """
     memory_format = LAYOUTS[layout]
     network.to(memory_format=memory_format)
-    x = torch.from_numpy(images[:, ::-1, ::-1].transpose(0, 3, 1, 2).astype(np.float32))
-    x = x.contiguous(memory_format=memory_format)
+    x = torch.from_numpy(images[:, ::-1, ::-1].transpose(0, 3, 1, 2).copy())
+    x = x.to(network.head.weight.dtype).contiguous(memory_format=memory_format)
     y = torch.from_numpy(masks[:, ::-1, ::-1].astype(np.int64))
-    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, foreach=True)
 
     def forward(x, y):
         return functional.cross_entropy(network(x), y)
