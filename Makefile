@@ -15,6 +15,8 @@ SEEDS ?=
 JOBS ?=
 RESULTS ?= build/results
 OPTIONS ?=
+EXECUTOR ?= local
+export ADDRESS GPUS
 
 # Data set files. With neither given, the embedded phantoms (SYNTHETIC); with one given, the other's columns stay empty.
 ifeq ($(strip $(LV)$(RV)),)
@@ -26,7 +28,7 @@ DATA := $(LV) $(RV)
 endif
 
 GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
-	$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS)
+	$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
 	$(if $(SEEDS),--seeds $(SEEDS))
 # Tables and figures take what the results folder holds, unless told otherwise on the command line.

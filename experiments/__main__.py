@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import cost, grid, readme, scores, tables
+from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of
 from ilnrepro import cli
 from ilnrepro.errors import InputError, command
@@ -25,6 +27,8 @@ def parser():
     run.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=list(TABLES), metavar="N")
     run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     run.add_argument("--keep-weights", action="store_true")
+    run.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
+    run.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     run.add_argument("--quiet", action="store_true", help="do not print the tables")
     cli.add_variants(run)
     show = commands.add_parser("tables", help="write the tables from run files alone")
@@ -69,7 +73,9 @@ def _run(arguments):
                      protocol(arguments.protocol, **cli.variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
     options = ["--keep-weights"] if arguments.keep_weights else []
-    failed = grid.run(jobs, arguments.results, arguments.jobs, options)
+    if arguments.dry_run:
+        return _dry_run(jobs, arguments)
+    failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
     done = len(jobs) - len(failed)
     if done:
         _tables(arguments, arguments.tables, jobs[0].configuration.variant, arguments.quiet)
@@ -78,6 +84,17 @@ def _run(arguments):
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _dry_run(jobs, arguments):
+    """Lists the runs still to do as commands, for a job array of any scheduler, with an estimate of their time."""
+    todo = grid.remaining(jobs, arguments.results)
+    for job in todo:
+        print(shlex.join([*job.command, "--results", str(arguments.results)]))
+    seconds = grid.estimate(todo, arguments.results)
+    time = "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"
+    print(f"{len(todo)} of {len(jobs)} runs to do: {time}", file=sys.stderr)
+    return 0
 
 
 def _tables(arguments, numbers, variant, quiet=False):

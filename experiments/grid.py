@@ -2,17 +2,15 @@
 
 import contextlib
 import itertools
-import os
-import subprocess
+import statistics
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.executors import EXECUTORS
 from ilnrepro import dataset, runfile
 from ilnrepro.augmentation import epoch_steps
 from ilnrepro.cli import check_writable
@@ -70,96 +68,60 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     return jobs
 
 
-def run(jobs, results, jobs_at_once=None, options=()):
-    """Does the runs that are not done yet, several at once; a failed one does not stop the others.
+def run(jobs, results, executor="local", jobs_at_once=None, options=()):
+    """Does the runs that are not done yet; a failed one does not stop the others.
 
     Args:
       results: the results folder.
-      jobs_at_once: default: cores over threads a run.
+      executor: a name of `executors.EXECUTORS`.
+      jobs_at_once: runs side by side.
       options: further words for every `ilnrepro run` command.
 
     Returns:
       the failed jobs with their reasons, [(job, reason)].
 
     Raises:
-      InputError: the results folder cannot be written, or holds a run of another configuration.
+      InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another
+        configuration.
     """
     check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
-        return _run(jobs, results, jobs_at_once, options)
-
-
-def _run(jobs, results, jobs_at_once, options):
-    to_do = [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration)]
-    console = Console(stderr=True)
-    console.print(f"{len(jobs)} runs, {len(jobs) - len(to_do)} done before, {len(to_do)} to do")
-    if not to_do:
-        return []
-    workers = jobs_at_once or max(1, (os.cpu_count() or 1) // jobs[0].configuration.protocol.threads)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-    failed = []
-    with Progress(*columns, console=console, speed_estimate_period=600) as bar, _Processes() as processes:
-        everything = bar.add_task(f"runs 0/{len(to_do)}", total=sum(job.steps for job in to_do))
-        with ThreadPoolExecutor(min(workers, len(to_do))) as pool:
-            waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options],
-                                   lambda steps: bar.advance(everything, steps), job.steps): job for job in to_do}
-            try:
-                for finished, done in enumerate(as_completed(waiting), 1):
-                    job, reason = waiting[done], done.result()
-                    bar.update(everything, description=f"runs {finished}/{len(to_do)}")
+        todo = remaining(jobs, results)
+        console = Console(stderr=True)
+        console.print(f"{len(jobs)} runs, {len(jobs) - len(todo)} done before, {len(todo)} to do")
+        if not todo:
+            return []
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+        failed = []
+        with Progress(*columns, console=console, speed_estimate_period=600) as bar:
+            everything = bar.add_task(f"runs 0/{len(todo)}", total=sum(job.steps for job in todo))
+            ended = EXECUTORS[executor](todo, results, jobs_at_once, options,
+                                        lambda steps: bar.advance(everything, steps))
+            with contextlib.closing(ended):
+                for finished, (job, reason) in enumerate(ended, 1):
+                    bar.update(everything, description=f"runs {finished}/{len(todo)}")
                     if reason:
                         failed.append((job, reason))
                         bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
-            except KeyboardInterrupt:
-                processes.stop()
-                pool.shutdown(cancel_futures=True)
-                raise
-    return failed
+        return failed
 
 
-class _Processes:
-    """The runs under way, so that an interruption ends them too."""
+def remaining(jobs, results):
+    """The jobs whose run files are not there yet."""
+    return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration)]
 
-    def __init__(self):
-        self.running, self.stopping, self.lock = set(), False, threading.Lock()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def stop(self):
-        with self.lock:
-            self.stopping = True
-            for process in self.running:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-
-    def run(self, command, advance, steps):
-        """Runs one command to its end; returns why it failed, or None."""
-        with self.lock:
-            if self.stopping:
-                return "interrupted"
-            process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, text=True,
-                                       stderr=subprocess.PIPE, start_new_session=True)
-            self.running.add(process)
-        said = []
-        listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
-        listener.start()
-        counted = 0
-        for line in process.stdout:
-            if line.startswith("steps "):
-                done = int(line.split()[1])
-                advance(done - counted)
-                counted = done
-        code = process.wait()
-        listener.join()
-        with self.lock:
-            self.running.discard(process)
-        advance(steps - counted)  # a run that ended early leaves no steps to wait for
-        if code == 0:
-            return None
-        last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
-        return f"signal {-code}" if code < 0 else last
+def estimate(jobs, results):
+    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
+    rates = []
+    for path in results.glob("runs/*/*/*/*.h5"):
+        try:
+            run = runfile.read(path)
+        except InputError:
+            continue
+        like = any(job.configuration.protocol == run.configuration.protocol
+                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
+        if like:
+            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None

@@ -33,7 +33,7 @@ class InstanceLayerNorm(nn.Module):
         return functional.group_norm(mixed, 16, self.weight, self.bias)
 
 
-# IN as GN in as many groups as channels: `InstanceNorm2d` takes longer on a CPU, above all with channels last.
+# IN as GN in as many groups as channels: `InstanceNorm2d` is slower on a CPU, above all with channels last.
 NORMALIZATIONS = {
     "none": lambda channels: nn.Identity(),
     "in": lambda channels: nn.GroupNorm(channels, channels),

@@ -1,0 +1,150 @@
+"""Where a grid's runs are done: processes on this machine, or tasks of a Ray cluster.
+
+An executor is called with (jobs, results folder, jobs at once, further words for every command, advance) and yields
+(job, None or the reason why it failed) as runs end; advance(steps) reports progress.
+"""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from ilnrepro.errors import InputError
+
+RETRIES = 3  # of a run whose node is lost
+
+
+def local(jobs, results, jobs_at_once, options, advance):
+    """One process a run, `jobs_at_once` at a time (default: cores over threads a run)."""
+    workers = jobs_at_once or max(1, (os.cpu_count() or 1) // jobs[0].configuration.protocol.threads)
+    with _Processes() as processes, ThreadPoolExecutor(min(workers, len(jobs))) as pool:
+        waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
+                               job.steps): job for job in jobs}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except BaseException:  # an interruption, or a caller that listens no more
+            processes.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def on_ray(jobs, results, jobs_at_once, options, advance):
+    """One Ray task a run, on the cluster at $ADDRESS or a local one; data set and run file travel through Ray.
+
+    A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share GPUS of one (default 1).
+    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs this package installed.
+
+    Raises:
+      InputError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError('EXECUTOR=ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
+    address = os.environ.get("ADDRESS")
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, num_cpus=None if address else jobs_at_once, log_to_driver=False,
+                     include_dashboard=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
+    gpus = float(os.environ.get("GPUS", 1)) if ray.cluster_resources().get("GPU") else 0
+    data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
+    task = ray.remote(max_retries=RETRIES, num_cpus=jobs[0].configuration.protocol.threads, num_gpus=gpus)(_task)
+    waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
+               for job in jobs}
+    while waiting:
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        job = waiting.pop(done)
+        try:
+            content, reason = ray.get(done)
+        except ray.exceptions.RayError as error:
+            content, reason = None, str(error).strip().splitlines()[0]
+        if content is not None:
+            reason = _keep(results / job.configuration.path, content)
+        advance(job.steps)
+        yield job, reason
+
+
+def _task(command, options, name, data, relative):
+    """Does one run in a folder of its own; returns (the run file's content, None) or (None, the reason)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        words = [*command, "--results", folder, *options, "--progress", "lines"]
+        words[words.index("--data") + 1] = str(path)
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            return None, _reason(done.returncode, done.stderr.splitlines())
+        return (Path(folder) / relative).read_bytes(), None
+
+
+def _keep(path, content):
+    """Gives a run file that travelled its name, whole or not at all; returns why it could not, or None."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        return f"{path}: cannot be written ({error.strerror})"
+    return None
+
+
+EXECUTORS = {"local": local, "ray": on_ray}
+
+
+def _reason(code, said):
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+    if code == -9:
+        return "killed (signal 9): by hand, or because memory ran out; give the command again, with fewer JOBS"
+    return f"ended by signal {-code}" if code < 0 else last
+
+
+class _Processes:
+    """The runs under way, so that an interruption ends them too."""
+
+    def __init__(self):
+        self.running, self.stopping, self.lock = set(), False, threading.Lock()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        with self.lock:
+            self.stopping = True
+            for process in self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+
+    def run(self, command, advance, steps):
+        """Runs one command to its end; returns why it failed, or None."""
+        with self.lock:
+            if self.stopping:
+                return "interrupted"
+            process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, text=True,
+                                       stderr=subprocess.PIPE, start_new_session=True)
+            self.running.add(process)
+        said = []
+        listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+        listener.start()
+        counted = 0
+        for line in process.stdout:
+            if line.startswith("steps "):
+                done = int(line.split()[1])
+                advance(done - counted)
+                counted = done
+        code = process.wait()
+        listener.join()
+        with self.lock:
+            self.running.discard(process)
+        advance(steps - counted)  # a run that ended early leaves no steps to wait for
+        return None if code == 0 else _reason(code, said)
