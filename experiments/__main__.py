@@ -104,7 +104,8 @@ def _tables(arguments, numbers, variant, quiet=False):
     shown = [table for number in numbers
              for table in tables.write(number, records, arguments.results / "tables", arguments.methods or None)]
     if (arguments.results / "cost.json").exists():
-        shown.append(cost.write(json.loads((arguments.results / "cost.json").read_text()), arguments.results))
+        measured = json.loads((arguments.results / "cost.json").read_text(encoding="utf-8"))
+        shown.append(cost.write(measured, arguments.results))
     if quiet:
         return 0
     _print(shown)

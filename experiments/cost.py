@@ -59,7 +59,7 @@ def measure(size=256, progress=True):
 
 def _with_paper(measured):
     """Rows with ratios to IN, and the paper's."""
-    with open(PUBLISHED / "iln_cost.csv", newline="") as file:
+    with open(PUBLISHED / "iln_cost.csv", newline="", encoding="utf-8") as file:
         paper = {row["method"]: row for row in csv.DictReader(file)}
     rows = []
     for row in measured["rows"]:
@@ -88,7 +88,7 @@ def write(measured, results):
     """Writes tables/cost.{md,csv,tex} and the measurement, cost.json, below `results`; returns a screen table."""
     results = Path(results)
     results.mkdir(parents=True, exist_ok=True)
-    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     rows = _with_paper(measured)
     body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}",
              f"{row['ratio_to_in']:.3f}",

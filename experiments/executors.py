@@ -77,7 +77,7 @@ def _task(command, options, name, data, relative):
         path.write_bytes(data)
         words = [*command, "--results", folder, *options, "--progress", "lines"]
         words[words.index("--data") + 1] = str(path)
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8")
         if done.returncode:
             return None, _reason(done.returncode, done.stderr.splitlines())
         return (Path(folder) / relative).read_bytes(), None
@@ -130,7 +130,7 @@ class _Processes:
         with self.lock:
             if self.stopping:
                 return "interrupted"
-            process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, text=True,
+            process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, encoding="utf-8",
                                        stderr=subprocess.PIPE, start_new_session=True)
             self.running.add(process)
         said = []

@@ -18,7 +18,7 @@ class PaperTable(NamedTuple):
 
     def published(self, method, structure):
         """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
-        with open(PUBLISHED / f"iln_table{self.number}.csv", newline="") as file:
+        with open(PUBLISHED / f"iln_table{self.number}.csv", newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["method"] == self.rows.get(method):
                     return tuple([float(row[f"{structure}-{k}_{what}"]) for k in (1, 2, 3)] for what in ("mean", "std"))

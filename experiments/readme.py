@@ -18,7 +18,7 @@ def filled(text, root):
         path = Path(root) / match["path"]
         if not path.exists():
             raise InputError(f"README.md: {match['path']}: no such table; make it, or take the block out")
-        return f"{match[1]}{path.read_text().strip()}\n{match[3]}"
+        return f"{match[1]}{path.read_text(encoding='utf-8').strip()}\n{match[3]}"
 
     return _BLOCK.sub(content, text)
 
@@ -26,4 +26,4 @@ def filled(text, root):
 def update(readme):
     """Fills the blocks of the file `readme`."""
     readme = Path(readme)
-    readme.write_text(filled(readme.read_text(), readme.parent))
+    readme.write_text(filled(readme.read_text(encoding="utf-8"), readme.parent))

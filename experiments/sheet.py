@@ -67,9 +67,9 @@ def write(folder, stem, sheet, tidy):
     """Writes stem.md, stem.tex and, from the dictionaries `tidy`, stem.csv below `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{stem}.md").write_text(sheet.markdown())
-    (folder / f"{stem}.tex").write_text(sheet.latex())
-    (folder / f"{stem}.csv").write_text(as_csv(tidy))
+    (folder / f"{stem}.md").write_text(sheet.markdown(), encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(sheet.latex(), encoding="utf-8")
+    (folder / f"{stem}.csv").write_text(as_csv(tidy), encoding="utf-8")
 
 
 def as_csv(tidy):

@@ -13,6 +13,8 @@ def command(main):
 
     Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         sys.exit(main())

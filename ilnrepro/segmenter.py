@@ -90,7 +90,8 @@ def export(path, folder):
         raise InputError(f"{folder}: is there already and not empty; choose another folder")
     segmenter = Segmenter(path, form="reference")
     tf.saved_model.save(segmenter, str(folder), signatures=segmenter.segment)
-    (folder / "about.json").write_text(json.dumps(json.loads(segmenter.configuration.json), indent=1) + "\n")
+    about = json.dumps(json.loads(segmenter.configuration.json), indent=1)
+    (folder / "about.json").write_text(about + "\n", encoding="utf-8")
 
 
 def in_batches(segment, images, batch=8, progress=lambda done: None):

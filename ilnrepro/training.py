@@ -273,7 +273,8 @@ def provenance():
 
 def _commit():
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+                               encoding="utf-8")
     except OSError:
         return "unknown"
     return found.stdout.strip() or "unknown"

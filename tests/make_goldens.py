@@ -46,7 +46,7 @@ def _write(path, goldens):
     for name, golden in goldens.items():
         lines = (f' "{key}": {json.dumps(numbers)}' for key, numbers in golden.items())
         methods.append(f'"{name}": {{\n' + ",\n".join(lines) + "}")
-    path.write_text("{" + ",\n".join(methods) + "}\n")
+    path.write_text("{" + ",\n".join(methods) + "}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def write_dicom(path, image, position=0.0, compressed=False, spacing=SPACING):
 def write_contour(path, points):
     """Writes a contour file as the release does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{x:.2f} {y:.2f}\n" for x, y in points))
+    path.write_text("".join(f"{x:.2f} {y:.2f}\n" for x, y in points), encoding="utf-8")
 
 
 SUBJECTS = ("SC-HF-I-01", "SC-HF-NI-07", "SC-N-09")
@@ -78,7 +78,7 @@ def sunnybrook(folder, subjects=SUBJECTS, frames=3, layout="today", side=SIDE, s
         for index, subject in enumerate(subjects):
             kind, number = subject.rsplit("-", 1)
             rows.append(f"SCD{index + 1:05d}01,{kind}-{int(number)},,,")
-        (folder / "scd_patientdata.csv").write_text("\n".join(rows) + "\n")
+        (folder / "scd_patientdata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for name in LITTER:
         (contours / name).write_bytes(b"litter")
     return written
@@ -97,7 +97,7 @@ def acdc(folder, patients=6, slices=4, shape=(40, 52), seed=0):
         here = folder / "training" / patient
         here.mkdir(parents=True)
         disease = ("NOR", "DCM", "RV")[number % 3]
-        (here / "Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {disease}\nNbFrame: 30\n")
+        (here / "Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {disease}\nNbFrame: 30\n", encoding="utf-8")
         for frame in (1, 9):
             volume = rng.integers(5, 400, (slices, *shape)).astype(np.int16)
             label = np.zeros_like(volume, np.uint8)

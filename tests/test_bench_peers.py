@@ -56,8 +56,10 @@ def torch():
 @pytest.fixture
 def keras_in_float64():
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "contiguous"])

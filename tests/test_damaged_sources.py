@@ -99,7 +99,7 @@ def cut(share):
 
 def text(change):
     def damage(path):
-        path.write_text(change(path.read_text("utf-8")), "utf-8")
+        path.write_text(change(path.read_text("utf-8")), "utf-8", encoding="utf-8")
     return damage
 
 
@@ -230,7 +230,7 @@ def test_two_contours_for_a_frame_are_not_guessed_between(attempt):
 def test_line_ends_and_blanks_change_nothing(trees, attempt, tmp_path, change):
     def rewrite(here):
         for path in here.rglob("*icontour-manual.txt"):
-            path.write_text(change(path.read_text()), encoding="utf-8", newline="")
+            path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8", newline="")
 
     (tmp_path / "sound").mkdir()
     sound = prepare("raw", trees / "raw", tmp_path / "sound" / "x.h5")
@@ -241,7 +241,7 @@ def test_line_ends_and_blanks_change_nothing(trees, attempt, tmp_path, change):
 
 
 def rewrite(name, content):
-    return lambda here: first(here, name).write_text(content)
+    return lambda here: first(here, name).write_text(content, encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind, damage, says", [
@@ -329,7 +329,7 @@ def test_command_line_says_it_in_one_line(trees, tmp_path):
     shutil.copytree(trees / "raw", tmp_path / "raw")
     cut(0.6)(first(tmp_path / "raw", FRAME))
     done = subprocess.run([sys.executable, "-m", "data_prep", "sunnybrook", "--source", tmp_path / "raw",
-                           "--output", tmp_path / "x.h5"], cwd=ROOT, capture_output=True, text=True,
+                           "--output", tmp_path / "x.h5"], cwd=ROOT, capture_output=True, encoding="utf-8",
                           timeout=120)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and FRAME in done.stderr and not (tmp_path / "x.h5").exists()
@@ -405,7 +405,7 @@ def _words(path, share, rng):
     content = path.read_text("utf-8", errors="replace").split("\n")
     line = int(share * len(content))
     content[line] = WORDS[rng.integers(len(WORDS))]
-    path.write_text("\n".join(content), "utf-8")
+    path.write_text("\n".join(content), "utf-8", encoding="utf-8")
 
 
 DAMAGES = [_cut, _flip, _header, _zeros, _insert, _remove, _copy, _move, _swap, _folder, _words]

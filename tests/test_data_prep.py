@@ -392,7 +392,7 @@ def test_checksums_tell_the_sources_and_not_where_they_lie(tmp_path, made):
         shutil.copytree(tmp_path / "a", tmp_path / folder / "raw")
         if folder == "d":
             path = next((tmp_path / folder).rglob("IM-0001-0008-icontour-manual.txt"))
-            path.write_text(path.read_text() + "\n")
+            path.write_text(path.read_text(encoding="utf-8") + "\n")
         reports.append(made("sunnybrook", "--source", tmp_path / folder / "raw", "--allow-partial")[1])
     first, second, third = reports
     key = "sha256 of the sources"
@@ -421,7 +421,7 @@ def test_long_audits_are_stored_and_printed(tmp_path, capsys):
 
 @needs_real
 def test_real_groups_are_the_challenges():
-    with open(Path(REAL) / "sunnybrook_lv_805.csv", newline="") as file:
+    with open(Path(REAL) / "sunnybrook_lv_805.csv", newline="", encoding="utf-8") as file:
         truth = {row["subject"]: int(row["part"][-1]) for row in csv.DictReader(file)}
     assert truth == sunnybrook.GROUP
 

@@ -72,7 +72,7 @@ def test_missing_foreign_and_cut_short_files(tmp_path):
         dataset.read(path)
     with pytest.raises(InputError, match="is a folder"):
         dataset.read(tmp_path)
-    path.write_text("not HDF5")
+    path.write_text("not HDF5", encoding="utf-8")
     with pytest.raises(InputError, match="not a readable HDF5 file"):
         dataset.read(path)
     with h5py.File(path, "w") as file:
@@ -117,7 +117,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path):
 
 
 def test_unwritable_folder(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be written"):
         dataset.write(tmp_path / "file" / "d.h5", made_up())
 

@@ -275,7 +275,7 @@ def start(script, *args, **environment):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.Popen(
         [sys.executable, "-c", script.format(root=str(ROOT)), *map(str, args)],
-        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
 
 
@@ -298,7 +298,7 @@ def compiler(tmp_path):
     script.parent.mkdir()
     script.write_text(
         "#!/bin/sh\n"
-        f'case "$*" in *--version*) exec {COMPILER} --version;; esac\n'
+        f'case "$*" in *--version*, encoding="utf-8") exec {COMPILER} --version;; esac\n'
         f"echo compiled >> {tmp_path}/bin/log\n"
         'while [ "$1" != -o ]; do shift; done\n'
         f'sleep 1; exec cp {native.build()} "$2"\n'
@@ -309,7 +309,7 @@ def compiler(tmp_path):
 
 def compilations(compiler):
     log = compiler.with_name("log")
-    return len(log.read_text().split()) if log.exists() else 0
+    return len(log.read_text(encoding="utf-8").split()) if log.exists() else 0
 
 
 def libraries(folder):
@@ -350,7 +350,7 @@ def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
         "_FLAGS": [*native._FLAGS, "-g"],
         "_cpu": lambda: "another",
     }
-    changes["_SOURCE"].write_text("other")
+    changes["_SOURCE"].write_text("other", encoding="utf-8")
     keys = {key}
     for name, value in changes.items():
         with monkeypatch.context() as patch:
@@ -372,7 +372,7 @@ def test_a_broken_compiler_is_one_warning(tmp_path):
 
 def test_a_compiler_that_refuses_the_source_is_quoted(monkeypatch, tmp_path):
     source = tmp_path / "bad.cc"
-    source.write_text("#error is this C++\n")
+    source.write_text("#error is this C++\n", encoding="utf-8")
     monkeypatch.setattr(native, "_SOURCE", source)
     monkeypatch.setenv("ILNREPRO_CACHE", str(tmp_path / "cache"))
     with pytest.raises(native.BuildError, match=r"(?s)failed \(exit 1\).*is this C\+\+"):

@@ -97,7 +97,7 @@ def test_exported_model_serves_without_this_package(trained, tmp_path):
                "np.savez(sys.argv[3], **found)\n")
     words = [sys.executable, "-c", program, tmp_path / "model", tmp_path / "images.npy", tmp_path / "m.npz"]
     without = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=without)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8", env=without)
     assert done.returncode == 0, done.stderr[-2000:]
     served, ours = np.load(tmp_path / "m.npz"), load(path)(images)
     assert np.abs(served["probability"] - ours["probability"]).max() < 1e-4
@@ -119,7 +119,7 @@ def test_bad_input(trained, tmp_path, case, message):
     if case == "no such input":
         inputs = [tmp_path / "none.png"]
     elif case == "unknown format":
-        (tmp_path / "x.txt").write_text("x")
+        (tmp_path / "x.txt").write_text("x", encoding="utf-8")
         inputs = [tmp_path / "x.txt"]
     elif case == "empty folder":
         (tmp_path / "empty").mkdir()

@@ -8,7 +8,7 @@ import tiny
 from experiments.readme import filled
 from ilnrepro.errors import InputError
 
-README = (tiny.ROOT / "README.md").read_text()
+README = (tiny.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_tables_are_those_of_the_files():
@@ -16,7 +16,7 @@ def test_tables_are_those_of_the_files():
 
 
 def test_blocks_are_filled(tmp_path):
-    (tmp_path / "t.md").write_text("| a |\n")
+    (tmp_path / "t.md").write_text("| a |\n", encoding="utf-8")
     text = "x\n<!-- table: t.md -->\nold\n<!-- end -->\ny"
     assert filled(text, tmp_path) == "x\n<!-- table: t.md -->\n| a |\n<!-- end -->\ny"
     with pytest.raises(InputError, match="gone.md: no such table"):
@@ -26,7 +26,7 @@ def test_blocks_are_filled(tmp_path):
 def test_pictures_and_make_targets_exist():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (tiny.ROOT / path).is_file(), path
-    targets = set(re.findall(r"^([a-z0-9-]+):", (tiny.ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (tiny.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for line in re.findall(r"^make ([^#\n]*)", README, re.MULTILINE):
         for word in line.split():
             if "=" in word:

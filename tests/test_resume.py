@@ -35,7 +35,8 @@ def ended(data, results, after, how):
     """Starts the run and ends it by a signal after so many blocks; returns (status, standard error)."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ilnrepro", "run", "--data", str(data), "--results", str(results), *WORDS],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
     for _ in range(after):
         assert process.stdout.readline().startswith("steps ")
     process.send_signal(how)
@@ -63,7 +64,7 @@ def test_damaged_checkpoints_are_passed_over(data, whole, tmp_path):
     kept = sorted(tmp_path.rglob("*.checkpoint"))
     kept[-1].write_bytes(kept[-1].read_bytes()[:-2000])
     if len(kept) > 1:
-        kept[0].write_text("nothing")
+        kept[0].write_text("nothing", encoding="utf-8")
     done = tiny.command("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
     assert done.returncode == 0, done.stderr
     assert tiny.content(next(tmp_path.rglob("*.h5"))) == tiny.content(whole)

@@ -114,7 +114,8 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ilnrepro", "run", "--data", str(data), "--results", str(tmp_path), "--method", "in",
          "--fold", "1", "--rate", "0.1", "--protocol", "paper", "--progress", "lines"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
     assert process.stdout.readline().startswith("steps ")
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
@@ -140,7 +141,7 @@ def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
 
 
 def test_unwritable_results_folder(data, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     done = tiny.run(data, tmp_path / "file", "--method", "in", "--fold", 1, "--rate", 0.1)
     assert done.returncode == 2 and "choose another results folder" in done.stderr
 
@@ -163,7 +164,7 @@ def test_verify_names_what_is_wrong(finished, tmp_path):
     done = tiny.command("ilnrepro", "verify", results)
     assert done.returncode == 0 and "0 problem(s)" in done.stdout
     shutil.copy(path, path.with_name("fold2-lr0.5-seed0.h5"))
-    (path.parent / f".{path.name}.step00000010.checkpoint").write_text("")
+    (path.parent / f".{path.name}.step00000010.checkpoint").write_text("", encoding="utf-8")
     damaged = path.with_name("fold3-lr0.5-seed0.h5")
     damaged.write_bytes(path.read_bytes()[:-500])
     done = tiny.command("ilnrepro", "verify", results)

@@ -276,12 +276,12 @@ def test_the_same_network_in_keras(name, groups, eagerly):
 # Goldens.
 
 def test_every_row_of_the_table_has_a_golden():
-    assert set(json.loads(UNETS.read_text())) == set(paper_names()), "run python tests/make_goldens.py"
+    assert set(json.loads(UNETS.read_text(encoding="utf-8"))) == set(paper_names()), "run python tests/make_goldens.py"
 
 
 @pytest.mark.parametrize("name", paper_names())
 def test_golden(name, eagerly):
-    golden = json.loads(UNETS.read_text())[name]
+    golden = json.loads(UNETS.read_text(encoding="utf-8"))[name]
     found = unet_golden(name)
     assert found["numbers"] == golden["numbers"]
     assert error(found["weights"], golden["weights"]) < 1e-6

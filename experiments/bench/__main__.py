@@ -29,17 +29,19 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     parts = arguments.only or ["steps", "limits", "growth", "end_to_end"]
     console = Console(stderr=True)
-    found = json.loads(arguments.output.read_text()) if arguments.only and arguments.output.exists() else {}
+    keep = arguments.only and arguments.output.exists()
+    found = json.loads(arguments.output.read_text(encoding="utf-8")) if keep else {}
     found["machine"] = machine()
     with console.status("benchmark: nothing else should run on this machine") as status:
         for part in parts:
             found |= PARTS[part](arguments.rounds, lambda text: (status.update(text), console.log(text)))
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+            arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     out = Console(width=max(160, Console().width))
     for table in sheets(found):
         out.print(table.rich())
-    (arguments.output.with_suffix(".md")).write_text("\n".join(table.markdown() for table in sheets(found)))
+    text = "\n".join(table.markdown() for table in sheets(found))
+    arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
     print(f"benchmark: {arguments.output} (tables: {arguments.output.with_suffix('.md')})")
     return 0
 
@@ -48,7 +50,7 @@ def machine():
     """The machine in general terms, and the versions."""
     model = platform.machine()
     if Path("/proc/cpuinfo").exists():
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         model += ", AVX-512" if "avx512f" in flags else ", AVX2" if "avx2" in flags else ""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")
                 if importlib.util.find_spec(name)}

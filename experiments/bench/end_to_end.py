@@ -29,7 +29,7 @@ def measure(size=256, method="iln", rounds=7, steps=10):
         dataset.write(path, phantom("LV", size, 6))
         bare, training = _run(path, method, 1, rounds, steps)
         _, one_run = _run(path, method, 2, rounds, steps)
-        pair = [subprocess.Popen(_command(path, method, 1, rounds, steps), stdout=subprocess.PIPE, text=True)
+        pair = [subprocess.Popen(_command(path, method, 1, rounds, steps), stdout=subprocess.PIPE, encoding="utf-8")
                 for _ in range(2)]
         two_runs = sum(float(process.communicate()[0].split()[-1]) for process in pair)
     return {"size": size, "method": method, "bare": bare, "training": training, "training_over_bare": training / bare,
@@ -41,7 +41,7 @@ def _command(path, method, threads, rounds, steps):
 
 
 def _run(*arguments):
-    done = subprocess.run(_command(*arguments), capture_output=True, text=True, check=True)
+    done = subprocess.run(_command(*arguments), capture_output=True, encoding="utf-8", check=True)
     return tuple(float(word) for word in done.stdout.split()[-2:])
 
 

@@ -73,7 +73,7 @@ def kernel_rates(shape=(8, 256, 256, 16), repeats=7):
 def peak_memory(method, form, size=256, batch=8):
     """MiB that a training step adds to a process at its peak, measured in a process of its own."""
     done = subprocess.run([sys.executable, "-m", "experiments.bench.limits", method, form, str(size), str(batch)],
-                          capture_output=True, text=True, check=True)
+                          capture_output=True, encoding="utf-8", check=True)
     return float(done.stdout.split()[-1])
 
 
@@ -86,7 +86,7 @@ def _step_memory(method, form, size, batch):
 
     ready_step(method, form, "auto", *ready(32, 1))  # libraries and compiled rules are in memory from here on
     images, masks = ready(size, batch)
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS"):
             before = int(line.split()[1])
     ready_step(method, form, "auto", images, masks)(2)

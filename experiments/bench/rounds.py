@@ -23,7 +23,8 @@ def measure(size, batch, threads, frameworks, rounds, say):
         say(f"{size}², batch {batch}, {threads} thread(s): building {framework}")
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.bench.worker", framework, str(size), str(batch), str(threads),
-             ",".join(methods)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+             ",".join(methods)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            encoding="utf-8")
         answer = _answer(process)
         if "ready" in answer:
             workers[framework] = process

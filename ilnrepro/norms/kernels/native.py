@@ -151,7 +151,7 @@ def _compiler_and_key():
             raise BuildError("there is no C++ compiler: neither c++ nor g++ is on the path")
     version = _run([*command, "--version"])
     command += [*_FLAGS, *tf.sysconfig.get_compile_flags()]
-    parts = [_SOURCE.read_text(), tf.version.VERSION, tf.version.GIT_VERSION, *command, version, _cpu()]
+    parts = [_SOURCE.read_text(encoding="utf-8"), tf.version.VERSION, tf.version.GIT_VERSION, *command, version, _cpu()]
     parts += tf.sysconfig.get_link_flags()
     return command, hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -160,7 +160,7 @@ def _cpu():
     """What `-march=native` depends on."""
     cpu = f"{platform.system()} {platform.machine()} {platform.processor()}"
     with contextlib.suppress(OSError):
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu += next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return cpu
 
@@ -214,7 +214,7 @@ def _compile(compiler, folder, key):
 def _run(command):
     """Runs the compiler in silence and returns what it says; BuildError with the end of it if it fails."""
     try:
-        result = subprocess.run(command, text=True, errors="replace", capture_output=True)
+        result = subprocess.run(command, encoding="utf-8", errors="replace", capture_output=True)
     except OSError as error:
         raise BuildError(f"the C++ compiler {command[0]!r} cannot be run ({error.strerror})") from error
     if result.returncode:
