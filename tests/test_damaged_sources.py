@@ -99,7 +99,7 @@ def cut(share):
 
 def text(change):
     def damage(path):
-        path.write_text(change(path.read_text("utf-8")), "utf-8", encoding="utf-8")
+        path.write_text(change(path.read_text("utf-8")), "utf-8")
     return damage
 
 
@@ -405,7 +405,7 @@ def _words(path, share, rng):
     content = path.read_text("utf-8", errors="replace").split("\n")
     line = int(share * len(content))
     content[line] = WORDS[rng.integers(len(WORDS))]
-    path.write_text("\n".join(content), "utf-8", encoding="utf-8")
+    path.write_text("\n".join(content), "utf-8")
 
 
 DAMAGES = [_cut, _flip, _header, _zeros, _insert, _remove, _copy, _move, _swap, _folder, _words]

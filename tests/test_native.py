@@ -298,7 +298,7 @@ def compiler(tmp_path):
     script.parent.mkdir()
     script.write_text(
         "#!/bin/sh\n"
-        f'case "$*" in *--version*, encoding="utf-8") exec {COMPILER} --version;; esac\n'
+        f'case "$*" in *--version*) exec {COMPILER} --version;; esac\n'
         f"echo compiled >> {tmp_path}/bin/log\n"
         'while [ "$1" != -o ]; do shift; done\n'
         f'sleep 1; exec cp {native.build()} "$2"\n'
