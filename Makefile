@@ -39,7 +39,7 @@ EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(c
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost tables figures bench readme inspect clean
+	reproduce-rho reproduce-cost tables figures bench readme verify-gpu inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -106,6 +106,9 @@ figures: setup ## draw the figures again, from run files alone
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
 	$(BIN)/python -m experiments.bench
+
+verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict
+	$(BIN)/python -m experiments.verify_gpu
 
 readme: setup ## insert the tables into README.md
 	$(BIN)/python -m experiments readme

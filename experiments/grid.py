@@ -36,8 +36,8 @@ class Job:
         default = PROTOCOLS[c.protocol.name]
         for key in VARIANTS:
             value = getattr(c.protocol, key)
-            if value is not None and value is not False and value != getattr(default, key):
-                words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
+            if value != getattr(default, key):
+                words += [f"--{key.replace('_', '-')}", str(value)]
         return words
 
 

@@ -64,10 +64,8 @@ def add_variants(to):
     for key in VARIANTS:
         default = getattr(Protocol(), key)
         kind = {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(default))
-        if kind is bool:
-            group.add_argument(f"--{key.replace('_', '-')}", action="store_true", default=None)
-        else:
-            group.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
+        group.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(),
+                           **({"nargs": "?", "const": "on"} if key == "xla" else {}))
 
 
 def variants(arguments):

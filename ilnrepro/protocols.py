@@ -34,7 +34,7 @@ class Protocol:
       initializer: see `unet.UNet`.
       form: 'fused' or 'reference' normalization layers.
       kernels: 'auto', 'native' or 'tensorflow'.
-      xla: compile the training step with XLA.
+      xla: 'on' compiles the training step with XLA, 'auto' where there is a GPU, 'off' never.
       threads: CPU threads of a run; it changes the last bits.
       block: steps between two records of the gates.
     """
@@ -55,7 +55,7 @@ class Protocol:
     initializer: str = "root"
     form: str = "fused"
     kernels: str = "auto"
-    xla: bool = False
+    xla: str = "auto"
     threads: int = 1
     block: int = 25
 
@@ -75,10 +75,10 @@ PROTOCOLS = {
 
 # What may differ from a protocol's defaults in one run, and how it shows in the run's path.
 VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "rho", "frozen_gate": "gate",
-            "batch_statistics": "bn-", "initializer": "init-", "form": "", "kernels": "", "xla": "xla",
+            "batch_statistics": "bn-", "initializer": "init-", "form": "", "kernels": "", "xla": "xla-",
             "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps", "momentum": "momentum"}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
-            "initializer": INITIALIZERS, "form": FORMS, "kernels": KERNELS}
+            "initializer": INITIALIZERS, "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off")}
 
 
 def protocol(name, **changes):
@@ -142,7 +142,7 @@ class Configuration:
         for key, label in VARIANTS.items():
             value = getattr(self.protocol, key)
             if value != getattr(default, key):
-                shown = "" if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
                 parts.append(f"+{label}{shown}")
         return "".join(parts)
 

@@ -34,7 +34,12 @@ def set_up(configuration):
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
-    kernels.use("tensorflow" if protocol.xla else protocol.kernels)
+    kernels.use("tensorflow" if uses_xla(protocol) else protocol.kernels)
+
+
+def uses_xla(protocol):
+    """Whether the training step is compiled by XLA: 'auto' does so where TensorFlow sees a GPU."""
+    return protocol.xla == "on" or (protocol.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
 
 
 class Training:
@@ -50,7 +55,7 @@ class Training:
         self.trainable = [v for v in self.network.named_variables.values() if v.trainable]
         self.momenta = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trainable]
         self.momentum = protocol.momentum
-        self.step = tf.function(self._step, jit_compile=True) if protocol.xla else self._step
+        self.step = tf.function(self._step, jit_compile=True) if uses_xla(protocol) else self._step
 
     @tf.autograph.experimental.do_not_convert
     def _step(self, images, masks, rate):
@@ -165,7 +170,8 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         layers=list(gated), channels=[layer.bias.shape[0] for layer in gated.values()],
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
-        weights={name: v.numpy() for name, v in training.network.named_variables.items()}, provenance=provenance(),
+        weights={name: v.numpy() for name, v in training.network.named_variables.items()},
+        provenance=provenance(uses_xla(protocol)),
         timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
 
 
@@ -259,7 +265,7 @@ def _distances(truth, predicted):
     return {"hd95": hd95, "assd": assd}
 
 
-def provenance():
+def provenance(xla):
     """What made a run: versions, machine class, kernels, date and commit."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
@@ -268,7 +274,7 @@ def provenance():
     return {"date": now, "python": platform.python_version(), "system": platform.system(),
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": kernels.chosen(), "commit": _commit(), **versions}
+            "kernels": kernels.chosen(), "xla": xla, "commit": _commit(), **versions}
 
 
 def _commit():

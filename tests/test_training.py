@@ -63,7 +63,7 @@ def test_xla_takes_the_same_steps(use):
     images, masks = batch()
     ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
     losses = []
-    for xla in (False, True):
+    for xla in ("off", "on"):
         training = Training(configuration("iln", xla=xla, kernels="tensorflow"))
         losses.append(training.block(ready, tf.constant(0.5), tf.constant(3)).numpy())
     assert np.abs(losses[0] - losses[1]).max() < 1e-4
