@@ -13,17 +13,15 @@ from ilnrepro.unet import INITIALIZERS
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
 
-RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # paper, section 2.2
-
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's, or what
-    DESIGN-level choices the README lists under "What differs from the paper".
+    """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's (Zhou et al., MMMI
+    2019); what it leaves open is listed in the README, under "What differs from the paper".
 
     Attributes:
       name: of the protocol.
-      shrink: images are averaged over squares of this side first; masks are 1 where their average is ≥ 0.5.
+      shrink: stretched images are averaged over squares of this side; masks are 1 where their average is ≥ 0.5.
       angles: rotations of the training images in degrees, by structure (paper, section 2.2).
       epochs: passes over every (image, angle) pair; the paper trains two.
       steps_per_epoch: stop each epoch after so many steps; None visits every pair.

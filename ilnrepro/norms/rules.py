@@ -6,6 +6,12 @@ variance, always; so a normalization never needs to see the feature map again.
 
 Each rule has a second form, `reference`: the equations of `reference.py` that it consists of, in the paper's order,
 applied to the feature map itself.
+
+What a rule is: a frozen dataclass with
+  parameters(channels, settings): the variables it needs, by name;
+  rule(y, parameters, context): the `AffineMap` y, normalized;
+  rule.reference(x, parameters, context, gamma, beta): the feature map x `[N, ..., C]`, normalized literally;
+  affine: whether γ and β follow; needs_moments: whether it looks at the moments at all.
 """
 
 from dataclasses import dataclass, field
@@ -44,8 +50,8 @@ class Settings:
 
     Attributes:
       epsilon: ε under every square root (not in the paper; 1e-12 in the authors' later code).
-      group_divisor: group normalization divides by the 'deviation' (Eq. 2) or, as later code of the authors does, by
-        the 'variance'.
+      group_divisor: group normalization of two groups or more divides by the 'deviation' (Eq. 2) or, as later code of
+        the authors does, by the 'variance'.
       rho: where every ρ starts (paper, section 2.2).
       frozen_gate: the share of the first map, held fixed instead of learned; None learns it.
       batch_statistics: what BN uses at test time, its 'moving' averages or the 'batch' at hand.
@@ -140,6 +146,7 @@ class Normalize:
         return y.offset, y.value_variance
 
     def reference(self, x, parameters, context, gamma=None, beta=None):
+        """The same by the papers' equations, on the feature map x `[N, ..., C]`."""
         settings = context.settings
         if self.over_batch:
             if not context.uses_batch:
