@@ -36,7 +36,8 @@ def writing(path):
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)}); free space or choose another folder") from error
+        raise InputError(f"{path}: cannot be written ({_reason(error)}); free space or choose another "
+                         "folder") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
