@@ -129,3 +129,11 @@ def test_older_format_is_refused(tmp_path):
         file.attrs["checksum"] = hdf5.checksum(file)
     with pytest.raises(InputError, match="format_version 0"):
         dataset.read(tmp_path / "d.h5")
+
+
+def test_content_that_its_checksum_denies_is_refused(tmp_path):
+    dataset.write(tmp_path / "d.h5", made_up())
+    with h5py.File(tmp_path / "d.h5", "a") as file:
+        file["masks"][0, 0, 0] ^= 1
+    with pytest.raises(InputError, match="does not match its checksum"):
+        dataset.read(tmp_path / "d.h5")
