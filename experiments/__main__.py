@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, grid, readme, scores, tables
+from experiments import cost, evidence, grid, readme, scores, statistics, tables, verdicts
 from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of
 from ilnrepro import cli
@@ -40,10 +40,17 @@ def parser():
         one.add_argument("--folds", type=int, nargs="*", default=[])
         one.add_argument("--rates", type=float, nargs="*", default=[])
         one.add_argument("--seeds", type=int, nargs="*", default=[])
+    proof = commands.add_parser("evidence", help="do the runs of one stage of the evidence on the paper's claims")
+    proof.add_argument("--stage", type=int, choices=(1, 2, 3), required=True)
+    proof.add_argument("--data", type=Path, nargs="+", required=True, help="data set files, one a structure")
+    proof.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}")
+    proof.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
+    proof.add_argument("--executor", choices=EXECUTORS, default="local")
+    proof.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
     commands.add_parser("readme", help="insert the tables into README.md")
-    for one in (run, show, measured):
+    for one in (run, show, proof, measured):
         one.add_argument("--results", type=Path, required=True)
     return top
 
@@ -59,6 +66,8 @@ def main(argv=None):
         kernels.use(arguments.kernels)
         _print([cost.write(cost.measure(), arguments.results)])
         return 0
+    if arguments.command == "evidence":
+        return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
     if arguments.protocol is not None:
@@ -73,12 +82,17 @@ def _run(arguments):
                      protocol(arguments.protocol, **cli.variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
     options = ["--keep-weights"] if arguments.keep_weights else []
+    return _do(jobs, arguments, options, lambda: _tables(arguments, arguments.tables, jobs[0].configuration.variant,
+                                                         arguments.quiet))
+
+
+def _do(jobs, arguments, options=(), then=lambda: None):
+    """Does the runs, then what is to be done if any succeeded; tells which failed. Returns the exit status."""
     if arguments.dry_run:
         return _dry_run(jobs, arguments)
     failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
-    done = len(jobs) - len(failed)
-    if done:
-        _tables(arguments, arguments.tables, jobs[0].configuration.variant, arguments.quiet)
+    if len(failed) < len(jobs):
+        then()
     for job, reason in failed:
         print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
     if failed:
@@ -103,6 +117,12 @@ def _tables(arguments, numbers, variant, quiet=False):
                              arguments.seeds or None)
     shown = [table for number in numbers
              for table in tables.write(number, records, arguments.results / "tables", arguments.methods or None)]
+    statistics.write(records, arguments.results / "tables")
+    datasets = sorted({record.configuration.dataset for record in records})
+    further = [] if variant else [
+        verdicts.write(records, arguments.results),
+        evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
+    shown += [table.rich() for table in further if table]
     if (arguments.results / "cost.json").exists():
         measured = json.loads((arguments.results / "cost.json").read_text(encoding="utf-8"))
         shown.append(cost.write(measured, arguments.results))

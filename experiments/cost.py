@@ -1,6 +1,5 @@
 """The paper's cost comparison (section 3.5): seconds for 200 training iterations, and parameters, ILN against IN."""
 
-import csv
 import json
 import os
 import platform
@@ -12,7 +11,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.papers import PUBLISHED
+from experiments.papers import published_cost
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
 from ilnrepro.norms import FORMS, kernels
@@ -36,7 +35,7 @@ def measure(size=256, progress=True):
     image = tf.constant(rng.random((1, size, size, 1)), tf.float32)
     mask = tf.constant(rng.integers(0, 2, (1, size, size)), tf.int32)
     ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
-    seconds = dict.fromkeys(trainings, 0.0)
+    rounds = {key: [] for key in trainings}
     for training in trainings.values():
         training.block(ready, tf.constant(0.0), tf.constant(2))  # traced and warmed up
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
@@ -46,9 +45,10 @@ def measure(size=256, progress=True):
             for key, training in trainings.items():
                 started = time.perf_counter()
                 training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
-                seconds[key] += time.perf_counter() - started
+                rounds[key].append(time.perf_counter() - started)
                 bar.advance(task, _ROUND)
-    rows = [{"method": method, "form": form, "seconds_per_200_iterations": seconds[method, form],
+    rows = [{"method": method, "form": form, "seconds_per_200_iterations": sum(rounds[method, form]),
+             "rounds": rounds[method, form],
              "parameters": sum(int(tf.size(v)) for v in training.trainable)}
             for (method, form), training in trainings.items()]
     gpus = tf.config.list_physical_devices("GPU")
@@ -59,19 +59,18 @@ def measure(size=256, progress=True):
 
 def _with_paper(measured):
     """Rows with ratios to IN, and the paper's."""
-    with open(PUBLISHED / "iln_cost.csv", newline="", encoding="utf-8") as file:
-        paper = {row["method"]: row for row in csv.DictReader(file)}
+    paper = published_cost()
     rows = []
     for row in measured["rows"]:
         other = next(r for r in measured["rows"] if r["form"] == row["form"] and r["method"] == "in")
-        rows.append({**row, "ratio_to_in": row["seconds_per_200_iterations"] / other["seconds_per_200_iterations"],
+        kept = {key: value for key, value in row.items() if key != "rounds"}
+        rows.append({**kept, "ratio_to_in": row["seconds_per_200_iterations"] / other["seconds_per_200_iterations"],
                      "parameters_beyond_in": row["parameters"] - other["parameters"]})
-    base = float(paper["IN"]["seconds_per_200_iterations"])
     for name in ("IN", "ILN"):
-        seconds = float(paper[name]["seconds_per_200_iterations"])
+        seconds = paper[name]["seconds"]
         rows.append({"method": name.lower(), "form": "published", "seconds_per_200_iterations": seconds,
-                     "parameters": None, "ratio_to_in": seconds / base,
-                     "parameters_beyond_in": int(paper[name]["parameters_beyond_IN"])})
+                     "parameters": None, "ratio_to_in": seconds / paper["IN"]["seconds"],
+                     "parameters_beyond_in": paper[name]["beyond_in"]})
     return rows
 
 

@@ -38,3 +38,11 @@ TABLES = {
 def methods_of(numbers):
     """The methods of some tables, each once: Table 3's first, for its baselines come first."""
     return list(dict.fromkeys(m for number in sorted(numbers, reverse=True) for m in TABLES[number].rows))
+
+
+def published_cost():
+    """The paper's cost comparison (section 3.5): {'IN' | 'ILN': {'seconds': for 200 iterations, 'beyond_in': parameters}}.
+    """
+    with open(PUBLISHED / "iln_cost.csv", newline="", encoding="utf-8") as file:
+        return {row["method"]: {"seconds": float(row["seconds_per_200_iterations"]),
+                                "beyond_in": int(row["parameters_beyond_IN"])} for row in csv.DictReader(file)}

@@ -1,12 +1,13 @@
 """From run files to cells: which runs there are, which learning rate is chosen, and the score that results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ilnrepro import runfile
 from ilnrepro.errors import InputError
+from ilnrepro.metrics import intersection_over_union
 from ilnrepro.protocols import PROTOCOL_VERSION
 
 # How the learning rate of a fold is chosen.
@@ -18,7 +19,13 @@ RULES = {
 
 @dataclass(frozen=True)
 class Record:
-    """What tables need of one run file."""
+    """What tables need of one run file.
+
+    Attributes (of some):
+      dice, subject: per test image; empty for a diverged run.
+      measures: per test image, 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and where the run measured them 'hd95' and 'assd'.
+      rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
+    """
 
     path: Path
     configuration: object
@@ -29,6 +36,9 @@ class Record:
     subject: np.ndarray
     both_empty: int
     parameters: int
+    measures: dict = field(default_factory=dict)
+    rho: np.ndarray = None
+    channels: tuple = ()
 
     @property
     def score(self):
@@ -78,9 +88,15 @@ def _record(path):
     if run.versions != (PROTOCOL_VERSION,):
         raise InputError(f"{path}: stale: written under protocol version {run.versions[0]}, this is "
                          f"{PROTOCOL_VERSION}; run it again or move it away")
-    tested = bool(run.test)
-    return Record(path, run.configuration, run.status, run.title, run.synthetic, run.dice if tested else np.zeros(0),
-                  run.test["subject"] if tested else np.zeros(0, str), run.both_empty if tested else 0, run.parameters)
+    gates = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
+    same = (path, run.configuration, run.status, run.title, run.synthetic)
+    if not run.test:
+        return Record(*same, np.zeros(0), np.zeros(0, str), 0, run.parameters, **gates)
+    pixels = [run.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")]
+    measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
+                "predicted_pixels": pixels[1],
+                **{key: run.test[key] for key in ("hd95", "assd") if key in run.test}}
+    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **gates)
 
 
 @dataclass(frozen=True)
@@ -162,8 +178,11 @@ def _chosen_rate(folds, fold, rule):
     rates = set.intersection(*(set(folds[k]) for k in judges)) if judges else set()
     if not rates:
         return None
+    # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.
+    seeds = set.intersection(*({r.configuration.seed for r in folds[k][rate]} for k in judges for rate in rates))
 
     def score(rate):
-        return np.mean([np.mean([r.score for r in folds[k][rate]]) for k in judges])
+        return np.mean([np.mean([r.score for r in folds[k][rate] if r.configuration.seed in seeds or not seeds])
+                        for k in judges])
 
     return max(sorted(rates), key=score)

@@ -21,7 +21,7 @@ def build(number, records, rule, methods=None):
       number: 1, 2 or 3.
       records: of `scores.collect`.
       rule: of `scores.RULES`.
-      methods: which methods; those that none of the paper's tables has are added to Table 3.
+      methods: which methods; those that none of the paper's tables has are added to Table 3, if they ran on all folds.
 
     Returns:
       a list of dictionaries with the keys COLUMNS and 'label'.
@@ -30,8 +30,11 @@ def build(number, records, rule, methods=None):
     labels = dict(paper.rows)
     if number == 3:
         known = {m for table in TABLES.values() for m in table.rows}
-        extra = dict.fromkeys(r.configuration.method for r in records if r.configuration.method not in known)
-        labels |= {m: method_row(m).title for m in extra}
+        folds = {}
+        for r in records:
+            folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
+        everywhere = set.union(*folds.values())
+        labels |= {m: method_row(m).title for m in folds if m not in known and folds[m] == everywhere}
     found = cells(records, rule)
     rows = []
     for method, label in labels.items():

@@ -1,6 +1,7 @@
 """What a run or data set file holds, for people and for programs."""
 
 import json
+from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -24,7 +25,7 @@ def describe(path):
 def _describe_run(path):
     run = runfile.read(path)
     configuration = run.configuration
-    settings = json.loads(configuration.json)
+    settings = {"protocol_version": run.versions[0], **asdict(configuration)}
     protocol = settings.pop("protocol")
     found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,

@@ -152,8 +152,14 @@ class Configuration:
 
     @property
     def json(self):
-        """All of it as JSON, with the protocol version."""
-        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self)}, sort_keys=True)
+        """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
+
+        So a field that a later version adds, with a default that means "as before", leaves older runs valid.
+        """
+        default = asdict(Protocol())
+        protocol = {key: value for key, value in asdict(self.protocol).items()
+                    if key == "name" or value != default[key]}
+        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self), "protocol": protocol}, sort_keys=True)
 
     @property
     def hash(self):
@@ -165,5 +171,6 @@ class Configuration:
         """The configuration and the protocol version that wrote it."""
         values = json.loads(text)
         version = values.pop("protocol_version")
-        values["protocol"]["angles"] = tuple((s, tuple(a)) for s, a in values["protocol"]["angles"])
+        if "angles" in values["protocol"]:
+            values["protocol"]["angles"] = tuple((s, tuple(a)) for s, a in values["protocol"]["angles"])
         return Configuration(**values | {"protocol": Protocol(**values["protocol"])}), version

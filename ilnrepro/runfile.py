@@ -1,7 +1,7 @@
 """Run files: everything one run left behind, in one HDF5 file that explains itself."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import h5py
 import numpy as np
@@ -100,11 +100,12 @@ def write(path, run):
         file.attrs.update(kind="run", status=run.status, title=run.title, synthetic=bool(run.synthetic),
                           parameters=run.parameters, configuration=configuration.json,
                           configuration_hash=configuration.hash)
-        settings = json.loads(configuration.json)
+        settings = asdict(configuration)
         protocol = settings.pop("protocol")
         protocol["protocol"] = protocol.pop("name")
         readable = file.create_group("configuration").attrs
-        for key, value in {**settings, **protocol, "angles": configuration.angles}.items():
+        for key, value in {"protocol_version": PROTOCOL_VERSION, **settings, **protocol,
+                           "angles": configuration.angles}.items():
             readable[key] = "not set" if value is None else value
         contents = {"curves/loss": run.loss, "curves/rate": run.rate}
         if run.layers:
@@ -194,8 +195,12 @@ def is_done(path, configuration):
     with hdf5.reading(path, "run") as file:
         if file.attrs["configuration_hash"] == configuration.hash:
             return True
-        found = json.loads(file.attrs["configuration"])
-    wanted = json.loads(configuration.json)
+        try:
+            found, version = Configuration.from_json(file.attrs["configuration"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
+    found = {"protocol_version": version, **asdict(found)}
+    wanted = {"protocol_version": PROTOCOL_VERSION, **asdict(configuration)}
     differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]
     raise InputError(f"{path}: holds a run of another configuration ({'; '.join(differing)}); "
                      "move it away or choose another results folder")

@@ -1,6 +1,7 @@
 """A trained network for use: images of any size and intensity in, masks out; and its export."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def export(path, folder):
         raise InputError(f"{folder}: is there already and not empty; choose another folder")
     segmenter = Segmenter(path, form="reference")
     tf.saved_model.save(segmenter, str(folder), signatures=segmenter.segment)
-    about = json.dumps(json.loads(segmenter.configuration.json), indent=1)
+    about = json.dumps(asdict(segmenter.configuration), indent=1)
     (folder / "about.json").write_text(about + "\n", encoding="utf-8")
 
 

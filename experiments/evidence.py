@@ -1,0 +1,135 @@
+"""The evidence on the paper's claims: its runs in three stages, and the open questions that the third one settles."""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import grid, sheet
+from experiments.comparisons import FoldScores, compare, fold_scores
+from experiments.papers import RATES, methods_of
+from experiments.scores import cells, collect
+from experiments.sheet import Sheet
+from experiments.statistics import about
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import Configuration, protocol
+
+RULE = "cross-fold"
+SEEDS = (0, 1, 2)
+QUESTION_FOLD = 1
+
+
+class Question(NamedTuple):
+    """What a change of one setting does to a method: the paper leaves it open."""
+
+    words: str
+    method: str
+    base: str
+    changes: dict
+
+
+QUESTIONS = (
+    Question("gate frozen at 0 (LN alone)", "iln", "iln", {"frozen_gate": 0.0}),
+    Question("gate frozen at 0.5", "iln", "iln", {"frozen_gate": 0.5}),
+    Question("gate frozen at 0.622 (its start)", "iln", "iln", {"frozen_gate": 0.622}),
+    Question("gate frozen at 1 (IN alone)", "iln", "iln", {"frozen_gate": 1.0}),
+    Question("Sigmoid started at gate 0.5, as Clip and Softmax are", "sigmoid", "sigmoid", {"rho": 0.0}),
+    Question("4 groups after the mix", "iln4", "iln", {}),
+    Question("8 groups after the mix", "iln8", "iln", {}),
+    Question("GN divides by the variance", "iln", "iln", {"group_divisor": "variance"}),
+    Question("initializer as printed, 2/(3²·C)", "iln", "iln", {"initializer": "printed"}),
+    Question("ε 1e-12", "iln", "iln", {"epsilon": 1e-12}),
+)
+
+
+def methods():
+    """The methods of the evidence: those of the paper's tables, Table 3's first, then BN."""
+    return [*methods_of((3,)), *methods_of((1,)), "bn"]
+
+
+def stage(number, data_files, protocol_name, results):
+    """The jobs of one stage.
+
+    Stage 1: every method, fold and rate, seed 0. Stage 2: the paper's methods at each one's rate by the cross-fold rule,
+    two further seeds. Stage 3: the open questions on fold 1, at the rate that their base method has there, three seeds.
+
+    Raises:
+      InputError: stages 2 and 3 need the runs of stage 1, and 3 those of stage 2, to be there.
+    """
+    chosen = protocol(protocol_name)
+    rates = RATES[protocol_name]
+    first = grid.plan(data_files, methods(), chosen, rates, SEEDS[:1])
+    if number == 1:
+        return first
+    if left := grid.remaining(first, results):
+        raise InputError(f"{results}: {len(left)} runs of stage 1 are missing; stages 2 and 3 take their rates from them")
+    datasets = [path.stem for path in data_files]
+    found = cells(collect(results, protocol_name, datasets, seeds=SEEDS[:1]), RULE)
+    of_paper = [m for m in methods() if m != "bn"]
+    jobs = []
+    if number == 2:
+        for job in grid.plan(data_files, of_paper, chosen, rates, SEEDS[1:]):
+            c = job.configuration
+            if c.rate == found[c.method, c.structure, c.fold].rate:
+                jobs.append(job)
+        return jobs
+    structures = {structure for _, structure, _ in found}
+    for question, structure in ((q, s) for q in QUESTIONS for s in structures):
+        rate = found[question.base, structure, QUESTION_FOLD].rate
+        jobs += [job for job in grid.plan(data_files, [question.method], replace(chosen, **question.changes), [rate],
+                                          SEEDS, [QUESTION_FOLD]) if job.configuration.structure == structure]
+    return jobs
+
+
+def write(results, protocol_name, datasets):
+    """Writes questions.{md,csv,tex}: every open question's variant against its base, on fold 1, paired by subject.
+
+    Returns:
+      the table, or None where no variant was run.
+    """
+    base_records = collect(results, protocol_name, datasets)
+    base_cells = cells(base_records, RULE)
+    tidy = []
+    for question in QUESTIONS:
+        cell = next((c for (m, _, k), c in base_cells.items() if (m, k) == (question.base, QUESTION_FOLD)), None)
+        variant = _variant_records(results, question, protocol_name, datasets)
+        if cell is None or not variant:
+            continue
+        theirs = [r for r in variant if (r.configuration.rate, r.configuration.fold) == (cell.rate, QUESTION_FOLD)]
+        if not theirs:
+            continue
+        changed = replace(cell, method=question.method, chosen=tuple(theirs))
+        a, b = fold_scores(changed), fold_scores(cell)
+        row = {"question": question.words, "base": question.base, "rate": cell.rate,
+               "base_dice": float(b.by_image.mean()), "status": " ".join(sorted({r.status for r in theirs})),
+               "dice": 0.0 if a is None else float(a.by_image.mean())}
+        if a is None:  # every run diverged
+            a = FoldScores(b.seeds, b.subjects, np.zeros_like(b.by_subject), np.zeros_like(b.by_image))
+        c = compare([a], [b], (question.method, question.base))
+        tidy.append(row | {"difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd,
+                           "seeds": c.seeds[0], "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown})
+    if not tidy:
+        return None
+    body = [[r["question"], r["base"].upper() if r["base"] == "iln" else r["base"].capitalize(), f"{r['rate']:g}",
+             f"{r['dice']:.3f}", f"{r['base_dice']:.3f}",
+             f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
+             "one seed" if math.isnan(r["seed_sd"]) else f"{100 * r['seed_sd']:.2f}", f"{r['seeds']}, {r['base_seeds']}"]
+            for r in tidy]
+    table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
+                  f"default, on fold {QUESTION_FOLD}, at the default's rate there by the rule '{RULE}'. "
+                  f"{about(base_records)} Difference changed − default in points of Dice, mean over subjects, 95 % "
+                  "interval in brackets (bootstrap over subjects and seeds); spread: its standard deviation over seeds.",
+                  ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
+    sheet.write(results / "tables", "questions", table, tidy)
+    return table
+
+
+def _variant_records(results, question, protocol_name, datasets):
+    """The records of a question's runs; none where they were not made."""
+    changed = replace(protocol(protocol_name), **question.changes)
+    variant = Configuration("", "", "", question.method, 1, 1.0, 0, changed).variant
+    try:
+        return collect(results, protocol_name, datasets, variant, methods=[question.method])
+    except InputError:
+        return []

@@ -1,0 +1,240 @@
+"""The statistics behind the tables: scores with intervals, paired differences, terciles of mask area, every rate."""
+
+import math
+
+import numpy as np
+
+from experiments import sheet, tables
+from experiments.comparisons import LOWER_IS_BETTER, MEASURES, by_method, compare, fold_scores, holm, interval
+from experiments.papers import STRUCTURES, methods_of
+from experiments.papers import TABLES as PAPER_TABLES
+from experiments.scores import RULES, cells
+from experiments.sheet import Sheet
+from ilnrepro.norms import method as method_row
+
+_INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
+_DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
+              "as distance)")
+_OMITTED = ("SC-N-06",)
+
+
+def write(records, folder):
+    """Writes scores, differences, terciles and rates as `NAME.{md,csv,tex}` below `folder`; returns the tables.
+
+    Args:
+      records: of `scores.collect`.
+    """
+    rules = rules_of(records)
+    several = len({r.configuration.rate for r in records}) > 1
+    made = [("scores", _scores(records, rules)), ("differences", _differences(records, rules)),
+            ("terciles", _terciles(records, rules)), ("rates", _rates(records) if several else None)]
+    shown = []
+    for name, (table, tidy) in ((name, one) for name, one in made if one and one[1]):
+        sheet.write(folder, name, table, tidy)
+        shown.append(table)
+    return shown
+
+
+def rules_of(records):
+    """The rules that make a difference: both where there are several rates, and the primary one first."""
+    return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
+
+
+def title_of(method):
+    """A method's title in the papers' words."""
+    return method_row(method).title
+
+
+def _order(methods):
+    known = methods_of(PAPER_TABLES)
+    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def _structures(records):
+    found = {r.configuration.structure for r in records}
+    return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
+
+
+def _omissions(records):
+    """Nothing, and where the data have them the subjects whose labels are known to be wrong."""
+    subjects = {str(s) for r in records for s in np.unique(r.subject)}
+    return [(), *([_OMITTED] if set(_OMITTED) & subjects else [])]
+
+
+def _measures(records):
+    return [m for m in MEASURES if all(m in r.measures for r in records if len(r.dice))]
+
+
+def _scores(records, rules):
+    """Every measure of every method and fold, with the interval of the mean over subjects."""
+    tidy = []
+    for rule in rules:
+        found = cells(records, rule)
+        for structure in _structures(records):
+            for method in _order({m for m, s, _ in found if s == structure}):
+                folds = [(key[2], cell) for key, cell in sorted(found.items()) if key[:2] == (method, structure)]
+                groups = [(f"{structure}-{k}", [cell]) for k, cell in folds]
+                groups += [(f"{structure}-all", [cell for _, cell in folds])] if len(folds) > 1 else []
+                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(records, of_it)}
+                         for name, of_it in groups]
+    body = [[title_of(r["method"]), r["fold"], r["rule"], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
+             f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
+             *(f"{r[f'{m}_mean']:.{2 if m in LOWER_IS_BETTER else 3}f}" for m in _measures(records) if m != "dice"),
+             f"{r['seeds']}", "" if math.isnan(r["seed_sd"]) else f"{r['seed_sd']:.4f}", str(r["empty"])]
+            for r in tidy if not math.isnan(r["dice_mean"])]
+    return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
+                 f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
+                 "predictions without any foreground; spread: standard deviation over seeds of the mean Dice. "
+                 f"{_rules_text(rules)}",
+                 ["Method", "fold", "rule", "Dice per image", "Dice per subject",
+                  *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "spread", "empty"],
+                 body), tidy
+
+
+def _row_of_scores(records, of_it):
+    row = {}
+    for measure in _measures(records):
+        scores = [s for s in (fold_scores(cell, measure) for cell in of_it) if s]
+        images = np.concatenate([s.by_image.ravel() for s in scores]) if scores else np.full(1, np.nan)
+        row |= {f"{measure}_mean": float(images.mean()), f"{measure}_std": float(images.std())}
+        if measure == "dice":
+            mean, low, high = interval(scores) if scores else (math.nan,) * 3
+            seeds = {len(s.seeds) for s in scores}
+            spread = [s.by_image.mean(1) for s in scores]
+            row |= {"dice_subjects": mean, "dice_low": low, "dice_high": high,
+                    "seeds": max(seeds, default=0), "rate": of_it[0].rate if len(of_it) == 1 else math.nan,
+                    "seed_sd": float(np.std(np.mean(spread, 0), ddof=1)) if seeds and seeds != {1} and len(seeds) == 1
+                    else math.nan}
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell in of_it for r in cell.chosen
+                           if len(r.dice)))
+    return row
+
+
+def _differences(records, rules):
+    """ILN − every other method, paired, in every measure."""
+    tidy = []
+    for rule in rules:
+        for structure in _structures(records):
+            for omit in _omissions(records):
+                for measure in _measures(records):
+                    table = by_method(records, rule, structure, measure, omit)
+                    if "iln" not in table:
+                        continue
+                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in _order(table) if m != "iln"]
+                    for c, corrected in zip(found, holm([c.p for c in found]), strict=True):
+                        tidy.append({
+                            "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
+                            "other": c.second, "difference": c.difference, "low": c.low, "high": c.high, "p": c.p,
+                            "p_holm": float(corrected), "improvement": c.improvement,
+                            "image_difference": c.image_difference, "image_p": c.image_p, "seed_sd": c.seed_sd,
+                            "smallest_shown": c.smallest_shown, "subjects": c.subjects, "seeds": c.seeds[0],
+                            "other_seeds": c.seeds[1]})
+    body = []
+    for r in tidy:
+        unit = 1 if r["measure"] in LOWER_IS_BETTER else 100
+        body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), r["rule"], r["without"] or "–",
+                     f"{unit * r['difference']:+.2f} [{unit * r['low']:+.2f}, "
+                     f"{unit * r['high']:+.2f}]", f"{r['p']:.2g}", f"{r['p_holm']:.2g}",
+                     f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
+                     "one seed" if math.isnan(r["seed_sd"]) else f"{unit * r['seed_sd']:.2f}",
+                     f"{unit * r['smallest_shown']:.2f}", f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
+    return Sheet("ILN − other",
+                 f"Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points (hundredths), "
+                 f"HD95 and ASSD in pixels (there, below 0 is better). {about(records)} {_INTERVAL}; p: Wilcoxon "
+                 "signed-rank over subjects, and after Holm's correction over the methods of the same block; better: "
+                 "probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: standard "
+                 "deviation of the difference over seeds; smallest: the true difference that such data would have shown "
+                 f"four times in five. {_rules_text(rules)}",
+                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
+                  "per image", "spread", "smallest", "subjects; seeds"], body), tidy
+
+
+def _terciles(records, rules):
+    """Dice by the size of the true mask: the paper remarks on the apex, where it is small."""
+    tidy = []
+    for rule in rules:
+        found = cells(records, rule)
+        for structure in _structures(records):
+            areas = {k: next((r.measures["truth_pixels"] for r in c.chosen if len(r.dice)), None)
+                     for (_, s, k), c in found.items() if s == structure}
+            if any(a is None for a in areas.values()):
+                continue
+            limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
+            for method in _order({m for m, s, _ in found if s == structure}):
+                mine = {k: fold_scores(found[method, structure, k]) for k in areas if (method, structure, k) in found}
+                if set(mine) != set(areas) or not all(mine.values()):
+                    continue
+                third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in mine])
+                dice = np.concatenate([s.by_image.mean(0) for s in mine.values()])
+                tidy += [{"rule": rule, "structure": structure, "method": method,
+                          "tercile": ("small", "middle", "large")[t], "n": int((third == t).sum()),
+                          "dice": float(dice[third == t].mean()), "std": float(dice[third == t].std()),
+                          "upper_limit": float(limits[t]) if t < 2 else math.nan} for t in range(3)]
+    keys = dict.fromkeys((r["rule"], r["structure"], r["method"]) for r in tidy)
+    body = [[structure, title_of(method), rule,
+             *(f"{r['dice']:.3f}±{r['std']:.3f}" for r in tidy
+               if (r["rule"], r["structure"], r["method"]) == (rule, structure, method))]
+            for rule, structure, method in keys]
+    limits = "; ".join(f"{s} up to {r[0]['upper_limit']:.0f} and {r[1]['upper_limit']:.0f} pixels"
+                       for s in dict.fromkeys(r["structure"] for r in tidy)
+                       for r in [[t for t in tidy if t["structure"] == s]])
+    return Sheet("Dice by mask area", f"Dice per image (mean over seeds first), mean±std, by tercile of the true mask's "
+                 f"area: {limits}. {about(records)} {_rules_text(rules)}",
+                 ["structure", "Method", "rule", "small masks", "middle", "large masks"], body), tidy
+
+
+def _rates(records):
+    """Mean Dice of every method at every rate: how robust a method is to the choice."""
+    by_run = {}
+    for r in records:
+        c = r.configuration
+        by_run.setdefault((c.structure, c.method, c.rate, c.fold), []).append(r)
+    # The seeds that the whole grid has, so that seeds added at some rates do not blur it.
+    seeds = set.intersection(*({r.configuration.seed for r in runs} for runs in by_run.values()))
+    tidy = []
+    for (structure, method, rate, fold), runs in sorted(by_run.items(), key=lambda item: (item[0][0], item[0][3])):
+        for r in runs:
+            if r.configuration.seed in seeds or not seeds:
+                tidy.append({"structure": structure, "method": method, "rate": rate, "fold": fold,
+                             "seed": r.configuration.seed, "dice": r.score, "status": r.status})
+    rates = sorted({r["rate"] for r in tidy}, reverse=True)
+    body = []
+    for structure in _structures(records):
+        for method in _order({r["method"] for r in tidy if r["structure"] == structure}):
+            of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
+            body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate])
+                                                        for rate in rates)])
+    shown = ", ".join(map(str, sorted(seeds))) or "all that there are"
+    return Sheet("Every rate", f"Mean Dice per image at every learning rate, mean over the folds; D: runs that diverged "
+                 f"(they count 0), C: runs that collapsed to background, of as many as there are folds and seeds. "
+                 f"Seeds {shown}. {about(records)}",
+                 ["structure", "Method", *(f"{rate:g}" for rate in rates)], body), tidy
+
+
+def _rate_cell(runs):
+    if not runs:
+        return ""
+    marks = "".join(f" {count}{letter}" for letter, status in (("D", "diverged"), ("C", "collapsed"))
+                    if (count := sum(r["status"] == status for r in runs)))
+    return f"{np.mean([r['dice'] for r in runs]):.3f}{marks}"
+
+
+def about(records):
+    """Data, protocol, n, rates and seeds in one sentence each."""
+    configurations = [r.configuration for r in records]
+    parts = []
+    for structure in _structures(records):
+        of_it = [r for r in records if r.configuration.structure == structure]
+        images = {r.configuration.fold: len(r.dice) for r in of_it if len(r.dice)}
+        synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
+        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} folds.")
+    rates = sorted({c.rate for c in configurations}, reverse=True)
+    seeds = sorted({c.seed for c in configurations})
+    return " ".join([*parts, f"Protocol {configurations[0].protocol.name}. Rates {', '.join(f'{r:g}' for r in rates)}. "
+                     f"Seeds {', '.join(map(str, seeds))}."])
+
+
+def _rules_text(rules):
+    if len(rules) == 1:
+        return "One rate, nothing to choose."
+    return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."
