@@ -69,21 +69,21 @@ class Comparison:
         return (_Z_INTERVAL + _Z_POWER) * self.standard_error
 
 
-def fold_scores(cell, measure="dice", omit=()):
-    """The `FoldScores` of a `scores.Cell`, or None where no run of the cell was tested.
+def fold_scores(cell, subject, measure="dice", omit=()):
+    """The `FoldScores` of a `scores.Cell`, or None where no run of the cell has the measure.
 
     A run that diverged segments nothing: Dice and IoU 0 for every image. It has no distances, and is left out of those.
 
     Args:
+      subject: of each test image of the fold.
       measure: of `MEASURES`.
       omit: subjects to leave out.
     """
-    tested = [r for r in cell.chosen if len(r.dice)]
-    if not tested:
-        return None
-    subject = tested[0].subject
     kept = ~np.isin(subject, list(omit))
-    runs = sorted(tested if measure in LOWER_IS_BETTER else cell.chosen, key=lambda r: r.configuration.seed)
+    runs = sorted((r for r in cell.chosen if len(r.dice) or measure not in LOWER_IS_BETTER),
+                  key=lambda r: r.configuration.seed)
+    if not runs:
+        return None
     by_image = np.array([r.measures[measure] if len(r.dice) else np.zeros(len(subject)) for r in runs])[:, kept]
     subjects, of_image = np.unique(subject[kept], return_inverse=True)
     by_subject = np.array([np.bincount(of_image, row) for row in by_image]) / np.bincount(of_image)
@@ -170,13 +170,18 @@ def holm(p):
     return np.minimum(1, corrected)[np.argsort(order)]
 
 
+def subjects_of(records):
+    """{(structure, fold): the subject of each test image}, from the runs that were tested."""
+    return {(r.configuration.structure, r.configuration.fold): r.subject for r in records if len(r.dice)}
+
+
 def by_method(records, rule, structure="LV", measure="dice", omit=()):
     """{method: `FoldScores` of its folds}, for the methods that have all folds of the structure that any method has."""
-    found = cells(records, rule)
-    folds = sorted({fold for _, s, fold in found if s == structure})
+    found, subjects = cells(records, rule), subjects_of(records)
+    folds = sorted(fold for s, fold in subjects if s == structure)
     table = {}
     for method in dict.fromkeys(m for m, s, _ in found if s == structure):
-        scores = [fold_scores(found[method, structure, k], measure, omit) for k in folds
+        scores = [fold_scores(found[method, structure, k], subjects[structure, k], measure, omit) for k in folds
                   if (method, structure, k) in found]
         if len(scores) == len(folds) and all(s is not None for s in scores):
             table[method] = scores

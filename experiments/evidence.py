@@ -4,10 +4,8 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from experiments import grid, sheet
-from experiments.comparisons import FoldScores, compare, fold_scores
+from experiments.comparisons import compare, fold_scores, subjects_of
 from experiments.papers import RATES, methods_of
 from experiments.scores import cells, collect
 from experiments.sheet import Sheet
@@ -100,15 +98,14 @@ def write(results, protocol_name, datasets):
         if not theirs:
             continue
         changed = replace(cell, method=question.method, chosen=tuple(theirs))
-        a, b = fold_scores(changed), fold_scores(cell)
-        row = {"question": question.words, "base": question.base, "rate": cell.rate,
-               "base_dice": float(b.by_image.mean()), "status": " ".join(sorted({r.status for r in theirs})),
-               "dice": 0.0 if a is None else float(a.by_image.mean())}
-        if a is None:  # every run diverged
-            a = FoldScores(b.seeds, b.subjects, np.zeros_like(b.by_subject), np.zeros_like(b.by_image))
+        subject = subjects_of(base_records)[cell.structure, cell.fold]
+        a, b = fold_scores(changed, subject), fold_scores(cell, subject)
         c = compare([a], [b], (question.method, question.base))
-        tidy.append(row | {"difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd,
-                           "seeds": c.seeds[0], "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown})
+        tidy.append({"question": question.words, "base": question.base, "rate": cell.rate,
+                     "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()),
+                     "status": " ".join(sorted({r.status for r in theirs})), "difference": c.difference,
+                     "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
+                     "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown})
     if not tidy:
         return None
     body = [[r["question"], r["base"].upper() if r["base"] == "iln" else r["base"].capitalize(), f"{r['rate']:g}",

@@ -4,8 +4,17 @@ import math
 
 import numpy as np
 
-from experiments import sheet, tables
-from experiments.comparisons import LOWER_IS_BETTER, MEASURES, by_method, compare, fold_scores, holm, interval
+from experiments import sheet
+from experiments.comparisons import (
+    LOWER_IS_BETTER,
+    MEASURES,
+    by_method,
+    compare,
+    fold_scores,
+    holm,
+    interval,
+    subjects_of,
+)
 from experiments.papers import STRUCTURES, methods_of
 from experiments.papers import TABLES as PAPER_TABLES
 from experiments.scores import RULES, cells
@@ -67,15 +76,16 @@ def _measures(records):
 
 def _scores(records, rules):
     """Every measure of every method and fold, with the interval of the mean over subjects."""
-    tidy = []
+    tidy, subjects, measures = [], subjects_of(records), _measures(records)
     for rule in rules:
         found = cells(records, rule)
         for structure in _structures(records):
             for method in _order({m for m, s, _ in found if s == structure}):
-                folds = [(key[2], cell) for key, cell in sorted(found.items()) if key[:2] == (method, structure)]
-                groups = [(f"{structure}-{k}", [cell]) for k, cell in folds]
-                groups += [(f"{structure}-all", [cell for _, cell in folds])] if len(folds) > 1 else []
-                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(records, of_it)}
+                folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
+                         if key[:2] == (method, structure) and (structure, key[2]) in subjects]
+                groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
+                groups += [(f"{structure}-all", folds)] if len(folds) > 1 else []
+                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(of_it, measures)}
                          for name, of_it in groups]
     body = [[title_of(r["method"]), r["fold"], r["rule"], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
@@ -91,10 +101,11 @@ def _scores(records, rules):
                  body), tidy
 
 
-def _row_of_scores(records, of_it):
+def _row_of_scores(of_it, measures):
+    """One row from the (cell, subject of each test image) of one fold or several."""
     row = {}
-    for measure in _measures(records):
-        scores = [s for s in (fold_scores(cell, measure) for cell in of_it) if s]
+    for measure in measures:
+        scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in of_it) if s]
         images = np.concatenate([s.by_image.ravel() for s in scores]) if scores else np.full(1, np.nan)
         row |= {f"{measure}_mean": float(images.mean()), f"{measure}_std": float(images.std())}
         if measure == "dice":
@@ -102,10 +113,10 @@ def _row_of_scores(records, of_it):
             seeds = {len(s.seeds) for s in scores}
             spread = [s.by_image.mean(1) for s in scores]
             row |= {"dice_subjects": mean, "dice_low": low, "dice_high": high,
-                    "seeds": max(seeds, default=0), "rate": of_it[0].rate if len(of_it) == 1 else math.nan,
-                    "seed_sd": float(np.std(np.mean(spread, 0), ddof=1)) if seeds and seeds != {1} and len(seeds) == 1
+                    "seeds": max(seeds, default=0), "rate": of_it[0][0].rate if len(of_it) == 1 else math.nan,
+                    "seed_sd": float(np.std(np.mean(spread, 0), ddof=1)) if len(seeds) == 1 and seeds != {1}
                     else math.nan}
-    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell in of_it for r in cell.chosen
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in of_it for r in cell.chosen
                            if len(r.dice)))
     return row
 
@@ -151,18 +162,19 @@ def _differences(records, rules):
 
 def _terciles(records, rules):
     """Dice by the size of the true mask: the paper remarks on the apex, where it is small."""
-    tidy = []
+    tidy, subjects = [], subjects_of(records)
     for rule in rules:
         found = cells(records, rule)
         for structure in _structures(records):
-            areas = {k: next((r.measures["truth_pixels"] for r in c.chosen if len(r.dice)), None)
-                     for (_, s, k), c in found.items() if s == structure}
-            if any(a is None for a in areas.values()):
+            areas = {r.configuration.fold: r.measures["truth_pixels"] for r in records
+                     if r.configuration.structure == structure and len(r.dice)}
+            if not areas:
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
             for method in _order({m for m, s, _ in found if s == structure}):
-                mine = {k: fold_scores(found[method, structure, k]) for k in areas if (method, structure, k) in found}
-                if set(mine) != set(areas) or not all(mine.values()):
+                mine = {k: fold_scores(found[method, structure, k], subjects[structure, k]) for k in areas
+                        if (method, structure, k) in found}
+                if set(mine) != set(areas):
                     continue
                 third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in mine])
                 dice = np.concatenate([s.by_image.mean(0) for s in mine.values()])

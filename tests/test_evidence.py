@@ -53,14 +53,14 @@ def test_a_difference_is_the_mean_over_subjects_however_many_images_each_has():
     found = compared(records)
     by_hand = []
     for k in (1, 2, 3):
-        of = {m: [r for r in records if (r.configuration.method, r.configuration.fold) == (m, k)] for m in ("in", "iln")}
+        of = {m: [r for r in records if (r.configuration.method, r.configuration.fold) == (m, k)]
+              for m in ("in", "iln")}
         for subject in np.unique(of["in"][0].subject):
             scores = {m: np.mean([r.dice[r.subject == subject].mean() for r in of[m]]) for m in of}
             by_hand.append(scores["iln"] - scores["in"])
             assert abs(found.per_subject[subject] - by_hand[-1]) < 1e-12
     assert found.subjects == 45 and found.seeds == (3, 3) and abs(found.difference - np.mean(by_hand)) < 1e-12
     assert abs(found.p - stats.wilcoxon(by_hand).pvalue) < 1e-12
-    uneven = [r for r in records]
     kept = np.arange(len(records[0].dice)) != 1  # one image fewer of the first subject
     uneven = [Record(r.path, r.configuration, r.status, r.title, r.synthetic, r.dice[kept], r.subject[kept], 0, 1,
                      {key: v[kept] for key, v in r.measures.items()}) for r in records]
@@ -113,10 +113,12 @@ def test_a_diverged_run_segments_nothing():
     runs = [record("iln", k, seed=s, status="diverged" if (k, s) == (1, 1) else "complete")
             for k in (1, 2, 3) for s in (0, 1)]
     cell = cells(runs, "test")["iln", "LV", 1]
-    scores = fold_scores(cell)
+    subject = comparisons.subjects_of(runs)["LV", 1]
+    scores = fold_scores(cell, subject)
     assert scores.seeds == (0, 1) and not scores.by_subject[1].any() and scores.by_subject[0].all()
-    assert fold_scores(cell, "hd95").seeds == (0,)
-    assert fold_scores(cells([record(status="diverged")], "test")["in", "LV", 1]) is None
+    assert fold_scores(cell, subject, "hd95").seeds == (0,)
+    lost = cells([record(status="diverged")], "test")["in", "LV", 1]
+    assert not fold_scores(lost, subject).by_subject.any() and fold_scores(lost, subject, "hd95") is None
 
 
 def test_interval_of_one_method_holds_its_mean():
@@ -193,8 +195,9 @@ def test_seeds_added_at_the_chosen_rate_do_not_unmake_the_choice():
 
 
 def test_statistics_are_written_in_every_form(tmp_path):
-    records = [r for rate in (1.0, 0.1) for m, g in (("in", 0.0), ("iln", 0.02), ("none", -0.1)) for k in (1, 2, 3)
-               for r in [record(m, k, rate, gain=g, status="diverged" if (m, rate, k) == ("none", 1.0, 2) else "complete")]]
+    lost = ("none", 1.0, 2)
+    records = [record(m, k, rate, gain=g, status="diverged" if (m, rate, k) == lost else "complete")
+               for rate in (1.0, 0.1) for m, g in (("in", 0.0), ("iln", 0.02), ("none", -0.1)) for k in (1, 2, 3)]
     statistics.write(records, tmp_path)
     for name in ("scores", "differences", "terciles", "rates"):
         for suffix in ("md", "csv", "tex"):
@@ -202,7 +205,7 @@ def test_statistics_are_written_in_every_form(tmp_path):
     text = (tmp_path / "rates.md").read_text(encoding="utf-8")
     assert " 1D |" in text and "Rates 1, 0.1" in text and "made-up" in text
     differences = (tmp_path / "differences.md").read_text(encoding="utf-8")
-    assert "| LV | HD95 | None | cross-fold |" in differences and "Holm" in differences
+    assert "| LV | HD95 | IN | cross-fold |" in differences and "Holm" in differences
 
 
 def test_every_question_is_one_setting_or_another_number_of_groups():
