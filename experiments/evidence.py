@@ -49,8 +49,8 @@ def methods():
 def stage(number, data_files, protocol_name, results):
     """The jobs of one stage.
 
-    Stage 1: every method, fold and rate, seed 0. Stage 2: the paper's methods at each one's rate by the cross-fold rule,
-    two further seeds. Stage 3: the open questions on fold 1, at the rate that their base method has there, three seeds.
+    Stage 1: every method, fold and rate, seed 0. Stage 2: the paper's methods at each one's rate by the cross-fold
+    rule, two further seeds. Stage 3: the open questions on fold 1, at their base method's rate there, three seeds.
 
     Raises:
       InputError: stages 2 and 3 need the runs of stage 1, and 3 those of stage 2, to be there.
@@ -61,7 +61,8 @@ def stage(number, data_files, protocol_name, results):
     if number == 1:
         return first
     if left := grid.remaining(first, results):
-        raise InputError(f"{results}: {len(left)} runs of stage 1 are missing; stages 2 and 3 take their rates from them")
+        raise InputError(f"{results}: {len(left)} runs of stage 1 are missing, from which stages 2 and 3 take their "
+                         "rates; do stage 1 first")
     datasets = [path.stem for path in data_files]
     found = cells(collect(results, protocol_name, datasets, seeds=SEEDS[:1]), RULE)
     of_paper = [m for m in methods() if m != "bn"]
@@ -111,12 +112,14 @@ def write(results, protocol_name, datasets):
     body = [[r["question"], r["base"].upper() if r["base"] == "iln" else r["base"].capitalize(), f"{r['rate']:g}",
              f"{r['dice']:.3f}", f"{r['base_dice']:.3f}",
              f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
-             "one seed" if math.isnan(r["seed_sd"]) else f"{100 * r['seed_sd']:.2f}", f"{r['seeds']}, {r['base_seeds']}"]
+             "one seed" if math.isnan(r["seed_sd"]) else f"{100 * r['seed_sd']:.2f}",
+             f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
                   f"default, on fold {QUESTION_FOLD}, at the default's rate there by the rule '{RULE}'. "
                   f"{about(base_records)} Difference changed − default in points of Dice, mean over subjects, 95 % "
-                  "interval in brackets (bootstrap over subjects and seeds); spread: its standard deviation over seeds.",
+                  "interval in brackets (bootstrap over subjects and seeds); spread: its standard deviation over "
+                  "seeds.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
     sheet.write(results / "tables", "questions", table, tidy)
     return table

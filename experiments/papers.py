@@ -41,8 +41,8 @@ def methods_of(numbers):
 
 
 def published_cost():
-    """The paper's cost comparison (section 3.5): {'IN' | 'ILN': {'seconds': for 200 iterations, 'beyond_in': parameters}}.
-    """
+    """The paper's cost comparison (section 3.5), by 'IN' and 'ILN': 'seconds' for 200 iterations, and parameters
+    'beyond_in'."""
     with open(PUBLISHED / "iln_cost.csv", newline="", encoding="utf-8") as file:
         return {row["method"]: {"seconds": float(row["seconds_per_200_iterations"]),
                                 "beyond_in": int(row["parameters_beyond_IN"])} for row in csv.DictReader(file)}

@@ -23,7 +23,8 @@ class Record:
 
     Attributes (of some):
       dice, subject: per test image; empty for a diverged run.
-      measures: per test image, 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and where the run measured them 'hd95' and 'assd'.
+      measures: per test image, 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and where the run measured them
+        'hd95' and 'assd'.
       rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
     """
 

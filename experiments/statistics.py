@@ -150,12 +150,12 @@ def _differences(records, rules):
                      "one seed" if math.isnan(r["seed_sd"]) else f"{unit * r['seed_sd']:.2f}",
                      f"{unit * r['smallest_shown']:.2f}", f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
-                 f"Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points (hundredths), "
-                 f"HD95 and ASSD in pixels (there, below 0 is better). {about(records)} {_INTERVAL}; p: Wilcoxon "
-                 "signed-rank over subjects, and after Holm's correction over the methods of the same block; better: "
-                 "probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: standard "
-                 "deviation of the difference over seeds; smallest: the true difference that such data would have shown "
-                 f"four times in five. {_rules_text(rules)}",
+                 "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
+                 f"(hundredths), HD95 and ASSD in pixels (there, below 0 is better). {about(records)} {_INTERVAL}; p: "
+                 "Wilcoxon signed-rank over subjects, and after Holm's correction over the methods of the same block; "
+                 "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
+                 "standard deviation of the difference over seeds; smallest: the true difference that such data would "
+                 f"have shown four times in five. {_rules_text(rules)}",
                  ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
@@ -190,8 +190,8 @@ def _terciles(records, rules):
     limits = "; ".join(f"{s} up to {r[0]['upper_limit']:.0f} and {r[1]['upper_limit']:.0f} pixels"
                        for s in dict.fromkeys(r["structure"] for r in tidy)
                        for r in [[t for t in tidy if t["structure"] == s]])
-    return Sheet("Dice by mask area", f"Dice per image (mean over seeds first), mean±std, by tercile of the true mask's "
-                 f"area: {limits}. {about(records)} {_rules_text(rules)}",
+    return Sheet("Dice by mask area", "Dice per image (mean over seeds first), mean±std, by tercile of the true "
+                 f"mask's area: {limits}. {about(records)} {_rules_text(rules)}",
                  ["structure", "Method", "rule", "small masks", "middle", "large masks"], body), tidy
 
 
@@ -217,8 +217,9 @@ def _rates(records):
             body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate])
                                                         for rate in rates)])
     shown = ", ".join(map(str, sorted(seeds))) or "all that there are"
-    return Sheet("Every rate", f"Mean Dice per image at every learning rate, mean over the folds; D: runs that diverged "
-                 f"(they count 0), C: runs that collapsed to background, of as many as there are folds and seeds. "
+    return Sheet("Every rate", "Mean Dice per image at every learning rate, mean over the folds; D: runs that "
+                 "diverged (they count 0), C: runs that collapsed to background, of as many as there are folds and "
+                 "seeds. "
                  f"Seeds {shown}. {about(records)}",
                  ["structure", "Method", *(f"{rate:g}" for rate in rates)], body), tidy
 

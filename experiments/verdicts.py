@@ -24,12 +24,12 @@ ALIKE = 0.01
 VERDICTS = ("reproduced", "not reproduced", "cannot tell")
 CRITERIA = (
     "Criteria, fixed before the runs. A method better than another: the paired difference of Dice, mean over the "
-    "subjects of all folds, at the rates chosen by the rule 'cross-fold'; reproduced where its 95 % interval lies above "
-    "0, not reproduced where the interval's upper end is below half a point (0.005), else cannot tell. ρ differs over "
-    "layers: the two layers that differ most in the other folds' runs, measured in a fold's own; reproduced where the "
-    "95 % interval over runs lies above 0, not reproduced where its upper end is below 0.01. Cost: reproduced where the "
-    "95 % interval of the ratio lies below the paper's ratio, rounded up to two digits, not reproduced where it lies "
-    "above. Parameters: by equality.")
+    "subjects of all folds, at the rates chosen by the rule 'cross-fold'; reproduced where its 95 % interval lies "
+    "above 0, not reproduced where the interval's upper end is below half a point (0.005), else cannot tell. ρ differs "
+    "over layers: the two layers that differ most in the other folds' runs, measured in a fold's own; reproduced where "
+    "the 95 % interval over runs lies above 0, not reproduced where its upper end is below 0.01. Cost: reproduced "
+    "where the 95 % interval of the ratio lies below the paper's ratio, rounded up to two digits, not reproduced where "
+    "it lies above. Parameters: by equality.")
 
 
 class Better(NamedTuple):

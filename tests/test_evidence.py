@@ -26,7 +26,8 @@ def record(method="in", fold=1, rate=0.1, seed=0, gain=0.0, status="complete", s
     # A stable seed for the run's own noise.
     own = np.random.default_rng([fold, seed, *map(ord, method), round(1000 * rate)])
     dice = np.clip(dice + gain + np.repeat(own.normal(0, noise, SUBJECTS), IMAGES), 0, 1)
-    measures = {"dice": dice, "iou": dice / (2 - dice), "truth_pixels": np.tile(np.arange(1, IMAGES + 1) * 100, SUBJECTS),
+    measures = {"dice": dice, "iou": dice / (2 - dice),
+                "truth_pixels": np.tile(np.arange(1, IMAGES + 1) * 100, SUBJECTS),
                 "predicted_pixels": np.full(len(dice), 50), "hd95": 10 * (1 - dice), "assd": 4 * (1 - dice)}
     configuration = Configuration("made-up", "0", structure, method, fold, rate, seed, protocol("lite"))
     gates = {} if rho is None else {"rho": np.array(rho)[:, None], "channels": (16, 32, 64)}
