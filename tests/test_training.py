@@ -69,6 +69,21 @@ def test_xla_takes_the_same_steps(use):
     assert np.abs(losses[0] - losses[1]).max() < 1e-4
 
 
+def test_native_and_tensorflow_kernels_train_alike(use):
+    images, masks = batch(32, 1)
+    found = {}
+    for choice in ("tensorflow", "native"):
+        use(choice)
+        ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
+        training = Training(configuration("iln", rate=0.1, kernels=choice))
+        losses = training.block(ready, tf.constant(0.1), tf.constant(10)).numpy()
+        found[choice] = losses, training.predict(images).numpy()
+    losses = [of_it[0] for of_it in found.values()]
+    assert losses[0][-1] < losses[0][0] and np.abs(losses[0] - losses[1]).max() < 1e-4
+    masks = [of_it[1] for of_it in found.values()]
+    assert (masks[0] != masks[1]).mean() < 0.01
+
+
 def test_the_schedule_is_the_protocol_s():
     index, angle, rates, blocks = _schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
     assert index.shape == angle.shape == (50, 1)

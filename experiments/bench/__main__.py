@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.bench import end_to_end, limits, ours, rounds
+from experiments.bench.targets import targets
 from experiments.sheet import Sheet
 from ilnrepro.errors import command
 
@@ -108,8 +109,16 @@ def sheets(found):
     """The tables of a benchmark."""
     m = found["machine"]
     where = ", ".join(f"{key} {value}" for key, value in m.items())
-    return [sheet for part in (_steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
+    return [sheet for part in (_targets_sheets, _steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
             for sheet in part(found, where)]
+
+
+def _targets_sheets(found, where):
+    body = [[t.words, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
+            for t in targets(found)]
+    if body:
+        yield Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
+                    ["what", "target", "measured", "reached"], body)
 
 
 def _steps_sheets(found, where):

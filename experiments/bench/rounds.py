@@ -15,8 +15,8 @@ def measure(size, batch, threads, frameworks, rounds, say):
 
     Returns:
       a list of dictionaries (implementation, method, size, batch, threads, ms (median), ms_low, ms_high (quartiles),
-      ratio_to_none: median over rounds of the ratio to the plain network of the same round), and {framework: reason}
-      for those that are missing.
+      ratio_to_none: median over rounds of the ratio to the plain network, measured just before by the same process, or
+      for another framework in the same round), and {framework: reason} for those that are missing.
     """
     workers, skipped = {}, {}
     for framework, methods in frameworks.items():
@@ -37,7 +37,7 @@ def measure(size, batch, threads, frameworks, rounds, say):
         for process in workers.values():
             process.stdin.write("round\n")
             process.stdin.flush()
-            this |= {tuple(key): ms for *key, ms in _answer(process).get("round", [])}
+            this |= {tuple(of_it["key"]): of_it for of_it in _answer(process).get("round", [])}
         found.append(this)
     for process in workers.values():
         process.stdin.close()
@@ -53,12 +53,12 @@ def _answer(process):
 
 
 def _summary(found, size, batch, threads):
-    plain = [this["reference", "none"] for this in found]
     rows = []
     for key in found[0]:
-        values = [this[key] for this in found]
+        values = [this[key]["ms"] for this in found]
         low, ms, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
-        ratios = [value / none for value, none in zip(values, plain, strict=True)]
+        # Another process's steps are held against the plain network of the same round.
+        ratios = [this[key]["ratio"] or this[key]["ms"] / this["reference", "none"]["ms"] for this in found]
         rows.append({"implementation": key[0], "method": key[1], **({"layout": key[2]} if len(key) > 2 else {}),
                      "size": size, "batch": batch, "threads": threads, "ms": ms, "ms_low": low, "ms_high": high,
                      "ratio_to_none": statistics.median(ratios)})

@@ -1,14 +1,17 @@
 """One framework in a process of its own, taking its turn when told: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
 
-Every line on standard input asks for one round; the answer is one line of JSON: milliseconds a step for each
-(implementation, method, ...). Between rounds the process sleeps, so that several frameworks can take turns.
+Every line on standard input asks for one round; the answer is one line of JSON: for each (implementation, method, ...)
+milliseconds a step, and over the plain network, measured just before, where this process has it. Between rounds the
+process sleeps, so that several frameworks can take turns.
 """
 
 import json
+import random
 import sys
 import time
 
 LEAST = 0.25  # seconds that one measurement takes at least
+PLAIN = ("reference", "none")  # the plain network
 
 
 def main(framework, size, batch, threads, methods):
@@ -42,8 +45,14 @@ def main(framework, size, batch, threads, methods):
             _seconds(step, 1, block)
         took = _seconds(step, 1, block)
         repeats[key] = max(1, round(LEAST / max(took, 1e-6)))
+    keys = list(steps)
     for _ in sys.stdin:
-        found = [[*key, 1000 * _seconds(step, repeats[key], block) / repeats[key]] for key, step in steps.items()]
+        random.shuffle(keys)  # so that a moment's disturbance does not always meet the same
+        found = []
+        for key in keys:
+            before, ms = (1000 * _seconds(steps[k], repeats[k], block) / repeats[k] if k in steps else None
+                          for k in (PLAIN, key))
+            found.append({"key": key, "ms": ms, "ratio": ms / before if before else None})
         print(json.dumps({"round": found}), flush=True)
 
 
