@@ -39,11 +39,12 @@ def main(argv=None):
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     out = Console(width=max(160, Console().width))
-    for table in sheets(found):
+    tables = arguments.output.parent / "tables"
+    tables.mkdir(exist_ok=True)
+    for name, table in sheets(found).items():
         out.print(table.rich())
-    text = "\n".join(table.markdown() for table in sheets(found))
-    arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(f"benchmark: {arguments.output} (tables: {arguments.output.with_suffix('.md')})")
+        (tables / f"{name}.md").write_text(table.markdown(), encoding="utf-8")
+    print(f"benchmark: {arguments.output} (tables: {tables})")
     return 0
 
 
@@ -106,19 +107,18 @@ PARTS = {"steps": _steps, "limits": _limits, "growth": _growth, "end_to_end": _e
 
 
 def sheets(found):
-    """The tables of a benchmark."""
-    m = found["machine"]
-    where = ", ".join(f"{key} {value}" for key, value in m.items())
-    return [sheet for part in (_targets_sheets, _steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
-            for sheet in part(found, where)]
+    """The tables of a benchmark, by name."""
+    where = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    return {name: sheet for part in (_targets_sheets, _steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
+            for name, sheet in part(found, where)}
 
 
 def _targets_sheets(found, where):
     body = [[t.words, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
             for t in targets(found)]
     if body:
-        yield Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
-                    ["what", "target", "measured", "reached"], body)
+        yield "targets", Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
+                               ["what", "target", "measured", "reached"], body)
 
 
 def _steps_sheets(found, where):
@@ -134,10 +134,11 @@ def _steps_sheets(found, where):
             # Of two memory layouts the better is quoted.
             body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in of_it)])
         skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
-        yield Sheet(f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
-                    f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization "
-                    f"written as plain tf.nn convolution, bias and ReLU ({ms:.1f} ms), median over interleaved rounds. "
-                    f"{where}.{skipped}", ["method", *columns], body)
+        yield f"steps-{size}-batch{batch}", Sheet(
+            f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
+            f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization written as "
+            f"plain tf.nn convolution, bias and ReLU ({ms:.1f} ms), median over interleaved rounds. "
+            f"{where}.{skipped}", ["method", *columns], body)
 
 
 def _limits_sheets(found, where):
@@ -153,7 +154,7 @@ def _limits_sheets(found, where):
             *([f"peak memory of the step, ILN {form}, 256², batch 8", f"{mib:.0f} MiB"]
               for form, mib in memory["mib"].items()),
             ["ours over literal", f"{memory['ratio']:.2f}"]]
-    yield Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
+    yield "limits", Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
 
 
 def _growth_sheets(found, where):
@@ -165,8 +166,9 @@ def _growth_sheets(found, where):
                 if (r["size"], r["batch"]) == (size, batch)}
         body.append([f"{size}²", str(batch), f"{rows['reference', 'none']['ms']:.1f}",
                      *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
-    yield Sheet("Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
-                ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
+    yield "growth", Sheet(
+        "Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
+        ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
 
 
 def _end_to_end_sheets(found, where):
@@ -179,8 +181,8 @@ def _end_to_end_sheets(found, where):
              *(f"{r[key]:.1f}" for key in ("one_run_two_threads", "two_runs_one_thread")),
              f"{r['side_by_side_gain']:.2f}"]
             for r in rows]
-    yield Sheet("End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings,
-                body)
+    yield "end-to-end", Sheet(
+        "End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
 
 
 if __name__ == "__main__":
