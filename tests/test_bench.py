@@ -1,0 +1,71 @@
+"""The benchmark's arithmetic, on made-up times; one real round, small."""
+
+import json
+import statistics
+
+import pytest
+
+from experiments.bench import __main__ as bench
+from experiments.bench import limits, rounds
+from experiments.bench.targets import targets
+
+
+def row(implementation, method, ratio, size=256, batch=1, threads=2, **more):
+    return {"implementation": implementation, "method": method, "size": size, "batch": batch, "threads": threads,
+            "ms": 60 * ratio, "ms_low": 59 * ratio, "ms_high": 61 * ratio, "ratio_to_none": ratio, **more}
+
+
+def made_up():
+    steps = [row("reference", "none", 1.0), row("native", "in", 1.0), row("native", "iln", 1.02),
+             row("native", "gn4", 1.2), row("reference", "in", 1.4), row("reference", "iln", 2.4),
+             row("torch-eager", "iln", 1.9, layout="channels_last"),
+             row("torch-eager", "iln", 1.53, layout="contiguous"), row("torch-eager", "none", 1.0, layout="contiguous"),
+             row("torch-compile", "none", 1.2, layout="contiguous")]
+    return {"steps": steps, "skipped": {"keras": "absent"}, "machine": {"cores": 2}}
+
+
+def test_targets_are_held_against_the_right_ratios():
+    found = {t.words: t for t in targets(made_up())}
+    assert not found["any method, native, 256², batch 1, over none"].reached  # gn4
+    assert found["any method, native, 256², batch 1, over none"].measured == 1.2
+    assert found["ILN over IN, native, 256², batch 1"].reached
+    assert found["literal ILN over ours, 256²"].measured == pytest.approx(2.4 / 1.02)
+    # Of two layouts the better counts, which makes it the harder to beat.
+    assert found["PyTorch eager ILN over ours, 256², batch 1"].measured == pytest.approx(1.5)
+    assert not found["PyTorch eager ILN over ours, 256², batch 1"].reached
+    assert found["plain none over PyTorch's best none, 256²"].measured == 1
+    assert not any("Keras" in words or "memory" in words for words in found)
+
+
+def test_a_skipped_peer_is_named_and_leaves_no_column():
+    sheets = bench.sheets(made_up())
+    assert "Skipped: keras (absent)" in sheets["steps-256-batch1"].caption
+    assert sheets["steps-256-batch1"].headings == ["method", "reference", "native", "torch-eager", "torch-compile"]
+    assert set(sheets) == {"targets", "steps-256-batch1"}
+
+
+def test_ratios_are_medians_of_neighbours_and_medians_of_rounds():
+    ours, plain, peer = ("native", "in"), ("reference", "none"), ("keras", "in")
+    times = [(10, 10, 13), (30, 20, 26), (11, 10, 14)]  # a disturbance in the second round
+    found = [{ours: {"key": list(ours), "ms": a, "ratio": a / b}, plain: {"key": list(plain), "ms": b, "ratio": 1.0},
+              peer: {"key": list(peer), "ms": c, "ratio": None}} for a, b, c in times]
+    rows = {(r["implementation"], r["method"]): r for r in rounds._summary(found, 64, 1, 1)}
+    assert rows[ours]["ratio_to_none"] == statistics.median([1, 1.5, 1.1]) and rows[ours]["ms"] == 11
+    assert rows[peer]["ratio_to_none"] == pytest.approx(1.3)
+
+
+def test_the_step_s_arithmetic_is_counted_from_the_shapes():
+    # By hand, for the first two layers at 16²: 2·16²·9·(1·16)·2 and 2·16²·9·(16·16)·3.
+    first, second = 2 * 256 * 9 * 16 * 2, 2 * 256 * 9 * 256 * 3
+    assert limits.step_flop(16) > first + second
+    assert limits.step_flop(256) == 256 * limits.step_flop(16) and abs(limits.step_flop(256) - 19.08e9) < 0.01e9
+
+
+def test_one_real_round():
+    said = []
+    rows, skipped = rounds.measure(32, 1, 1, {"ours": ["none", "iln"], "torch": ["none"]}, 2, said.append)
+    keys = {(r["implementation"], r["method"]) for r in rows}
+    assert {("reference", "none"), ("reference", "iln"), ("tensorflow", "iln")} <= keys
+    assert all(r["ms"] > 0 and r["ratio_to_none"] > 0 for r in rows) and "round 2 of 2" in said[-1]
+    assert ("torch" in skipped) != any(i.startswith("torch") for i, _ in keys)
+    json.dumps(rows)
