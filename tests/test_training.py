@@ -76,15 +76,11 @@ def test_native_and_tensorflow_kernels_train_alike(use):
         use(choice)
         ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
         training = Training(configuration("iln", rate=0.1, kernels=choice))
-        losses = training.block(ready, tf.constant(0.1), tf.constant(10)).numpy()
-        found[choice] = losses, training.predict(images).numpy()
-    losses = [of_it[0] for of_it in found.values()]
-    apart = np.abs(losses[0] - losses[1])
-    assert losses[0][-1] < losses[0][0]
+        found[choice] = training.block(ready, tf.constant(0.1), tf.constant(10)).numpy()
+    apart = np.abs(found["native"] - found["tensorflow"])
+    assert found["native"][-1] < 0.9 * found["native"][0]
     # The second loss has seen a gradient step; later ones amplify rounding, for the deepest maps are 2×2 here.
     assert apart[:2].max() < 1e-5 and apart.max() < 0.02
-    masks = [of_it[1] for of_it in found.values()]
-    assert (masks[0] != masks[1]).mean() < 0.05
 
 
 def test_the_schedule_is_the_protocol_s():
