@@ -27,6 +27,8 @@ def parser():
     run.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=list(TABLES), metavar="N")
     run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     run.add_argument("--keep-weights", action="store_true")
+    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run; "
+                     "with Ray, a folder that every machine sees")
     run.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     run.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     run.add_argument("--quiet", action="store_true", help="do not print the tables")
@@ -82,6 +84,10 @@ def _run(arguments):
                      protocol(arguments.protocol, **cli.variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
     options = ["--keep-weights"] if arguments.keep_weights else []
+    if arguments.tensorboard:
+        options += ["--tensorboard", str(arguments.tensorboard.absolute())]
+        if not arguments.dry_run:
+            cli.check_writable(arguments.tensorboard)
     return _do(jobs, arguments, options, lambda: _tables(arguments, arguments.tables, jobs[0].configuration.variant,
                                                          arguments.quiet))
 
@@ -89,7 +95,7 @@ def _run(arguments):
 def _do(jobs, arguments, options=(), then=lambda: None):
     """Does the runs, then what is to be done if any succeeded; tells which failed. Returns the exit status."""
     if arguments.dry_run:
-        return _dry_run(jobs, arguments)
+        return _dry_run(jobs, arguments, options)
     failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
     if len(failed) < len(jobs):
         then()
@@ -100,11 +106,11 @@ def _do(jobs, arguments, options=(), then=lambda: None):
     return 1 if failed else 0
 
 
-def _dry_run(jobs, arguments):
+def _dry_run(jobs, arguments, options):
     """Lists the runs still to do as commands, for a job array of any scheduler, with an estimate of their time."""
     todo = grid.remaining(jobs, arguments.results)
     for job in todo:
-        print(shlex.join([*job.command, "--results", str(arguments.results)]))
+        print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
     seconds = grid.estimate(todo, arguments.results)
     time = "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"
     print(f"{len(todo)} of {len(jobs)} runs to do: {time}", file=sys.stderr)

@@ -32,6 +32,7 @@ def parser():
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--protocol", default="paper", help=f"one of {', '.join(PROTOCOLS)}")
     run.add_argument("--keep-weights", action="store_true", help="store the final weights in the run file (about 7 MB)")
+    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
     run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
     add_variants(run)
@@ -103,11 +104,16 @@ def _run(arguments):
 
 def _train_and_write(configuration, data, path, arguments):
     from ilnrepro import training
+    from ilnrepro.tensorboard import Curves
 
     training.set_up(configuration)
+    further = {}
+    if arguments.tensorboard:
+        further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
     with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
         try:
-            outcome = training.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds)
+            outcome = training.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
+                                   **further)
         except training.Stopped:
             raise KeyboardInterrupt from None
     if not arguments.keep_weights:
@@ -167,13 +173,20 @@ def _predict(arguments):
     segment = segmenter.load(arguments.model)
     check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
-        files = bar.add_task("files", total=len(planned))
+        files, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        failed = 0
         for path, target in planned:
-            score = prediction.predict(segment, path, target, arguments.batch)
-            bar.console.print(f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)"),
-                              markup=False)
+            try:
+                score = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
+                    images, completed=done, total=total, visible=total > 1))
+                said = f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)")
+            except InputError as error:
+                said, failed = f"error: {error}", failed + 1
+            bar.console.print(said, markup=False, soft_wrap=True)
             bar.advance(files)
-    return 0
+    if failed and len(planned) > 1:
+        print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
+    return 2 if failed else 0
 
 
 def _export(arguments):

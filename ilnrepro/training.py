@@ -126,7 +126,7 @@ class Stopped(Exception):
 
 
 def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
-        every=CHECKPOINT_SECONDS):
+        every=CHECKPOINT_SECONDS, record=lambda history: None):
     """Trains and tests as the configuration says, from the latest checkpoint if there is one.
 
     Args:
@@ -136,6 +136,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
       path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
       stop: asked after every block; True saves the state and raises Stopped.
       every: seconds between checkpoints.
+      record: called with the `History` before training and after every block.
 
     Returns:
       a `Run`.
@@ -151,7 +152,8 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     check_sides(images.shape[1:])
     testing = data.fold == configuration.fold
     training = Training(configuration)
-    history = _train(training, configuration, images[~testing], masks[~testing], progress, path, stop, every)
+    history = _train(training, configuration, images[~testing], masks[~testing], progress, path, stop, every,
+                     record)
     started = time.perf_counter()
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
@@ -176,9 +178,10 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
 
 
 class History:
-    """The curves of a run so far: loss and rate at every step, gates after every block."""
+    """The curves of a run so far: loss and rate at every step, gates of `layers` after every block."""
 
     def __init__(self, training):
+        self.layers = list(training.gated)
         self.loss, self.rate = np.zeros(0, np.float32), np.zeros(0, np.float32)
         self.gate_step = np.zeros(1, np.int64)
         self.rho, self.share = (values[np.newaxis] for values in training.gates())
@@ -200,7 +203,7 @@ class History:
 _CURVES = ("loss", "rate", "gate_step", "rho", "share")
 
 
-def _train(training, configuration, images, masks, progress, path, stop, every):
+def _train(training, configuration, images, masks, progress, path, stop, every, record):
     """Trains to the end, or to the first loss that is not finite; returns the `History`."""
     image_index, angle, rates, blocks = _schedule(configuration, len(images))
     history = History(training)
@@ -212,6 +215,7 @@ def _train(training, configuration, images, masks, progress, path, stop, every):
             setattr(history, name, arrays[name])
     else:
         done = 0
+    record(history)
     iterator = iter(batches(images, masks, image_index[done:], angle[done:]))
     saved = time.monotonic()
 
@@ -224,7 +228,9 @@ def _train(training, configuration, images, masks, progress, path, stop, every):
             continue
         began = time.perf_counter()
         loss = training.block(iterator, tf.constant(rates[start]), tf.constant(end - start)).numpy()
-        if not history.add(loss, rates[start], training, time.perf_counter() - began):
+        finite = history.add(loss, rates[start], training, time.perf_counter() - began)
+        record(history)
+        if not finite:
             break
         progress(end, len(rates))
         if path and stop():

@@ -13,10 +13,10 @@ SHORT = ["--protocol", "quick", "--steps-per-epoch", "3", "--epochs", "2"]
 def command(*words, cwd=None, timeout=300):
     """Runs `python -m words...`; returns the finished process with its output as text."""
     return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, encoding="utf-8",
-                          timeout=timeout, cwd=cwd, env=_environment())
+                          timeout=timeout, cwd=cwd, env=environment())
 
 
-def _environment():
+def environment():
     import os
 
     return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "COLUMNS": "200"}
