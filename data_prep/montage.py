@@ -6,6 +6,9 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from ilnrepro.errors import InputError
+from ilnrepro.images import one_line
+
 SUBJECTS, SLICES = 6, 6
 
 
@@ -13,6 +16,9 @@ def montage(data, output, seed=0):
     """Draws six subjects drawn at random, a row each, six of their images in order, contours in red.
 
     Of a volume, the slice with the largest mask is shown.
+
+    Raises:
+      InputError: `output` cannot be written.
     """
     subjects = np.unique(data.subject)
     drawn = np.sort(np.random.default_rng(seed).permutation(subjects)[:SUBJECTS])
@@ -34,6 +40,10 @@ def montage(data, output, seed=0):
                 axis.contour(mask, [0.5], colors="red", linewidths=0.8)
     synthetic = "SYNTHETIC: " if data.synthetic else ""
     figure.suptitle(f"{synthetic}{data.title}: {len(data)} images of {len(subjects)} subjects", fontsize=10)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=130)
-    plt.close(figure)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output, dpi=130)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
+        raise InputError(f"{output}: cannot be written ({one_line(error)}); give --output a .png elsewhere") from error
+    finally:
+        plt.close(figure)

@@ -19,6 +19,8 @@ class PaperTable(NamedTuple):
 
     def published(self, method, structure):
         """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
+        if structure not in STRUCTURES:
+            return None
         with open(PUBLISHED / f"iln_table{self.number}.csv", newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["method"] == self.rows.get(method):

@@ -40,12 +40,18 @@ def build(number, records, rule, methods=None):
     for method, label in labels.items():
         if methods is not None and method not in methods:
             continue
-        for structure in STRUCTURES:
+        for structure in _structures(r.configuration.structure for r in records):
             folds = [c for key, c in sorted(found.items()) if key[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
             if len(folds) > 1:
                 rows.append({"label": label, **_mean_row(folds, rule, paper)})
     return rows
+
+
+def _structures(present):
+    """The paper's two, also where one of them has no runs, if there are runs of any; then the others."""
+    present = set(present)
+    return [*(STRUCTURES if present & set(STRUCTURES) else ()), *sorted(present - set(STRUCTURES))]
 
 
 def _row(cell, rule):
@@ -82,7 +88,7 @@ def caption(number, records, rule):
     lines = [f"Table {number}: {TABLES[number].subject}. Dice (DSC) on the test fold, mean±std over images; "
              "fold k tests on group k and trains on the others."]
     configurations = [r.configuration for r in records]
-    for structure in STRUCTURES:
+    for structure in _structures(c.structure for c in configurations):
         of_it = [r for r in records if r.configuration.structure == structure]
         if of_it:
             synthetic = "SYNTHETIC data: " if of_it[0].synthetic else "Data: "
@@ -105,7 +111,8 @@ def caption(number, records, rule):
 
 def sheet(number, rows, text, synthetic):
     """The table for people: a row a method, a column a fold, the best of each column bold."""
-    columns = [f"{s}-{k}" for s in STRUCTURES for k in (1, 2, 3, "mean")]
+    columns = [f"{s}-{k}" for s in _structures(row["fold"].rpartition("-")[0] for row in rows) if s in STRUCTURES
+               for k in (1, 2, 3, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
     published = {f"{row['fold'][:-5]} published": row["fold"] for row in rows if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}

@@ -10,6 +10,7 @@ from rich.table import Table
 from ilnrepro import dataset, runfile
 from ilnrepro.augmentation import prepare
 from ilnrepro.errors import InputError
+from ilnrepro.images import one_line
 
 
 def describe(path):
@@ -111,7 +112,7 @@ def draw_case(run_path, data_path, case, output):
     """Draws one test image with the contours of truth and prediction.
 
     Raises:
-      InputError: no such case, or the data set is not the one that the run used.
+      InputError: no such case, the data set is not the one that the run used, or `output` cannot be written.
     """
     import matplotlib
 
@@ -139,5 +140,9 @@ def draw_case(run_path, data_path, case, output):
     synthetic = "SYNTHETIC, " if run.synthetic else ""
     figure.suptitle(f"{synthetic}{run.test['name'][case]}: DSC {run.dice[case]:.3f}\ntruth red, prediction green",
                     fontsize=9)
-    figure.savefig(output, dpi=150)
-    plt.close(figure)
+    try:
+        figure.savefig(output, dpi=150)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
+        raise InputError(f"{output}: cannot be written ({one_line(error)}); give --output a .png elsewhere") from error
+    finally:
+        plt.close(figure)

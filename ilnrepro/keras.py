@@ -45,8 +45,16 @@ class Normalization(keras.layers.Layer):
                                   initializer=keras.initializers.Constant(float(p.start.flat[0])))
             for name, p in self.rule.parameters(channels, self.settings).items()}
 
-    def call(self, x, training=False):
-        """Normalizes `x`; in training also moves the moving averages."""
+    def call(self, x, training=False, mask=None):
+        """Normalizes `x`; in training also moves the moving averages.
+
+        `mask` is there because Keras hands one, None for images, to what takes a BatchNormalization's place.
+
+        Raises:
+          InputError: a mask of time steps.
+        """
+        if mask is not None:
+            raise InputError(f"{self.name}: mask: given, but whole feature maps are normalized; remove the masking")
         values = {name: tf.convert_to_tensor(v) for name, v in self.own.items()}
         affine = [tf.convert_to_tensor(v) for v in (self.gamma, self.beta)] if self.rule.affine else [None, None]
         follows = bool(training) and any(not v.trainable for v in self.own.values())

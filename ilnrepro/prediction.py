@@ -13,27 +13,32 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def plan(inputs, output):
-    """What is to be read and where its mask goes: [(input, mask file)], folders opened, checked before any work.
+    """What is to be read and where its mask goes: [(input, mask file)], checked before any work.
+
+    A folder's files keep their places below it; its hidden files, and what an earlier prediction left in `output`, are
+    passed over.
 
     Raises:
       InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
     """
+    output = Path(output)
     files = []
     for path in map(Path, inputs):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if images.suffix(p) in (*images.SUFFIXES, ".h5"))
+            inside = [p for p in _files(path) if output.resolve() not in p.resolve().parents]
             if not inside:
-                raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)})")
-            files += inside
+                raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)}) outside "
+                                 "the output folder; check the path")
+            files += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
         elif images.suffix(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
-            files.append(path)
+            files.append((path, Path()))
     planned, taken = [], {}
-    for path in files:
-        target = Path(output) / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
+    for path, place in files:
+        target = output / place / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
         if target in taken:
             raise InputError(f"{path}: its mask would have the name of that of {taken[target]}; give them apart")
         taken[target] = path
@@ -41,17 +46,23 @@ def plan(inputs, output):
     return planned
 
 
+def _files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file() and images.suffix(p) in (*images.SUFFIXES, ".h5")
+                  and not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def _mask_suffix(path):
+    """The input's own, but no lossy format for a mask, and of two formats that keep pixels apart the one-file form."""
     suffix = images.suffix(path)
-    return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png"}.get(suffix, suffix)  # a mask wants no lossy format
+    return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha", ".nhdr": ".nrrd"}.get(suffix, suffix)
 
 
-def predict(segment, path, target, batch=8, progress=lambda done: None):
+def predict(segment, path, target, batch=8, progress=lambda done, total: None):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
 
     Args:
       segment: of `segmenter.load`.
-      progress: called with the number of images done.
+      progress: called with (images done, images in all).
 
     Returns:
       mean DSC against the data set's own masks, or None for other files.
@@ -59,7 +70,7 @@ def predict(segment, path, target, batch=8, progress=lambda done: None):
     Raises:
       InputError: a file that cannot be read, holds NaN, or an output that cannot be written.
     """
-    if path.suffix == ".h5":
+    if images.suffix(path) == ".h5":
         return _predict_data_set(segment, path, target, batch, progress)
     values = images.read(path).values.astype(np.float32)
     if not np.isfinite(values).all():

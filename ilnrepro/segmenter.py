@@ -1,6 +1,7 @@
 """A trained network for use: images of any size and intensity in, masks out; and its export."""
 
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def load(path):
         try:
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
             raise InputError(f"{path}: not an exported model ({' '.join(str(error).split())}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:
@@ -84,22 +85,32 @@ def export(path, folder):
     of any intensity and size and gives `mask` and `probability`.
 
     Raises:
-      InputError: the run file holds no weights, or the folder is there already.
+      InputError: the run file holds no weights, or the folder is there already or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: is there already and not empty; choose another folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
     segmenter = Segmenter(path, form="reference")
-    tf.saved_model.save(segmenter, str(folder), signatures=segmenter.segment)
     about = json.dumps(asdict(segmenter.configuration), indent=1)
-    (folder / "about.json").write_text(about + "\n", encoding="utf-8")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
+            model = Path(made) / "model"
+            tf.saved_model.save(segmenter, str(model), signatures=segmenter.segment)
+            (model / "about.json").write_text(about + "\n", encoding="utf-8")
+            if folder.exists():
+                folder.rmdir()
+            model.replace(folder)
+    except (OSError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder}: cannot be written ({reason}); free space or choose another folder") from error
 
 
-def in_batches(segment, images, batch=8, progress=lambda done: None):
-    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is called with the number done."""
+def in_batches(segment, images, batch=8, progress=lambda done, total: None):
+    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
     masks = []
     for start in range(0, len(images), batch):
         found = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
         masks.append(found["mask"].numpy())
-        progress(start + len(masks[-1]))
+        progress(start + len(masks[-1]), len(images))
     return np.concatenate(masks)

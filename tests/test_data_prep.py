@@ -416,6 +416,17 @@ def test_long_audits_are_stored_and_printed(tmp_path, capsys):
         assert file.attrs["audit"] == stored
 
 
+def test_montage(tmp_path, made, capsys):
+    raw_trees.sunnybrook(tmp_path / "raw")
+    made("sunnybrook", "--source", tmp_path / "raw", "--allow-partial")
+    assert main(["show", str(tmp_path / "made.h5")]) == 0
+    assert (tmp_path / "made.png").stat().st_size > 20_000 and "made.png" in capsys.readouterr().out
+    for output in ("made.h5/x.png", "x.what"):
+        with pytest.raises(InputError, match="cannot be written"):
+            main(["show", str(tmp_path / "made.h5"), "--output", str(tmp_path / output)])
+    assert not (tmp_path / "x.what").exists()
+
+
 # Real data
 
 

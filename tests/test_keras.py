@@ -52,6 +52,17 @@ def test_fits_saves_and_loads(method, tmp_path):
     assert again.get_layer("norm32").get_config() == net.get_layer("norm32").get_config()
 
 
+def test_takes_a_batch_normalization_s_place_in_a_finished_model():
+    x = inputs = keras.Input([8, 8, 3])
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(16, 3)(x))
+    theirs = keras.Model(inputs, x)
+    ours = keras.models.clone_model(theirs, clone_function=lambda layer: Normalization(name="norm")
+                                    if layer.name == "norm" else layer.__class__.from_config(layer.get_config()))
+    assert isinstance(ours.get_layer("norm"), Normalization) and ours(np.ones([2, 8, 8, 3])).shape == (2, 6, 6, 16)
+    with pytest.raises(InputError, match="mask"):
+        Normalization()(features(), mask=tf.ones([4, 8]))
+
+
 def test_options_are_kept_and_bad_ones_refused():
     layer = Normalization("iln8", epsilon=1e-12, frozen_gate=0.5, name="n")
     again = Normalization.from_config(layer.get_config())

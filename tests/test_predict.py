@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 from PIL import Image
 
 from ilnrepro import dataset, hdf5, runfile
 from ilnrepro.errors import InputError
-from ilnrepro.segmenter import Segmenter, in_batches, load
+from ilnrepro.segmenter import Segmenter, export, in_batches, load
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,76 @@ def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), in_batches(load(path), images))
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "d-mask.nii.gz")))
     np.testing.assert_array_equal(np.squeeze(mask), in_batches(load(path), images[:1])[0])
+
+
+@pytest.mark.parametrize("ending, mask_ending", [(".tif", ".tif"), (".jpg", ".png"), (".PNG", ".PNG"), (".nii", ".nii"),
+                                                 (".nrrd", ".nrrd"), (".nhdr", ".nrrd"), (".mha", ".mha"),
+                                                 (".mhd", ".mha")])
+def test_every_format_gets_one_whole_mask_file(trained, tmp_path, ending, mask_ending):
+    sitk = pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
+    path, data = trained
+    image = dataset.read(data).images[0]
+    source = tmp_path / "in" / f"i{ending}"
+    source.parent.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(image), str(source))
+    if ending == ".jpg":  # lossy
+        image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
+    done = predict(path, source, output=tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"i-mask{mask_ending}", "i-overlay.png"]
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"i-mask{mask_ending}")))
+    np.testing.assert_array_equal(found > 0, in_batches(load(path), image[None])[0])
+
+
+def test_a_folder_keeps_its_places_and_earlier_results_are_not_taken_for_images(trained, tmp_path):
+    path, data = trained
+    images = dataset.read(data).images
+    for k, place in enumerate(("a", "b/c", ".hidden")):
+        (tmp_path / "in" / place).mkdir(parents=True)
+        Image.fromarray(images[k]).save(tmp_path / "in" / place / "i.png")
+    (tmp_path / "in" / "a" / "._i.png").write_bytes(b"not a picture")
+    out = tmp_path / "in" / "masks"
+    for _ in range(2):
+        done = predict(path, tmp_path / "in", output=out)
+        assert done.returncode == 0, done.stderr
+        made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
+        assert made == ["a/i-mask.png", "a/i-overlay.png", "b/c/i-mask.png", "b/c/i-overlay.png"]
+
+
+def test_a_damaged_file_does_not_stop_the_others(trained, tmp_path):
+    path, data = trained
+    for name in "abc":
+        Image.fromarray(dataset.read(data).images[0]).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:60])
+    done = predict(path, *(tmp_path / f"{name}.png" for name in "abc"), output=tmp_path / "out")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"error: {tmp_path / 'b.png'}: cannot be read" in done.stderr and "1 of 3 files have no mask" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").glob("*-mask.png")) == ["a-mask.png", "c-mask.png"]
+
+
+@pytest.mark.parametrize("case", ["file in place", "file above", "disk full"])
+def test_export_leaves_nothing_half_written(trained, tmp_path, monkeypatch, case):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    if case == "disk full":
+        def save(model, folder, **_):
+            os.makedirs(folder)
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+        monkeypatch.setattr(tf.saved_model, "save", save)
+    folder = {"file in place": "file", "file above": "file/model", "disk full": "model"}[case]
+    with pytest.raises(InputError, match="choose another folder"):
+        export(trained[0], tmp_path / folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text("utf-8") == "mine"
+
+
+def test_a_damaged_export_is_refused(trained, tmp_path):
+    for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+        folder = tmp_path / Path(name).name
+        export(trained[0], folder)
+        for damage in (lambda p: p.write_bytes(p.read_bytes()[:len(p.read_bytes()) // 2]), Path.unlink):
+            damage(folder / name)
+            with pytest.raises(InputError, match="not an exported model"):
+                load(folder)
 
 
 def test_exported_model_serves_without_this_package(trained, tmp_path):

@@ -56,6 +56,18 @@ def test_rate_is_chosen_on_the_mean_of_the_seeds_and_their_spread_is_told():
     assert row["seeds"] == 2 and abs(row["seed_sd"] - cell.seed_sd) < 1e-12
 
 
+def test_other_structures_have_columns_of_their_own():
+    """Alone without the paper's empty columns, and beside them."""
+    own = three_folds("in", (0.8, 0.7, 0.9), structure="left atrium", title="Ours")
+    for records, columns in ((own, 4), (own + three_folds("in", (0.5, 0.5, 0.5)), 12)):
+        rows = tables.build(3, records, "test")
+        made = tables.sheet(3, rows, tables.caption(3, records, "test"), False)
+        assert len(made.headings) == 1 + columns + ("LV published" in made.headings)
+        assert made.body[0][made.headings.index("left atrium-mean")] == "0.800±0.100"
+        assert "left atrium: Data: Ours" in made.caption
+        assert ("RV: no data set given" in made.caption) == (columns == 12)
+
+
 def test_published_numbers_stand_beside_sunnybrook_three_fold_means_only():
     grid = three_folds("iln", (0.8, 0.7, 0.9))
     rows = tables.build(3, grid, "test")
