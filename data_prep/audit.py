@@ -47,9 +47,12 @@ class Audit:
         if number:
             self.left_out.append({"number": number, "reason": reason})
 
-    def checksum(self, subject, path):
-        """Takes a source file of a subject into the checksums."""
-        name = path.relative_to(self.source).as_posix() if path != self.source else path.name
+    def checksum(self, subject, path, folder=None):
+        """Takes a source file of a subject into the checksums, named from the source on, or from a `folder` of it."""
+        if folder is not None:
+            name = f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
+        else:
+            name = path.relative_to(self.source).as_posix() if path != self.source else path.name
         self._digests.setdefault(str(subject), []).append(f"{name} {digest(path)}")
 
     def settle(self, remaining):

@@ -23,8 +23,8 @@ def add_arguments(parser):
 
 
 def source(arguments):
-    """The folder that checksums are relative to."""
-    return arguments.images.resolve().parent
+    """The folder of images."""
+    return arguments.images
 
 
 def prepare(arguments, audit):
@@ -83,7 +83,9 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
                 if name not in there:
                     raise InputError(f"{here[name]}: no partner named {name} in {folder}; "
                                      "give every image one mask of the same name")
-            found += _read_pair(name, image_files[name], mask_files[name], subject_of, audit)
+            found += _read_pair(name, image_files[name], mask_files[name], subject_of(name))
+            audit.checksum(found[-1].subject, image_files[name], image_folder)
+            audit.checksum(found[-1].subject, mask_files[name], mask_folder)
     return found
 
 
@@ -104,15 +106,12 @@ def _by_stem(folder, suffixes, audit):
     return by_stem
 
 
-def _read_pair(name, image_path, mask_path, subject_of, audit):
+def _read_pair(name, image_path, mask_path, subject):
     """The cases of one pair of files: one, or one a slice."""
-    subject = subject_of(name)
     picture, mask = readers.read(image_path), readers.read(mask_path).values
     images.check_pair(picture.values, mask, image_path, mask_path)
     images.check_square(picture.values, image_path)
     values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path)
-    for path in (image_path, mask_path):
-        audit.checksum(subject, path)
     if values.ndim == 2:
         return [Case(name, subject, values, mask, picture.spacing)]
     return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,

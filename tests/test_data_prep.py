@@ -335,6 +335,33 @@ def test_folder_takes_a_volumes_slices(tmp_path, made):
     assert report["duplicate images"] == [["a-slice001", "b-slice001"], ["a-slice003", "b-slice003"]]
 
 
+@pytest.mark.parametrize("source", ["folder", "png", "raw", "acdc", "npz"])
+def test_paths_may_be_relative_and_say_nothing_in_the_data_set(tmp_path, made, monkeypatch, source):
+    """Also masks that lie elsewhere than the images."""
+    rng = np.random.default_rng(0)
+    names = [f"SC-{kind}-IM-0001-0008" for kind in ("HF-I-01", "HYP-06", "N-11")]
+    pixels, masks = rng.integers(0, 256, (3, 32, 32), np.uint8), rng.integers(0, 2, (3, 32, 32), np.uint8)
+    raw_trees.pictures(tmp_path / "png", names, pixels, masks)
+    raw_trees.sunnybrook(tmp_path / "raw")
+    raw_trees.acdc(tmp_path / "acdc", patients=2)
+    np.savez(tmp_path / "x.npz", image=pixels, mask=masks, subject=np.array(list("abc")), name=np.array(names))
+    shutil.copytree(tmp_path / "png" / "mask", tmp_path / "elsewhere" / "mask")
+    monkeypatch.chdir(tmp_path)
+    pattern = ("--subject-pattern", "SC-[A-Z-]+")
+
+    def words(here):
+        return {"folder": ("folder", "--images", here / "png" / "image", "--masks", here / "png" / "mask", *pattern),
+                "png": ("sunnybrook", "--source", here / "png"), "npz": ("sunnybrook", "--source", here / "x.npz"),
+                "raw": ("sunnybrook", "--source", here / "raw", "--allow-partial"),
+                "acdc": ("acdc", "--source", here / "acdc", "--structure", "lv", "--size", 32)}[source]
+
+    absolute, relative = (made(*words(here))[0].checksum for here in (tmp_path, Path()))
+    assert absolute == relative
+    if source == "folder":
+        elsewhere = made("folder", "--images", "png/image", "--masks", tmp_path / "elsewhere" / "mask", *pattern)[0]
+        assert elsewhere.checksum == absolute
+
+
 # Folds and audit
 
 
