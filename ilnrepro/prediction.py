@@ -129,6 +129,7 @@ def _write_overlay(path, image, mask):
     from PIL import Image
     from scipy import ndimage
 
+    image = image.astype(np.float32)
     low, high = image.min(), np.percentile(image, 99.5)
     grey = np.clip(255 * (image - low) / max(high - low, 1e-12), 0, 255).astype(np.uint8)
     picture = np.repeat(grey[..., np.newaxis], 3, axis=2)

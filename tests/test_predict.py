@@ -13,6 +13,7 @@ from PIL import Image
 
 from ilnrepro import dataset, hdf5, runfile
 from ilnrepro.errors import InputError
+from ilnrepro.prediction import _write_overlay
 from ilnrepro.segmenter import Segmenter, export, in_batches, load
 
 
@@ -46,6 +47,17 @@ def test_any_size_is_padded_and_cropped_back(trained, shape):
 
 def predict(model, *inputs, output):
     return tiny.command("ilnrepro", "predict", model, *inputs, "--output", output)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_overlay_shows_the_grey_image_and_the_mask_s_rim(tmp_path, kind):
+    image, mask = np.tile(np.arange(50, 250, 5, kind), (40, 1)), np.zeros((40, 40), np.uint8)
+    mask[10:20, 5:30] = 1
+    _write_overlay(tmp_path / "o.png", image, mask)
+    shown = np.array(Image.open(tmp_path / "o.png")).astype(int)
+    rim = (shown == (255, 0, 0)).all(axis=2)
+    assert rim.sum() == 2 * 10 + 2 * 23 and not rim[11:19, 6:29].any() and rim[10, 5:30].all()
+    assert np.abs(shown[~rim] - (255 * (image - 50.0) / 195)[~rim][:, None]).max() <= 1
 
 
 def test_data_set_and_pictures(trained, tmp_path):
