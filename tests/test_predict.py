@@ -11,9 +11,8 @@ import tensorflow as tf
 import tiny
 from PIL import Image
 
-from ilnrepro import dataset, hdf5, runfile
+from ilnrepro import dataset, hdf5, prediction, runfile
 from ilnrepro.errors import InputError
-from ilnrepro.prediction import _write_overlay
 from ilnrepro.segmenter import Segmenter, export, in_batches, load
 
 
@@ -53,7 +52,7 @@ def predict(model, *inputs, output):
 def test_overlay_shows_the_grey_image_and_the_mask_s_rim(tmp_path, kind):
     image, mask = np.tile(np.arange(50, 250, 5, kind), (40, 1)), np.zeros((40, 40), np.uint8)
     mask[10:20, 5:30] = 1
-    _write_overlay(tmp_path / "o.png", image, mask)
+    prediction._write_overlay(tmp_path / "o.png", image, mask)
     shown = np.array(Image.open(tmp_path / "o.png")).astype(int)
     rim = (shown == (255, 0, 0)).all(axis=2)
     assert rim.sum() == 2 * 10 + 2 * 23 and not rim[11:19, 6:29].any() and rim[10, 5:30].all()
@@ -95,36 +94,37 @@ def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, tmp_path):
     np.testing.assert_array_equal(np.squeeze(mask), in_batches(load(path), images[:1])[0])
 
 
-@pytest.mark.parametrize("ending, mask_ending", [(".tif", ".tif"), (".jpg", ".png"), (".PNG", ".PNG"), (".nii", ".nii"),
-                                                 (".nrrd", ".nrrd"), (".nhdr", ".nrrd"), (".mha", ".mha"),
-                                                 (".mhd", ".mha")])
-def test_every_format_gets_one_whole_mask_file(trained, tmp_path, ending, mask_ending):
+FORMATS = {".tif": ".tif", ".jpg": ".png", ".PNG": ".PNG", ".nii": ".nii", ".nrrd": ".nrrd", ".nhdr": ".nrrd",
+           ".mha": ".mha", ".mhd": ".mha"}
+
+
+def test_every_format_gets_one_whole_mask_file(trained, tmp_path):
     sitk = pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
     path, data = trained
-    image = dataset.read(data).images[0]
-    source = tmp_path / "in" / f"i{ending}"
-    source.parent.mkdir()
-    sitk.WriteImage(sitk.GetImageFromArray(image), str(source))
-    if ending == ".jpg":  # lossy
-        image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
-    done = predict(path, source, output=tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"i-mask{mask_ending}", "i-overlay.png"]
-    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"i-mask{mask_ending}")))
-    np.testing.assert_array_equal(found > 0, in_batches(load(path), image[None])[0])
+    segment, image = load(path), dataset.read(data).images[0]
+    for ending, mask_ending in FORMATS.items():
+        source, out = tmp_path / "in" / f"i{ending}", tmp_path / f"out{ending}"
+        source.parent.mkdir(exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(source))
+        ((planned, target),) = prediction.plan([source], out)
+        prediction.predict(segment, planned, target)
+        assert sorted(p.name for p in out.iterdir()) == [f"i-mask{mask_ending}", "i-overlay.png"]
+        read = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))  # JPEG is lossy
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(target)))
+        np.testing.assert_array_equal(found > 0, in_batches(segment, read[None])[0], ending)
 
 
 def test_a_folder_keeps_its_places_and_earlier_results_are_not_taken_for_images(trained, tmp_path):
     path, data = trained
-    images = dataset.read(data).images
+    segment, images = load(path), dataset.read(data).images
     for k, place in enumerate(("a", "b/c", ".hidden")):
         (tmp_path / "in" / place).mkdir(parents=True)
         Image.fromarray(images[k]).save(tmp_path / "in" / place / "i.png")
     (tmp_path / "in" / "a" / "._i.png").write_bytes(b"not a picture")
     out = tmp_path / "in" / "masks"
     for _ in range(2):
-        done = predict(path, tmp_path / "in", output=out)
-        assert done.returncode == 0, done.stderr
+        for planned, target in prediction.plan([tmp_path / "in"], out):
+            prediction.predict(segment, planned, target)
         made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
         assert made == ["a/i-mask.png", "a/i-overlay.png", "b/c/i-mask.png", "b/c/i-overlay.png"]
 
