@@ -70,7 +70,7 @@ def load(path):
         try:
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
-        except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
+        except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({' '.join(str(error).split())}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:

@@ -94,7 +94,7 @@ def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, tmp_path):
     np.testing.assert_array_equal(np.squeeze(mask), in_batches(load(path), images[:1])[0])
 
 
-FORMATS = {".tif": ".tif", ".jpg": ".png", ".PNG": ".PNG", ".nii": ".nii", ".nrrd": ".nrrd", ".nhdr": ".nrrd",
+FORMATS = {".tif": ".tif", ".jpg": ".png", ".PNG": ".png", ".nii": ".nii", ".nrrd": ".nrrd", ".nhdr": ".nrrd",
            ".mha": ".mha", ".mhd": ".mha"}
 
 
@@ -189,7 +189,7 @@ def test_exported_model_serves_without_this_package(trained, tmp_path):
     done = predict(tmp_path / "model", data, output=tmp_path / "out")
     assert done.returncode == 0, done.stderr
     again = tiny.command("ilnrepro", "export", path, "--output", tmp_path / "model")
-    assert again.returncode == 2 and "not empty" in again.stderr
+    assert again.returncode == 2 and "not an empty folder" in again.stderr
 
 
 @pytest.mark.parametrize("case, message", [
