@@ -9,9 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilnrepro.errors import InputError
+from ilnrepro.errors import DamagedError, InputError
 
-# What may differ between two identical runs lies in these groups, so no checksum covers them.
+# What may differ between two identical runs lies in these groups: the checksum of the content leaves them out, and they
+# have one of their own.
 UNCHECKED = ("provenance", "timing")
 
 
@@ -30,7 +31,7 @@ def writing(path):
         os.close(handle)
         with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
             yield file
-            file.attrs["checksum"] = checksum(file)
+            file.attrs.update(checksum=checksum(file), checksum_apart=_checksum_apart(file))
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -40,7 +41,8 @@ def writing(path):
                          "folder") from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone already, or the file system has become read-only
+                os.unlink(temporary)
 
 
 @contextlib.contextmanager
@@ -48,7 +50,8 @@ def reading(path, kind):
     """Opens the HDF5 file `path` of the given kind ('data set' or 'run') after checking that it is whole.
 
     Raises:
-      InputError: missing, not HDF5, cut short, of another kind, or with content that its checksum denies.
+      InputError: missing, unreadable, or of another kind.
+      DamagedError: not HDF5, cut short, or with content that its checksum denies.
     """
     path = Path(path)
     if not path.exists():
@@ -58,8 +61,10 @@ def reading(path, kind):
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
-                         "make it again") from error
+        # An error with a number is the system's (no permission, too many files, ...): it says nothing of the content.
+        kind_of_error = DamagedError if error.errno is None else InputError
+        raise kind_of_error(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
+                            "make it again") from error
     with file:
         _check(file, path, kind)
         yield file
@@ -68,26 +73,40 @@ def reading(path, kind):
 def _check(file, path, kind):
     try:
         found, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged ({_reason(error)}); make it again") from error
+        apart = file.attrs.get("checksum_apart"), _checksum_apart(file)
+    except Exception as error:  # on damaged bytes HDF5 may say anything
+        kind_of_error = InputError if getattr(error, "errno", None) else DamagedError
+        raise kind_of_error(f"{path}: damaged ({_reason(error)}); make it again") from error
+    if written != actual and (found == kind or written is not None):
+        raise DamagedError(f"{path}: damaged: its content does not match its checksum; make it again")
     if found != kind:
         what = f"it says kind={found!r}" if found is not None else "it has no 'kind' attribute"
         raise InputError(f"{path}: not a {kind} file of this project ({what}); give a {kind} file")
-    if written != actual:
-        raise InputError(f"{path}: damaged: its content does not match its checksum; make it again")
+    if apart[0] not in (None, apart[1]):  # older files have none
+        raise DamagedError(f"{path}: damaged: its {' or '.join(UNCHECKED)} does not match its checksum; make it again")
 
 
 def checksum(file):
     """SHA-256 over names, types, shapes, attributes and values of an open file, but for UNCHECKED groups."""
+    return _digest(file, lambda name: name.split("/")[0] not in UNCHECKED)
+
+
+def _checksum_apart(file):
+    """The same over the UNCHECKED groups alone."""
+    return _digest(file, lambda name: name.split("/")[0] in UNCHECKED)
+
+
+def _digest(file, covers):
     digest = hashlib.sha256()
 
     def add_attributes(name, item):
         for key in sorted(item.attrs):
-            if not (name == "/" and key == "checksum") and key not in ("DIMENSION_LIST", "REFERENCE_LIST"):
+            own = name == "/" and key in ("checksum", "checksum_apart")
+            if not own and key not in ("DIMENSION_LIST", "REFERENCE_LIST"):
                 digest.update(repr((name, key, _plain(item.attrs[key]))).encode())
 
     def add(name, item):
-        if name.split("/")[0] in UNCHECKED:
+        if not covers(name):
             return
         add_attributes(name, item)
         if isinstance(item, h5py.Dataset):
