@@ -185,8 +185,8 @@ def _unpacked(stored):
 
 
 def is_done(path, configuration):
-    """Whether `path` holds the finished run of exactly this configuration. A damaged file does not: its run is to be done
-    again, which replaces it.
+    """Whether `path` holds the finished run of exactly this configuration. A damaged file does not: doing its run again
+    replaces it.
 
     Raises:
       InputError: it holds a run of another configuration or version, or cannot be read.

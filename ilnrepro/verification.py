@@ -44,7 +44,8 @@ def examine(path, results):
     except InputError as error:
         return None, "damaged", str(error).partition(": ")[2]
     if run.versions != (PROTOCOL_VERSION,):
-        return run, "stale", f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it again"
+        return run, "stale", (f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it "
+                              "again")
     if Path(path) != Path(results) / run.configuration.path:
         return run, "stale", f"its configuration belongs at {run.configuration.path}: move or repeat it"
     return run, None, ""
