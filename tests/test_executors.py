@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from experiments import executors, grid
+from experiments import executors, grid, scale
 from ilnrepro import locking
 from ilnrepro.protocols import Configuration, protocol
 
@@ -185,3 +185,8 @@ def test_a_killed_driver_goes_on_where_it_was(plan, tmp_path, how, status):
     assert done.returncode == 0 and f"{len(before)} done before" in done.stderr, done.stderr
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert {job: tiny.content(tmp_path / job.configuration.path) for job in planned} == content
+
+
+def test_a_schedule_gives_each_run_to_the_first_free_worker():
+    assert scale.schedule([3, 1, 1, 1], 2) == 3 and scale.schedule([1, 1, 1, 3], 2) == 4
+    assert scale.schedule([2, 2], 64) == 2
