@@ -18,6 +18,11 @@ OPTIONS ?=
 EXECUTOR ?= local
 export ADDRESS GPUS
 
+PROTOCOLS := quick lite paper
+ifeq ($(filter $(PROTOCOL),$(PROTOCOLS)),)
+$(error PROTOCOL: '$(PROTOCOL)' is unknown; choose one of $(PROTOCOLS))
+endif
+
 # Data set files. With neither given, the embedded phantoms (SYNTHETIC); with one given, the other's columns stay empty.
 ifeq ($(strip $(LV)$(RV)),)
 PHANTOM_SIZE := $(if $(filter quick,$(PROTOCOL)),64,256)
@@ -34,12 +39,14 @@ SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)
 # Tables and figures take what the results folder holds, unless told otherwise on the command line.
 CHOSEN_PROTOCOL = $(if $(filter command% environment%,$(origin PROTOCOL)),--protocol $(PROTOCOL))
 CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
+# What differs from the protocol's defaults, for commands that look at runs rather than do them.
+VARIANT = $(filter-out --keep-weights --dry-run,$(OPTIONS))
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
 EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost tables figures bench readme verify-gpu inspect clean
+	reproduce-rho reproduce-cost tables figures bench faults scale readme verify-gpu inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -78,9 +85,11 @@ data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folde
 
 reproduce: setup $(PHANTOMS) ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
 	$(GRID) --quiet
+ifeq ($(filter --dry-run,$(OPTIONS)),)
 	$(BIN)/python -m experiments cost --results $(RESULTS)
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA)
-	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION)
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION) $(VARIANT)
+endif
 
 reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup $(PHANTOMS)
 	$(GRID) --tables $*
@@ -93,16 +102,22 @@ reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
 	$(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) --methods iln \
 		--folds $(or $(FOLDS),1) $(if $(RATES),--rates $(RATES)) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS) --quiet
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA)
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
 	$(BIN)/python -m experiments cost --results $(RESULTS)
 
 tables: setup ## write the tables again, from run files alone
-	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION)
+	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT)
 
 figures: setup ## draw the figures again, from run files alone
-	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA)
+	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
+
+faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost (20 minutes)
+	$(BIN)/python -m experiments.faults
+
+scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
+	$(BIN)/python -m experiments.scale
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
 	$(BIN)/python -m experiments.bench

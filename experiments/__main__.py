@@ -32,10 +32,9 @@ def parser():
     run.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     run.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     run.add_argument("--quiet", action="store_true", help="do not print the tables")
-    cli.add_variants(run)
     show = commands.add_parser("tables", help="write the tables from run files alone")
-    show.add_argument("--variant", default="", help="what differs from the protocol's defaults, as in the runs' paths")
     for one in (run, show):
+        cli.add_variants(one)
         one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
         one.add_argument("--methods", nargs="*", default=[])
@@ -72,9 +71,7 @@ def main(argv=None):
         return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
-    if arguments.protocol is not None:
-        protocol(arguments.protocol)
-    return _run(arguments) if arguments.command == "run" else _tables(arguments, list(TABLES), arguments.variant)
+    return _run(arguments) if arguments.command == "run" else _tables(arguments, list(TABLES))
 
 
 def _run(arguments):
@@ -88,8 +85,7 @@ def _run(arguments):
         options += ["--tensorboard", str(arguments.tensorboard.absolute())]
         if not arguments.dry_run:
             cli.check_writable(arguments.tensorboard)
-    return _do(jobs, arguments, options, lambda: _tables(arguments, arguments.tables, jobs[0].configuration.variant,
-                                                         arguments.quiet))
+    return _do(jobs, arguments, options, lambda: _tables(arguments, arguments.tables, arguments.quiet))
 
 
 def _do(jobs, arguments, options=(), then=lambda: None):
@@ -97,12 +93,14 @@ def _do(jobs, arguments, options=(), then=lambda: None):
     if arguments.dry_run:
         return _dry_run(jobs, arguments, options)
     failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
-    if len(failed) < len(jobs):
-        then()
-    for job, reason in failed:
-        print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
-    if failed:
-        print(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
+    try:
+        if len(failed) < len(jobs):
+            then()
+    finally:
+        for job, reason in failed:
+            print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
+        if failed:
+            print(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -117,10 +115,11 @@ def _dry_run(jobs, arguments, options):
     return 0
 
 
-def _tables(arguments, numbers, variant, quiet=False):
+def _tables(arguments, numbers, quiet=False):
+    variant = cli.variant(arguments)
     records = scores.collect(arguments.results, arguments.protocol, [path.stem for path in arguments.data] or None,
-                             variant, arguments.methods or None, arguments.folds or None, arguments.rates or None,
-                             arguments.seeds or None)
+                             variant, arguments.methods or None, arguments.folds or None,
+                             arguments.rates or None, arguments.seeds or None)
     shown = [table for number in numbers
              for table in tables.write(number, records, arguments.results / "tables", arguments.methods or None)]
     statistics.write(records, arguments.results / "tables")

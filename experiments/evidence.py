@@ -11,7 +11,7 @@ from experiments.scores import cells, collect
 from experiments.sheet import Sheet
 from experiments.statistics import about
 from ilnrepro.errors import InputError
-from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.protocols import protocol
 
 RULE = "cross-fold"
 SEEDS = (0, 1, 2)
@@ -128,8 +128,7 @@ def write(results, protocol_name, datasets):
 def _variant_records(results, question, protocol_name, datasets):
     """The records of a question's runs; none where they were not made."""
     changed = replace(protocol(protocol_name), **question.changes)
-    variant = Configuration("", "", "", question.method, 1, 1.0, 0, changed).variant
     try:
-        return collect(results, protocol_name, datasets, variant, methods=[question.method])
+        return collect(results, protocol_name, datasets, changed.variant, methods=[question.method])
     except InputError:
         return []

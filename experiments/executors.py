@@ -57,17 +57,21 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     task = ray.remote(max_retries=RETRIES, num_cpus=jobs[0].configuration.protocol.threads, num_gpus=gpus)(_task)
     waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
                for job in jobs}
-    while waiting:
-        (done,), _ = ray.wait(list(waiting), num_returns=1)
-        job = waiting.pop(done)
-        try:
-            content, reason = ray.get(done)
-        except ray.exceptions.RayError as error:
-            content, reason = None, str(error).strip().splitlines()[0]
-        if content is not None:
-            reason = _keep(results / job.configuration.path, content)
-        advance(job.steps)
-        yield job, reason
+    try:
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            job = waiting.pop(done)
+            try:
+                content, reason = ray.get(done)
+            except ray.exceptions.RayError as error:
+                content, reason = None, _lost(error)
+            if content is not None:
+                reason = _keep(results / job.configuration.path, content)
+            advance(job.steps)
+            yield job, reason
+    finally:  # after an interruption
+        for task in waiting:
+            ray.cancel(task, force=True)
 
 
 def _task(command, options, name, data, relative):
@@ -77,15 +81,21 @@ def _task(command, options, name, data, relative):
         path.write_bytes(data)
         words = [*command, "--results", folder, *options, "--progress", "lines"]
         words[words.index("--data") + 1] = str(path)
-        done = subprocess.run(words, capture_output=True, encoding="utf-8")
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             return None, _reason(done.returncode, done.stderr.splitlines())
         return (Path(folder) / relative).read_bytes(), None
 
 
+def _lost(error):
+    """Why Ray could not give a run's outcome, in one line."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+
+
 def _keep(path, content):
     """Gives a run file that travelled its name, whole or not at all; returns why it could not, or None."""
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.ray.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
@@ -130,8 +140,11 @@ class _Processes:
         with self.lock:
             if self.stopping:
                 return "interrupted"
-            process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, encoding="utf-8",
-                                       stderr=subprocess.PIPE, start_new_session=True)
+            try:
+                process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, encoding="utf-8",
+                                           stderr=subprocess.PIPE, errors="replace", start_new_session=True)
+            except OSError as error:
+                return f"cannot be started ({error.strerror}); give the command again, with fewer JOBS"
             self.running.add(process)
         said = []
         listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)

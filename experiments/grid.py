@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.executors import EXECUTORS
-from ilnrepro import dataset, runfile
+from ilnrepro import checkpoint, dataset, runfile
 from ilnrepro.augmentation import epoch_steps
 from ilnrepro.cli import check_writable
 from ilnrepro.errors import InputError
@@ -87,6 +87,8 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
     check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
         todo = remaining(jobs, results)
+        for job in set(jobs) - set(todo):
+            checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
         console = Console(stderr=True)
         console.print(f"{len(jobs)} runs, {len(jobs) - len(todo)} done before, {len(todo)} to do")
         if not todo:
@@ -104,7 +106,9 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
                     if reason:
                         failed.append((job, reason))
                         bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
-        return failed
+        known = {job for job, _ in failed}
+        return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
+                         if job not in known and not (results / job.configuration.path).exists()]
 
 
 def remaining(jobs, results):

@@ -1,14 +1,16 @@
 """From run files to cells: which runs there are, which learning rate is chosen, and the score that results."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import runfile
+from experiments.grid import Job
+from ilnrepro import verification
 from ilnrepro.errors import InputError
 from ilnrepro.metrics import intersection_over_union
-from ilnrepro.protocols import PROTOCOL_VERSION
+from ilnrepro.protocols import Configuration
 
 # How the learning rate of a fold is chosen.
 RULES = {
@@ -56,7 +58,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
       methods, folds, rates, seeds: keep only these; None keeps all.
 
     Raises:
-      InputError: no run files, or an ambiguous choice; a damaged or stale run file.
+      InputError: no run files, or an ambiguous choice; damaged or stale run files, all of which it names.
     """
     paths = sorted(Path(results).glob("runs/*/*/*/*.h5"))
     wanted = [p for p in paths if (protocol is None or p.parts[-3] == protocol)
@@ -68,7 +70,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     names = sorted({p.parts[-3] for p in wanted})
     if len(names) > 1:
         raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with PROTOCOL=")
-    records = [_record(path) for path in wanted]
+    records = _records(wanted, Path(results))
     by_structure = {}
     for record in records:
         by_structure.setdefault(record.configuration.structure, set()).add(record.configuration.dataset)
@@ -84,11 +86,40 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     return [record for record in records if fits(record.configuration)]
 
 
-def _record(path):
-    run = runfile.read(path)
-    if run.versions != (PROTOCOL_VERSION,):
-        raise InputError(f"{path}: stale: written under protocol version {run.versions[0]}, this is "
-                         f"{PROTOCOL_VERSION}; run it again or move it away")
+def _records(paths, results):
+    records, refused, contents = [], [], {}
+    for path in paths:
+        run, kind, text = verification.examine(path, results)
+        if kind is None:
+            records.append(_record(path, run))
+            data = contents.setdefault(run.configuration.dataset, {})
+            data.setdefault(run.configuration.dataset_checksum, []).append(path)
+        else:
+            refused.append((path, f"{kind}: {text}"))
+    for name, groups in contents.items():
+        for others in sorted(groups.values(), key=len)[:-1]:
+            refused += [(path, f"stale: on another content of the data set {name} than most: move it away and run it "
+                               "again") for path in others]
+    if refused:
+        raise InputError(_refusal(refused, results))
+    return records
+
+
+def _refusal(refused, results):
+    """What is wrong with which run files, and the commands that do their runs again."""
+    lines = [f"{results}: {len(refused)} run file(s) cannot be used", *(f"  {path}: {text}" for path, text in refused)]
+    lines.append("move the stale ones away, then give the command that made them again, or these:")
+    for path, _ in refused:
+        try:
+            configuration = Configuration.from_path(path)
+        except (InputError, ValueError):
+            continue
+        job = Job(configuration, Path(f"{configuration.dataset}.h5"), 0)
+        lines.append(f"  {shlex.join([*job.command, '--results', str(results)])}")
+    return "\n".join(lines)
+
+
+def _record(path, run):
     gates = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
     same = (path, run.configuration, run.status, run.title, run.synthetic)
     if not run.test:

@@ -17,7 +17,7 @@ def parser():
     top.add_argument("--results", type=Path, required=True)
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the grey images of figure 2")
-    top.add_argument("--variant", default="")
+    cli.add_variants(top)
     return top
 
 
@@ -30,7 +30,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = collect(arguments.results, arguments.protocol, datasets, arguments.variant)
+    records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
     # One run a cell: the chosen rate by the paper's rule, the first seed.
     chosen = {key: cell.chosen[0].path for key, cell in cells(records, "test").items()}
     drawn = [gates.draw(folder)]

@@ -4,7 +4,6 @@ They lie beside the run file as `.NAME.step000500.checkpoint`; the last two are 
 and they are removed when the run file is complete.
 """
 
-import json
 from pathlib import Path
 
 import h5py
@@ -43,14 +42,15 @@ def latest(path, configuration):
                     lambda name, item, arrays=arrays: arrays.update({name: item[()]})
                     if isinstance(item, h5py.Dataset) else None)
                 return int(file.attrs["step"]), arrays, float(file["timing"].attrs["training"])
-        except (InputError, KeyError, TypeError, json.JSONDecodeError):
+        except (InputError, KeyError):
             continue  # damaged: an older one, or the start, gives the same run
     return None
 
 
 def remove(path):
-    """Removes all checkpoints of the run `path`."""
-    for old in _all(path):
+    """Removes all checkpoints of the run `path`, and what killed processes left half-written."""
+    unfinished = (part for dots in (".", "..") for part in path.parent.glob(f"{dots}{path.name}.*.part"))
+    for old in [*_all(path), *unfinished]:
         old.unlink(missing_ok=True)
 
 

@@ -3,9 +3,12 @@
 import argparse
 import contextlib
 import json
+import os
+import select
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +19,7 @@ from ilnrepro import checkpoint, dataset, inspection, runfile, verification
 from ilnrepro.errors import InputError, command
 from ilnrepro.locking import locked
 from ilnrepro.norms import METHODS
-from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, Protocol, protocol
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, protocol, variant_type
 
 
 def parser():
@@ -63,8 +66,7 @@ def add_variants(to):
     """Adds one option for each field of the protocol that a run may change."""
     group = to.add_argument_group("what may differ from the protocol's defaults")
     for key in VARIANTS:
-        default = getattr(Protocol(), key)
-        kind = {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(default))
+        kind = variant_type(key)
         group.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(),
                            **({"nargs": "?", "const": "on"} if key == "xla" else {}))
 
@@ -72,6 +74,21 @@ def add_variants(to):
 def variants(arguments):
     """The fields of the protocol that the options of `add_variants` change."""
     return {key: getattr(arguments, key) for key in VARIANTS if getattr(arguments, key) is not None}
+
+
+def variant(arguments):
+    """What the options of `add_variants` make of a run's path: '+eps1e-12', or nothing.
+
+    Raises:
+      InputError: unknown protocol; options without one.
+    """
+    changes = variants(arguments)
+    if arguments.protocol is None:
+        if changes:
+            raise InputError(f"--{next(iter(changes)).replace('_', '-')}: say from which protocol that differs; add "
+                             f"--protocol, one of {', '.join(PROTOCOLS)}")
+        return ""
+    return protocol(arguments.protocol, **changes).variant
 
 
 def main(argv=None):
@@ -87,15 +104,21 @@ def script():
 
 
 def _run(arguments):
+    from ilnrepro import training
+
+    if arguments.progress == "lines":
+        _end_with_the_reader()
     data = dataset.read(arguments.data)
     configuration = Configuration(
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
         fold=arguments.fold, rate=arguments.rate, seed=arguments.seed,
         protocol=protocol(arguments.protocol, **variants(arguments)))
+    training.check(configuration, data)
     path = arguments.results / configuration.path
     check_writable(arguments.results)
     with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
         if runfile.is_done(path, configuration):
+            checkpoint.remove(path)  # of a process that was killed between its last two acts
             print(f"{path}: done before, nothing to do")
             return 0
         _train_and_write(configuration, data, path, arguments)
@@ -124,6 +147,18 @@ def _train_and_write(configuration, data, path, arguments):
     if outcome.test:
         score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}"
     print(f"{path}: {outcome.status}, {score}")
+
+
+def _end_with_the_reader():
+    """Ends this process as a kill would when nobody reads its standard output any more, for then its driver is gone.
+
+    A run left to itself would hold its lock against the driver's successor.
+    """
+    if not hasattr(select, "poll"):  # Windows: it ends when it next reports progress
+        return
+    closed = select.poll()
+    closed.register(sys.stdout.fileno(), 0)  # waits for an error, and that comes when the last reader is gone
+    threading.Thread(target=lambda: closed.poll() and os._exit(1), daemon=True).start()
 
 
 def _stop_when_asked():

@@ -1,11 +1,16 @@
 """The one exception for a user's mistake, and how every command line answers it."""
 
+import os
 import sys
 import warnings
 
 
 class InputError(Exception):
     """Something the user gave cannot be used: names the file or field, what is wrong, and the remedy."""
+
+
+class DamagedError(InputError):
+    """A file is not what was written: cut short, or its content denied by its checksum."""
 
 
 def command(main):
@@ -17,7 +22,9 @@ def command(main):
         stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -25,5 +32,13 @@ def command(main):
         print("\ninterrupted: finished files are kept; give the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        _end_quietly()
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # Rich answers a closed pipe with status 1
+            _end_quietly()
+        raise
+
+
+def _end_quietly():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+    sys.exit(0)

@@ -9,10 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilnrepro.errors import InputError
+from ilnrepro.errors import DamagedError, InputError
 
-# What may differ between two identical runs lies in these groups, so no checksum covers them.
+# What may differ between two identical runs lies in these groups, so the checksum of the content leaves them out.
 UNCHECKED = ("provenance", "timing")
+# The file's first bytes, which HDF5 leaves to its user ("user block"), hold a checksum of all its other bytes.
+_BLOCK = 512
+_SEAL = b"SHA-256 of all bytes from 512 on: "
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @contextlib.contextmanager
@@ -28,11 +32,10 @@ def writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        with h5py.File(temporary, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
             yield file
             file.attrs["checksum"] = checksum(file)
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
+        seal(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -40,7 +43,45 @@ def writing(path):
                          "folder") from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone already, or the file system has become read-only
+                os.unlink(temporary)
+
+
+def seal(path):
+    """Writes the checksum of all bytes into the HDF5 file's user block, and the file to the disk."""
+    with open(path, "rb+") as file:
+        block = _block(file)
+        file.seek(0)
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_bytes(path):
+    """Raises DamagedError where a sealed file's bytes are not those that were written.
+
+    It comes before HDF5's library, which on damaged bytes may crash or never end, sees them. A file without a user
+    block, of an older version or of somebody else, is let through.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = file.read(_BLOCK)
+            if found.startswith(_SIGNATURE) or not (found.startswith(_SEAL) or file.read(8) == _SIGNATURE):
+                return
+            if found == _block(file):
+                return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    raise DamagedError(f"{path}: damaged: its bytes do not match their checksum; make it again")
+
+
+def _block(file):
+    """What the user block of an open file should hold."""
+    digest = hashlib.sha256()
+    file.seek(_BLOCK)
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return (_SEAL + digest.hexdigest().encode() + b"\n").ljust(_BLOCK, b"\0")
 
 
 @contextlib.contextmanager
@@ -48,18 +89,22 @@ def reading(path, kind):
     """Opens the HDF5 file `path` of the given kind ('data set' or 'run') after checking that it is whole.
 
     Raises:
-      InputError: missing, not HDF5, cut short, of another kind, or with content that its checksum denies.
+      InputError: missing, unreadable, or of another kind.
+      DamagedError: not HDF5, cut short, or with content that its checksum denies.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give an HDF5 {kind} file")
+    check_bytes(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
-                         "make it again") from error
+        # An error with a number is the system's (no permission, too many files, ...): it says nothing of the content.
+        kind_of_error = DamagedError if error.errno is None else InputError
+        raise kind_of_error(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
+                            "make it again") from error
     with file:
         _check(file, path, kind)
         yield file
@@ -68,13 +113,14 @@ def reading(path, kind):
 def _check(file, path, kind):
     try:
         found, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged ({_reason(error)}); make it again") from error
+    except Exception as error:  # on damaged bytes HDF5 may say anything
+        kind_of_error = InputError if getattr(error, "errno", None) else DamagedError
+        raise kind_of_error(f"{path}: damaged ({_reason(error)}); make it again") from error
+    if written != actual and (found == kind or written is not None):
+        raise DamagedError(f"{path}: damaged: its content does not match its checksum; make it again")
     if found != kind:
         what = f"it says kind={found!r}" if found is not None else "it has no 'kind' attribute"
         raise InputError(f"{path}: not a {kind} file of this project ({what}); give a {kind} file")
-    if written != actual:
-        raise InputError(f"{path}: damaged: its content does not match its checksum; make it again")
 
 
 def checksum(file):

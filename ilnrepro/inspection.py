@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 from rich.table import Table
 
-from ilnrepro import dataset, runfile
+from ilnrepro import dataset, hdf5, runfile
 from ilnrepro.augmentation import prepare
 from ilnrepro.errors import InputError
 from ilnrepro.images import one_line
@@ -16,9 +16,10 @@ from ilnrepro.images import one_line
 def describe(path):
     """The content of a run or data set file as plain numbers, text, lists and dictionaries."""
     try:
+        hdf5.check_bytes(path)
         with h5py.File(path, "r") as file:
             kind = file.attrs.get("kind")
-    except OSError:
+    except (InputError, OSError):
         kind = "run"
     return _describe_data(path) if kind == "data set" else _describe_run(path)
 

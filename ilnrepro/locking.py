@@ -1,6 +1,7 @@
 """Locks, so that two processes do not do the same work on one results folder."""
 
 import contextlib
+import os
 from pathlib import Path
 
 from ilnrepro.errors import InputError
@@ -19,18 +20,34 @@ def locked(path, what):
       InputError: another process holds it; `what` says what it is doing.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror}); choose another folder") from error
+    file = None
+    while file is None:
+        file = _opened(path, what)
     with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"{path.parent}: another process is {what}; wait for it, or end it") from error
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder may have become read-only: an unheld lock file bars nobody
+                path.unlink()
+
+
+def _opened(path, what):
+    """The lock file, open and held; None if the one before removed it meanwhile, for then it bars nobody."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115  the caller closes it
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be written ({error.strerror}); choose another folder") from error
+    if fcntl is None:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        file.close()
+        raise InputError(f"{path.parent}: another process is {what}; wait for it, or end it") from error
+    file.close()
+    return None

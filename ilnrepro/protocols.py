@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -62,6 +63,18 @@ class Protocol:
         """The part of it that normalization layers want."""
         return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings) if hasattr(self, f.name)})
 
+    @property
+    def variant(self):
+        """What differs from the protocol's defaults, as it shows in a run's path: '+eps1e-12', or nothing."""
+        default = PROTOCOLS[self.name]
+        parts = []
+        for key, label in VARIANTS.items():
+            value = getattr(self, key)
+            if value != getattr(default, key):
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                parts.append(f"+{label}{shown}")
+        return "".join(parts)
+
 
 PROTOCOLS = {
     "paper": Protocol(),
@@ -77,6 +90,11 @@ VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "
             "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps", "momentum": "momentum"}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "initializer": INITIALIZERS, "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off")}
+
+
+def variant_type(key):
+    """The type of a field that a run may change."""
+    return {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(getattr(Protocol(), key)))
 
 
 def protocol(name, **changes):
@@ -135,14 +153,7 @@ class Configuration:
     @property
     def variant(self):
         """What differs from the protocol's defaults, as it shows in the path: '+eps1e-12', or nothing."""
-        default = PROTOCOLS[self.protocol.name]
-        parts = []
-        for key, label in VARIANTS.items():
-            value = getattr(self.protocol, key)
-            if value != getattr(default, key):
-                shown = f"{value:g}" if isinstance(value, float) else str(value)
-                parts.append(f"+{label}{shown}")
-        return "".join(parts)
+        return self.protocol.variant
 
     @property
     def path(self):
@@ -174,3 +185,28 @@ class Configuration:
         if "angles" in values["protocol"]:
             values["protocol"]["angles"] = tuple((s, tuple(a)) for s, a in values["protocol"]["angles"])
         return Configuration(**values | {"protocol": Protocol(**values["protocol"])}), version
+
+    @staticmethod
+    def from_path(path):
+        """The configuration of the run whose file lies at `path`, but for what that does not tell: the data set's
+        checksum and structure.
+
+        Raises:
+          InputError: it is not a run file's path.
+        """
+        found = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
+                          Path(path).as_posix())
+        if not found:
+            raise InputError(f"{path}: not where a run file lies; move it away")
+        dataset, name, of_method, variant, fold, rate, seed = found.groups()
+        changes = dict(map(_change, re.split(r"\+(?=[a-z])", variant)[1:]))
+        return Configuration(dataset, "", "", of_method, int(fold), float(rate), int(seed), protocol(name, **changes))
+
+
+def _change(part):
+    """(field, value) of one part of a variant: 'eps1e-12' is ('epsilon', 1e-12)."""
+    for key, label in VARIANTS.items():
+        value = part.removeprefix(label)
+        if part.startswith(label) and (value in _CHOICES[key] if key in _CHOICES else value.lstrip("-")[:1].isdigit()):
+            return key, variant_type(key)(value)
+    raise InputError(f"variant: {part!r} is unknown")

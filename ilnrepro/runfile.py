@@ -1,13 +1,14 @@
 """Run files: everything one run left behind, in one HDF5 file that explains itself."""
 
 import json
+import warnings
 from dataclasses import asdict, dataclass, field
 
 import h5py
 import numpy as np
 
 from ilnrepro import hdf5
-from ilnrepro.errors import InputError
+from ilnrepro.errors import DamagedError, InputError
 from ilnrepro.metrics import dice
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
 
@@ -185,20 +186,24 @@ def _unpacked(stored):
 
 
 def is_done(path, configuration):
-    """Whether `path` holds the finished run of exactly this configuration.
+    """Whether `path` holds the finished run of exactly this configuration. A damaged file does not: doing its run again
+    replaces it.
 
     Raises:
-      InputError: it holds a run of another configuration or version, or is damaged.
+      InputError: it holds a run of another configuration or version, or cannot be read.
     """
     if not path.exists():
         return False
-    with hdf5.reading(path, "run") as file:
-        if file.attrs["configuration_hash"] == configuration.hash:
-            return True
-        try:
+    try:
+        with hdf5.reading(path, "run") as file:
+            if file.attrs["configuration_hash"] == configuration.hash:
+                return True
             found, version = Configuration.from_json(file.attrs["configuration"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
+    except DamagedError as error:
+        warnings.warn(f"{error}: its run is done again", stacklevel=2)
+        return False
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
     found = {"protocol_version": version, **asdict(found)}
     wanted = {"protocol_version": PROTOCOL_VERSION, **asdict(configuration)}
     differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]

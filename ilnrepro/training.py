@@ -14,9 +14,9 @@ from ilnrepro import checkpoint
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.metrics import overlap, surface_distances
-from ilnrepro.norms import kernels
+from ilnrepro.norms import kernels, method
 from ilnrepro.runfile import Run
-from ilnrepro.unet import UNet, check_sides
+from ilnrepro.unet import START_CHANNELS, UNet, check_sides
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180
@@ -125,6 +125,16 @@ class Stopped(Exception):
     """The run was asked to stop; its state is saved."""
 
 
+def check(configuration, data):
+    """Raises InputError if the data set lacks the fold, or its sides or the method's groups do not suit the network."""
+    if configuration.fold not in data.folds:
+        raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
+                         f"(it has {', '.join(map(str, data.folds))})")
+    images, _ = prepare(data.images[:1], data.masks[:1], configuration.protocol.shrink)
+    check_sides(images.shape[1:])
+    method(configuration.method).rule.parameters(START_CHANNELS, configuration.protocol.settings)
+
+
 def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
         every=CHECKPOINT_SECONDS, record=lambda history: None):
     """Trains and tests as the configuration says, from the latest checkpoint if there is one.
@@ -142,14 +152,11 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
       a `Run`.
 
     Raises:
-      InputError: the data set lacks the fold, or its sides do not suit the network.
+      InputError: as `check`.
     """
+    check(configuration, data)
     protocol = configuration.protocol
-    if configuration.fold not in data.folds:
-        raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
-                         f"(it has {', '.join(map(str, data.folds))})")
     images, masks = prepare(data.images, data.masks, protocol.shrink)
-    check_sides(images.shape[1:])
     testing = data.fold == configuration.fold
     training = Training(configuration)
     history = _train(training, configuration, images[~testing], masks[~testing], progress, path, stop, every,

@@ -9,6 +9,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
 
 INITIALIZERS = ("root", "printed")
+START_CHANNELS = 16  # paper, section 2.2
 
 
 class UNet:
@@ -29,8 +30,8 @@ class UNet:
       layers: the convolutions in the order of computation, the head last.
     """
 
-    def __init__(self, method, seed=0, settings=None, form="fused", initializer="root", classes=2, start_channels=16,
-                 pools=4, dtype=tf.float32):
+    def __init__(self, method, seed=0, settings=None, form="fused", initializer="root", classes=2,
+                 start_channels=START_CHANNELS, pools=4, dtype=tf.float32):
         if initializer not in INITIALIZERS:
             raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(INITIALIZERS)}")
         self.pools = pools

@@ -20,20 +20,32 @@ def problems(results):
     for path in sorted(results.glob("runs/**/*.h5")):
         if path.name.startswith("."):
             continue
-        try:
-            run = runfile.read(path)
-        except InputError as error:
-            found.append(("damaged", path, str(error).partition(": ")[2]))
+        run, kind, text = examine(path, results)
+        if kind:
+            found.append((kind, path, text))
+        if run is None:
             continue
-        configuration = run.configuration
-        if run.versions != (PROTOCOL_VERSION,):
-            found.append(("stale", path, f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: run it again"))
-        elif path != results / configuration.path:
-            found.append(("stale", path, f"its configuration belongs at {configuration.path}: move or repeat it"))
-        if configuration.hash in seen:
-            found.append(("duplicate", path, f"the same run as {seen[configuration.hash]}: remove one"))
-        seen.setdefault(configuration.hash, path)
+        if run.configuration.hash in seen:
+            found.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
+        seen.setdefault(run.configuration.hash, path)
     for pattern in (".*.checkpoint", ".*.part"):
         for path in sorted(results.glob(f"runs/**/{pattern}")):
             found.append(("incomplete", path, "its run has not ended: give its command again"))
     return found
+
+
+def examine(path, results):
+    """(run, kind, what is wrong and what to do) of the run file `path` of a results folder.
+
+    kind is 'damaged' (run is None), 'stale', or None where nothing is wrong.
+    """
+    try:
+        run = runfile.read(path)
+    except InputError as error:
+        return None, "damaged", str(error).partition(": ")[2]
+    if run.versions != (PROTOCOL_VERSION,):
+        return run, "stale", (f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it "
+                              "again")
+    if Path(path) != Path(results) / run.configuration.path:
+        return run, "stale", f"its configuration belongs at {run.configuration.path}: move or repeat it"
+    return run, None, ""
