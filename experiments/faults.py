@@ -519,10 +519,9 @@ def _full(bench, folder):
         bench.tally.faults["lost"].append("disk full at a checkpoint: its command failed")
     bench.judge(job, results, "disk full at a checkpoint")
     kept = _identity(results / job.configuration.path)
-    with open(folder / "filler", "wb") as filler, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), open(folder / "filler", "wb", buffering=0) as filler:
         while True:
             filler.write(bytes(4096))
-            filler.flush()
     process = _grid(bench, results)
     said = process.communicate()[1]
     jobs = len(bench.jobs)

@@ -8,6 +8,7 @@ import tiny
 
 from ilnrepro import runfile
 
+VARIANT = ("--protocol", "quick", "--steps-per-epoch", "3")
 PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves")
 
 
@@ -65,26 +66,37 @@ def test_a_cell_is_the_mean_of_the_run_file_s_scores(grid):
 def test_tables_and_figures_come_again_from_run_files_alone(grid, tmp_path):
     results, _, _ = grid
     shutil.copytree(results / "runs", tmp_path / "runs")
-    done = tiny.command("experiments", "tables", "--results", tmp_path, "--variant", "+steps3")
+    done = tiny.command("experiments", "tables", "--results", tmp_path, *VARIANT)
     assert done.returncode == 0, done.stderr
     for name in ("table2", "table3"):
         for suffix in ("md", "csv", "tex"):
             again = (tmp_path / "tables" / f"{name}.{suffix}").read_bytes()
             assert again == (results / "tables" / f"{name}.{suffix}").read_bytes()
-    done = tiny.command("figures", "--results", tmp_path, "--variant", "+steps3")
+    done = tiny.command("figures", "--results", tmp_path, *VARIANT)
     assert done.returncode == 0, done.stderr
     for name in PICTURES:
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_a_damaged_run_file_is_refused_by_name(grid, tmp_path):
-    results, _, _ = grid
+def test_tables_name_all_damaged_and_stale_files_and_how_to_do_them_again(grid, tmp_path):
+    results, data, _ = grid
     shutil.copytree(results / "runs", tmp_path / "runs")
-    path = sorted(tmp_path.glob("runs/*/*/*/*.h5"))[0]
-    path.write_bytes(path.read_bytes()[:-1000])
-    done = tiny.command("experiments", "tables", "--results", tmp_path, "--variant", "+steps3")
-    assert done.returncode == 2 and str(path) in done.stderr and "Traceback" not in done.stderr
+    damaged, moved, *whole = sorted(tmp_path.glob("runs/*/*/*/*.h5"))
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    shutil.copy(whole[0], moved)
+    done = tiny.command("experiments", "tables", "--results", tmp_path, *VARIANT)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "2 run file(s) cannot be used" in done.stderr
+    assert f"{damaged}: damaged" in done.stderr and f"{moved}: stale" in done.stderr
+    again = "--data tiny-lv.h5 --method iln --fold 1 --rate 0.5 --seed 0 --protocol quick --steps-per-epoch 3 --results"
+    assert again in done.stderr and again.replace("--fold 1", "--fold 2") in done.stderr
+    moved.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in whole}
+    done = experiments(data, tmp_path)  # the grid does both again, and them alone
+    assert done.returncode == 0 and "4 done before, 2 to do" in done.stderr, done.stderr
+    for path in tmp_path.glob("runs/*/*/*/*.h5"):
+        assert tiny.content(path) == tiny.content(results / path.relative_to(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in whole} == kept
 
 
 def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
@@ -92,7 +104,7 @@ def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
     results = tmp_path / "results"
     blocked = results / "runs" / "tiny-lv" / "quick" / "gn7+steps3"
     done = experiments(data, results, "--methods", "gn7", "in", "--folds", "1")
-    assert done.returncode == 1 and not list(blocked.glob("*.h5"))
+    assert done.returncode == 1 and not blocked.exists()
     assert "failed: runs/tiny-lv/quick/gn7+steps3/fold1-lr0.5-seed0.h5" in done.stderr and "7 groups" in done.stderr
     assert len(list(results.glob("runs/*/*/*/*.h5"))) == 1
 

@@ -1,12 +1,14 @@
 """The README holds what the commands wrote, and names only what is there."""
 
 import re
+import subprocess
 
 import pytest
 import tiny
 
 from experiments.readme import filled
 from ilnrepro.errors import InputError
+from ilnrepro.protocols import PROTOCOLS
 
 README = (tiny.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -32,3 +34,18 @@ def test_pictures_and_make_targets_exist():
             if "=" in word:
                 break
             assert word in targets, word
+
+
+def test_make_knows_the_protocols_and_refuses_others_before_it_does_anything(tmp_path):
+    known = re.search(r"^PROTOCOLS := (.*)$", (tiny.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(known[1].split()) == sorted(PROTOCOLS)
+    done = subprocess.run(["make", "-n", "reproduce", "PROTOCOL=fast"], cwd=tiny.ROOT, capture_output=True,
+                          encoding="utf-8")
+    assert done.returncode == 2 and "'fast' is unknown; choose one of" in done.stderr and not done.stdout
+
+
+def test_make_hands_options_on_to_tables_and_figures():
+    done = subprocess.run(["make", "-n", "reproduce", "OPTIONS=--epsilon 1e-12 --keep-weights"], cwd=tiny.ROOT,
+                          capture_output=True, encoding="utf-8")
+    lines = [line for line in done.stdout.splitlines() if "-m figures" in line or "experiments tables" in line]
+    assert len(lines) == 2 and all("--epsilon 1e-12" in line and "--keep-weights" not in line for line in lines)

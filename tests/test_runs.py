@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -140,7 +141,7 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
 def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
     done = tiny.run(data, tmp_path / "r", *words)
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert not list(tmp_path.rglob("*.h5"))
+    assert not (tmp_path / "r").exists()
 
 
 def test_unwritable_results_folder(data, tmp_path):
@@ -185,3 +186,33 @@ def test_a_run_that_another_process_is_at_is_left_alone(data, tmp_path):
         done = tiny.run(data, tmp_path, "--method", "in", "--fold", 1, "--rate", 0.1)
     assert done.returncode == 2 and "another process is at work on fold1" in done.stderr
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_path_tells_the_configuration_back():
+    from ilnrepro.protocols import Configuration, protocol
+
+    changes = dict(batch=4, epsilon=1e-12, group_divisor="variance", rho=-0.5, frozen_gate=0.25, xla="on", threads=2,
+                   batch_statistics="batch", initializer="printed", form="reference", kernels="tensorflow", epochs=3,
+                   steps_per_epoch=7, momentum=0.5)
+    for some in ({}, {"rho": 1e6}, changes):
+        configuration = Configuration("a+b", "", "", "gn4", 2, 1.5, 3, protocol("lite", **some))
+        assert Configuration.from_path(Path("results") / configuration.path) == configuration
+
+
+def test_a_closed_pipe_is_no_error(finished):
+    for words in (["inspect", str(finished[1])], ["inspect", str(finished[1]), "--json"]):
+        process = subprocess.Popen([sys.executable, "-m", "ilnrepro", *words], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 0
+        process.stderr.close()
+
+
+def test_what_a_killed_run_left_is_cleared_away_when_it_is_done(finished, data):
+    results, path = finished
+    for name in (f".{path.name}.step00000010.checkpoint", f"..{path.name}.step00000020.checkpoint.x.part",
+                 f".{path.name}.x.part"):
+        (path.parent / name).write_text("", encoding="utf-8")
+    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
+    assert done.returncode == 0 and "done before" in done.stdout
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
