@@ -1,8 +1,11 @@
 """The one exception for a user's mistake, and how every command line answers it."""
 
+import errno
 import os
 import sys
 import warnings
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class InputError(Exception):
@@ -16,7 +19,7 @@ class DamagedError(InputError):
 def command(main):
     """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
 
-    Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
+    So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")
@@ -33,6 +36,12 @@ def command(main):
         sys.exit(130)
     except BrokenPipeError:
         _end_quietly()
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror}); free space or choose "
+              "another folder", file=sys.stderr)
+        sys.exit(2)
     except SystemExit as ending:
         if isinstance(ending.__context__, BrokenPipeError):  # Rich answers a closed pipe with status 1
             _end_quietly()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -31,16 +32,22 @@ def writing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        with h5py.File(temporary, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
-            yield file
-            file.attrs["checksum"] = checksum(file)
-        seal(temporary)
+        with open(handle, "wb") as written:
+            # In memory, for HDF5's library gets into trouble when a disk fills up under it.
+            memory = io.BytesIO()
+            with h5py.File(memory, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
+                yield file
+                file.attrs["checksum"] = checksum(file)
+            content = memory.getbuffer()[_BLOCK:]
+            written.write(_block([content]))
+            written.write(content)
+            written.flush()
+            os.fsync(handle)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)}); free space or choose another "
-                         "folder") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror or _reason(error)}); free space or choose "
+                         "another folder") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):  # gone already, or the file system has become read-only
@@ -48,13 +55,12 @@ def writing(path):
 
 
 def seal(path):
-    """Writes the checksum of all bytes into the HDF5 file's user block, and the file to the disk."""
+    """Writes the checksum of all bytes into the user block of a file that was changed on purpose."""
     with open(path, "rb+") as file:
-        block = _block(file)
+        file.seek(_BLOCK)
+        block = _block(_parts(file))
         file.seek(0)
         file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def check_bytes(path):
@@ -66,22 +72,25 @@ def check_bytes(path):
     try:
         with open(path, "rb") as file:
             found = file.read(_BLOCK)
-            if found.startswith(_SIGNATURE) or not (found.startswith(_SEAL) or file.read(8) == _SIGNATURE):
+            if found.startswith(_SIGNATURE) or not (found.startswith(_SEAL) or file.peek(8)[:8] == _SIGNATURE):
                 return
-            if found == _block(file):
+            if found == _block(_parts(file)):
                 return
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     raise DamagedError(f"{path}: damaged: its bytes do not match their checksum; make it again")
 
 
-def _block(file):
-    """What the user block of an open file should hold."""
+def _block(parts):
+    """What the user block should hold for these bytes after it."""
     digest = hashlib.sha256()
-    file.seek(_BLOCK)
-    while part := file.read(1 << 20):
+    for part in parts:
         digest.update(part)
     return (_SEAL + digest.hexdigest().encode() + b"\n").ljust(_BLOCK, b"\0")
+
+
+def _parts(file):
+    return iter(lambda: file.read(1 << 20), b"")
 
 
 @contextlib.contextmanager

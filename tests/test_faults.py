@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -101,7 +102,15 @@ def test_a_full_or_read_only_disk_gets_one_line_and_nothing_is_left(small_disk):
     folder, remount = small_disk
     for options in ("size=1m", "ro"):
         remount(options)
-        with pytest.raises(InputError, match="x.h5: cannot be written .*; free space or choose another folder"), \
-                hdf5.writing(folder / "x.h5") as file:
-            file["values"] = np.random.default_rng(0).random(1 << 18)
-        assert not list(folder.iterdir())
+        for shape in ((1, 1 << 18), (1 << 8, 1 << 10)):  # one array that is too large, and many that are in sum
+            with pytest.raises(InputError, match=r"x.h5: cannot be written \((No space|Read-only).*; free space or"), \
+                    hdf5.writing(folder / "x.h5") as file:
+                for i, values in enumerate(np.random.default_rng(0).random(shape)):
+                    file[str(i)] = values
+            assert not list(folder.iterdir())
+
+
+def test_a_full_disk_under_other_files_gets_one_line():
+    script = "from ilnrepro.errors import command; command(lambda: open('/dev/full', 'wb', buffering=0).write(b'x'))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", cwd=tiny.ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
