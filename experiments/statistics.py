@@ -27,21 +27,23 @@ _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask 
 _OMITTED = ("SC-N-06",)
 
 
-def write(records, folder):
-    """Writes scores, differences, terciles and rates as `NAME.{md,csv,tex}` below `folder`; returns the tables.
+def build(records):
+    """{name: (`Sheet`, tidy rows)} of scores, differences, terciles and rates; only those that these runs can fill.
 
     Args:
       records: of `scores.collect`.
     """
     rules = rules_of(records)
     several = len({r.configuration.rate for r in records}) > 1
-    made = [("scores", _scores(records, rules)), ("differences", _differences(records, rules)),
-            ("terciles", _terciles(records, rules)), ("rates", _rates(records) if several else None)]
-    shown = []
-    for name, (table, tidy) in ((name, one) for name, one in made if one and one[1]):
+    made = {"scores": _scores(records, rules), "differences": _differences(records, rules),
+            "terciles": _terciles(records, rules), "rates": _rates(records) if several else None}
+    return {name: one for name, one in made.items() if one and one[1]}
+
+
+def write(records, folder):
+    """Writes what `build` makes as `NAME.{md,csv,tex}` below `folder`."""
+    for name, (table, tidy) in build(records).items():
         sheet.write(folder, name, table, tidy)
-        shown.append(table)
-    return shown
 
 
 def rules_of(records):
