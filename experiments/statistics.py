@@ -15,8 +15,7 @@ from experiments.comparisons import (
     interval,
     subjects_of,
 )
-from experiments.papers import STRUCTURES, methods_of
-from experiments.papers import TABLES as PAPER_TABLES
+from experiments.papers import STRUCTURES, ordered
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
 from ilnrepro.norms import method as method_row
@@ -56,11 +55,6 @@ def title_of(method):
     return method_row(method).title
 
 
-def _order(methods):
-    known = methods_of(PAPER_TABLES)
-    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
-
-
 def _structures(records):
     found = {r.configuration.structure for r in records}
     return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
@@ -82,7 +76,7 @@ def _scores(records, rules):
     for rule in rules:
         found = cells(records, rule)
         for structure in _structures(records):
-            for method in _order({m for m, s, _ in found if s == structure}):
+            for method in ordered({m for m, s, _ in found if s == structure}):
                 folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
@@ -133,7 +127,7 @@ def _differences(records, rules):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
                         continue
-                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in _order(table) if m != "iln"]
+                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in ordered(table) if m != "iln"]
                     for c, corrected in zip(found, holm([c.p for c in found]), strict=True):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
@@ -173,7 +167,7 @@ def _terciles(records, rules):
             if not areas:
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
-            for method in _order({m for m, s, _ in found if s == structure}):
+            for method in ordered({m for m, s, _ in found if s == structure}):
                 mine = {k: fold_scores(found[method, structure, k], subjects[structure, k]) for k in areas
                         if (method, structure, k) in found}
                 if set(mine) != set(areas):
@@ -214,7 +208,7 @@ def _rates(records):
     rates = sorted({r["rate"] for r in tidy}, reverse=True)
     body = []
     for structure in _structures(records):
-        for method in _order({r["method"] for r in tidy if r["structure"] == structure}):
+        for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
             of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
             body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate])
                                                         for rate in rates)])
