@@ -91,7 +91,7 @@ def _scores(records, rules):
     return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
                  "predictions without any foreground; spread: standard deviation over seeds of the mean Dice. "
-                 f"{_rules_text(rules)}",
+                 f"{about_rules(rules)}",
                  ["Method", "fold", "rule", "Dice per image", "Dice per subject",
                   *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "spread", "empty"],
                  body), tidy
@@ -151,7 +151,7 @@ def _differences(records, rules):
                  "Wilcoxon signed-rank over subjects, and after Holm's correction over the methods of the same block; "
                  "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
                  "standard deviation of the difference over seeds; smallest: the true difference that such data would "
-                 f"have shown four times in five. {_rules_text(rules)}",
+                 f"have shown four times in five. {about_rules(rules)}",
                  ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
@@ -187,7 +187,7 @@ def _terciles(records, rules):
                        for s in dict.fromkeys(r["structure"] for r in tidy)
                        for r in [[t for t in tidy if t["structure"] == s]])
     return Sheet("Dice by mask area", "Dice per image (mean over seeds first), mean±std, by tercile of the true "
-                 f"mask's area: {limits}. {about(records)} {_rules_text(rules)}",
+                 f"mask's area: {limits}. {about(records)} {about_rules(rules)}",
                  ["structure", "Method", "rule", "small masks", "middle", "large masks"], body), tidy
 
 
@@ -243,7 +243,8 @@ def about(records):
                      f"Seeds {', '.join(map(str, seeds))}."])
 
 
-def _rules_text(rules):
+def about_rules(rules):
+    """How the learning rates were chosen."""
     if len(rules) == 1:
         return "One rate, nothing to choose."
     return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."
