@@ -64,8 +64,7 @@ def draw(folder, rows, caption):
                                 layout="constrained", squeeze=False)
     for axis, (structure, grid) in zip(axes[0], found.items(), strict=True):
         low, high = grid.limits
-        image = axis.imshow(grid.dice, cmap="Blues", vmin=low, vmax=max(high, low + 1e-3), aspect="auto")
-        image.cmap.set_bad("white")
+        axis.imshow(grid.dice, cmap="Blues", vmin=low, vmax=max(high, low + 1e-3), aspect="auto")
         for i, j in np.argwhere(np.isfinite(grid.dice)):
             dark = grid.dice[i, j] > low + 0.6 * (high - low)
             text = f"{grid.dice[i, j]:.3f}" + (f"\n{grid.marks[i][j]}" if grid.marks[i][j] else "")

@@ -92,16 +92,17 @@ def _source(run, i, data):
 
 
 def _box(masks):
-    """A square around all that is marked: (left, top, width, height)."""
+    """A square around all that is marked, or as much of one as the image has: (left, top, width, height)."""
     height, width = masks[0].shape
     rows, columns = np.nonzero(np.any(masks, axis=0))
     if not len(rows):
         return 0, 0, width, height
     marked = max(np.ptp(rows), np.ptp(columns)) + 1
-    side = min(max(round(marked * (1 + 2 * _MARGIN)), round(_LEAST * min(height, width))), height, width)
-    top, left = (min(max(0, round((a.min() + a.max() - side) / 2)), limit - side)
-                 for a, limit in ((rows, height), (columns, width)))
-    return int(left), int(top), side, side
+    side = max(round(marked * (1 + 2 * _MARGIN)), round(_LEAST * min(height, width)))
+    (top, height), (left, width) = (
+        (int(min(max(0, round((a.min() + a.max() + 1 - side) / 2)), max(0, limit - side))), min(side, limit))
+        for a, limit in ((rows, height), (columns, width)))
+    return left, top, width, height
 
 
 def _png(image, box):

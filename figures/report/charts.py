@@ -7,7 +7,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 WIDTH, HEIGHT = 340, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 36
+FOREST_WIDTH = 320
 _POINTS = 300  # of a curve, at most: more than a panel has pixels to tell apart
+_TICKS = MaxNLocator(5, steps=[1, 2, 5, 10])
 _number = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
 
 
@@ -67,8 +69,8 @@ def chart(name, heading, of, labels, series, lines, ends, caption, commands, log
     """
     x_all = np.concatenate([x for of_panel in lines.values() for x, _ in of_panel.values()])
     y_all = np.concatenate([y for of_panel in lines.values() for _, y in of_panel.values()])
-    x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, MaxNLocator(4))
-    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5), log, margin=0.04)
+    x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, _TICKS)
+    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, LogLocator(subs=(1, 2, 5)) if log else _TICKS, log, margin=0.04)
     panels = [Panel(title, [(k, _points(x_axis(x), y_axis(y))) for k, (x, y) in sorted(of_panel.items())],
                     x_axis.ticks, y_axis.ticks) for title, of_panel in lines.items()]
     table = [(one.label, [ends[title].get(k, "") for title in lines]) for k, one in enumerate(series)]
@@ -121,7 +123,7 @@ def forest(title, rules, methods, published, half_a_point):
     """
     values = [100 * r[key] for by_rule in methods.values() for r in by_rule.values() for key in ("low", "high")]
     values += [100 * value for value in published.values()] + [0.0, 100 * half_a_point]
-    axis = _Axis(np.array(values), 0, FOREST_WIDTH, MaxNLocator(5), margin=0.05)
+    axis = _Axis(np.array(values), 0, FOREST_WIDTH, _TICKS, margin=0.05)
     rows = []
     for label, by_rule in methods.items():
         intervals = {rule: (*(float(axis(100 * r[key])) for key in ("low", "difference", "high")),
@@ -131,5 +133,3 @@ def forest(title, rules, methods, published, half_a_point):
                      f"{100 * published[label]:+.2f}" if label in published else ""))
     return Forest(title, rules, rows, axis.ticks, float(axis(0.0)), float(axis(100 * half_a_point)), bool(published))
 
-
-FOREST_WIDTH = 320

@@ -44,9 +44,10 @@ def render(results, records, datasets, options):
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     assets = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     digest = hashlib.sha256(assets["js"].encode()).digest()
-    return environment.get_template("report.html.jinja").render(
+    text = environment.get_template("report.html.jinja").render(
         **content(results, records, datasets, options), **assets,
-        script_hash=f"sha256-{base64.b64encode(digest).decode()}") + "\n"
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}")
+    return f"{text.strip()}\n"
 
 
 def content(results, records, datasets, options):
