@@ -8,7 +8,7 @@ import tiny
 
 from ilnrepro import runfile
 
-PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves")
+PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves", "differences")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ class Case:
       mean: Dice, mean over the methods that predicted it.
       scores: Dice of every method, None where its run diverged.
       box: (left, top, width, height) of the part that is shown, in pixels.
-      picture: the part as a PNG, base64; '' without the data set.
+      picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
       truth: SVG path of the true mask; '' where it is not known.
       predictions: SVG paths, one a method.
     """
@@ -107,7 +107,9 @@ def _box(masks):
 
 def _png(image, box):
     left, top, width, height = box
-    part = Image.fromarray(np.rint(255 * image[top:top + height, left:left + width]).astype(np.uint8))
+    part = image[top:top + height, left:left + width]
+    dark, bright = np.percentile(part, [0, 99.5])
+    part = Image.fromarray(np.rint(255 * np.clip((part - dark) / max(bright - dark, 1e-6), 0, 1)).astype(np.uint8))
     part.thumbnail((_PIXELS, _PIXELS))
     out = io.BytesIO()
     part.save(out, "PNG", optimize=True)

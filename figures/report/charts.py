@@ -67,7 +67,7 @@ def chart(name, heading, of, labels, series, lines, ends, caption, commands, log
       ends: {panel title: {number of the series: text}}.
       log: logarithmic y axis.
     """
-    x_all = np.concatenate([x for of_panel in lines.values() for x, _ in of_panel.values()])
+    x_all = np.concatenate([[0], *(x for of_panel in lines.values() for x, _ in of_panel.values())])
     y_all = np.concatenate([y for of_panel in lines.values() for _, y in of_panel.values()])
     x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, _TICKS)
     y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, LogLocator(subs=(1, 2, 5)) if log else _TICKS, log, margin=0.04)
