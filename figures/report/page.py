@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost, evidence, statistics, tables, verdicts
+from experiments import cost, evidence, grid, statistics, tables, verdicts
 from experiments.papers import TABLES, ordered
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
@@ -88,12 +88,12 @@ def content(results, records, datasets, options):
 def _grids(built):
     """[(structure, `rates.Grid`, cells as (text, marks, place between the colours 0..1))]."""
     made = []
-    for structure, grid in rates.grids(built["rates"][1]).items() if "rates" in built else ():
-        low, high = grid.limits
-        place = np.clip((grid.dice - low) / max(high - low, 1e-9), 0, 1)
+    for structure, found in rates.grids(built["rates"][1]).items() if "rates" in built else ():
+        low, high = found.limits
+        place = np.clip((found.dice - low) / max(high - low, 1e-9), 0, 1)
         body = [[None if np.isnan(d) else (f"{d:.3f}", marks, f"{p:.2f}") for d, marks, p in zip(*row, strict=True)]
-                for row in zip(grid.dice, grid.marks, place, strict=True)]
-        made.append((structure, grid, body))
+                for row in zip(found.dice, found.marks, place, strict=True)]
+        made.append((structure, found, body))
     return made
 
 
@@ -178,8 +178,7 @@ def _learning(runs, methods, about):
 def _made_by(run):
     """The command of one run."""
     c = run.configuration
-    return (f"ilnrepro run --data {shlex.quote(c.dataset + '.h5')} --results RESULTS --protocol {c.protocol.name} "
-            f"--method {c.method} --fold {c.fold} --rate {c.rate:g} --seed {c.seed}")
+    return shlex.join(["ilnrepro", *grid.words(c, f"{c.dataset}.h5"), "--results", "RESULTS"])
 
 
 def _browsers(runs, methods, datasets):
@@ -193,12 +192,14 @@ def _browsers(runs, methods, datasets):
         tested = {k: of_it for k, of_it in folds.items() if any(run.test for run in of_it.values())}
         if not tested:
             continue
-        c = next(iter(tested[min(tested)].values())).configuration
-        data = datasets.get(c.dataset_checksum)
-        count = sum(len(next(run for run in of_it.values() if run.test).dice) for of_it in tested.values())
+        first = next(iter(tested[min(tested)].values()))
+        c, data = first.configuration, datasets.get(first.configuration.dataset_checksum)
+        maker = ("make data" if first.synthetic else
+                 "make data-sunnybrook SOURCE=…" if "Sunnybrook" in first.title else "")
         mine = [m for m in methods if any(m in of_it for of_it in tested.values())]
         made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
-                     "count": count, "dataset": c.dataset, "methods": [statistics.title_of(m) for m in mine]})
+                     "file": f"{'build/data/' if maker else ''}{c.dataset}.h5", "maker": maker,
+                     "methods": [statistics.title_of(m) for m in mine]})
     return made
 
 
