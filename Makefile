@@ -42,11 +42,12 @@ CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
 # What differs from the protocol's defaults, for commands that look at runs rather than do them.
 VARIANT = $(filter-out --keep-weights --dry-run,$(OPTIONS))
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
-EXTRAS := test,images,surface$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost tables figures bench faults scale readme verify-gpu inspect clean
+	reproduce-rho reproduce-cost reproduce-evidence tables figures report bench faults scale readme verify-gpu inspect \
+	clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -107,6 +108,12 @@ reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
 	$(BIN)/python -m experiments cost --results $(RESULTS)
 
+reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
+	@test -n "$(STAGE)" || { echo "error: STAGE: not given; do 1, then 2, then 3" >&2; exit 2; }
+	@test -n "$(strip $(LV)$(RV))" || { echo "error: LV: not given; name the data set file" >&2; exit 2; }
+	$(BIN)/python -m experiments evidence --stage $(STAGE) --data $(DATA) --results $(RESULTS) $(CHOSEN_PROTOCOL) \
+		$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
+
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT)
 
@@ -118,6 +125,9 @@ faults: setup ## kill runs and grids, damage files, fill a disk, and count what 
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
 	$(BIN)/python -m experiments.scale
+
+report: setup ## write the report, one HTML file to look at; with LV=FILE.h5 its test cases show their images
+	$(BIN)/python -m figures.report --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
 	$(BIN)/python -m experiments.bench

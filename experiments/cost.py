@@ -83,17 +83,22 @@ def caption(measured):
             "ratios compare.")
 
 
-def write(measured, results):
-    """Writes tables/cost.{md,csv,tex} and the measurement, cost.json, below `results`; returns a screen table."""
-    results = Path(results)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+def build(measured):
+    """(`Sheet`, tidy rows) of a measurement."""
     rows = _with_paper(measured)
     body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}",
              f"{row['ratio_to_in']:.3f}",
              "" if row["parameters"] is None else f"{row['parameters']:,}", str(row["parameters_beyond_in"])]
             for row in rows]
     headings = ["Method", "form", "seconds for 200 iterations", "ratio to IN", "parameters", "beyond IN"]
-    table = Sheet("Cost (only the ratios compare with the paper's)", caption(measured), headings, body)
+    return Sheet("Cost (only the ratios compare with the paper's)", caption(measured), headings, body), rows
+
+
+def write(measured, results):
+    """Writes tables/cost.{md,csv,tex} and the measurement, cost.json, below `results`; returns a screen table."""
+    results = Path(results)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    table, rows = build(measured)
     write_sheet(results / "tables", "cost", table, rows)
     return table.rich()

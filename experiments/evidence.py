@@ -81,12 +81,9 @@ def stage(number, data_files, protocol_name, results):
     return jobs
 
 
-def write(results, protocol_name, datasets):
-    """Writes questions.{md,csv,tex}: every open question's variant against its base, on fold 1, paired by subject.
-
-    Returns:
-      the table, or None where no variant was run.
-    """
+def build(results, protocol_name, datasets):
+    """(`Sheet`, tidy rows): every open question's variant against its base, on fold 1, paired by subject; None where no
+    variant was run."""
     base_records = collect(results, protocol_name, datasets)
     base_cells = cells(base_records, RULE)
     tidy = []
@@ -121,8 +118,15 @@ def write(results, protocol_name, datasets):
                   "interval in brackets (bootstrap over subjects and seeds); spread: its standard deviation over "
                   "seeds.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
-    sheet.write(results / "tables", "questions", table, tidy)
-    return table
+    return table, tidy
+
+
+def write(results, protocol_name, datasets):
+    """Writes what `build` makes as questions.{md,csv,tex} below `results`/tables; returns the table, or None."""
+    if (built := build(results, protocol_name, datasets)) is None:
+        return None
+    sheet.write(results / "tables", "questions", *built)
+    return built[0]
 
 
 def _variant_records(results, question, protocol_name, datasets):

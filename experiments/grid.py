@@ -30,15 +30,19 @@ class Job:
     @property
     def command(self):
         """The command that does it."""
-        c = self.configuration
-        words = [sys.executable, "-m", "ilnrepro", "run", "--data", str(self.data), "--method", c.method, "--fold",
-                 str(c.fold), "--rate", f"{c.rate:g}", "--seed", str(c.seed), "--protocol", c.protocol.name]
-        default = PROTOCOLS[c.protocol.name]
-        for key in VARIANTS:
-            value = getattr(c.protocol, key)
-            if value != getattr(default, key):
-                words += [f"--{key.replace('_', '-')}", str(value)]
-        return words
+        return [sys.executable, "-m", "ilnrepro", *words(self.configuration, self.data)]
+
+
+def words(configuration, data):
+    """The words of the `ilnrepro` command that does a run, but for its results folder."""
+    c, default = configuration, PROTOCOLS[configuration.protocol.name]
+    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", f"{c.rate:g}", "--seed",
+             str(c.seed), "--protocol", c.protocol.name]
+    for key in VARIANTS:
+        value = getattr(c.protocol, key)
+        if value != getattr(default, key):
+            found += [f"--{key.replace('_', '-')}", str(value)]
+    return found
 
 
 def plan(data_files, methods, protocol, rates, seeds, folds=None):

@@ -42,6 +42,12 @@ def methods_of(numbers):
     return list(dict.fromkeys(m for number in sorted(numbers, reverse=True) for m in TABLES[number].rows))
 
 
+def ordered(methods):
+    """Methods in the order of `methods_of` all tables, others after them by name."""
+    known = methods_of(TABLES)
+    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
 def published_cost():
     """The paper's cost comparison (section 3.5), by 'IN' and 'ILN': 'seconds' for 200 iterations, and parameters
     'beyond_in'."""

@@ -15,8 +15,7 @@ from experiments.comparisons import (
     interval,
     subjects_of,
 )
-from experiments.papers import STRUCTURES, methods_of
-from experiments.papers import TABLES as PAPER_TABLES
+from experiments.papers import STRUCTURES, ordered
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
 from ilnrepro.norms import method as method_row
@@ -27,21 +26,23 @@ _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask 
 _OMITTED = ("SC-N-06",)
 
 
-def write(records, folder):
-    """Writes scores, differences, terciles and rates as `NAME.{md,csv,tex}` below `folder`; returns the tables.
+def build(records):
+    """{name: (`Sheet`, tidy rows)} of scores, differences, terciles and rates; only those that these runs can fill.
 
     Args:
       records: of `scores.collect`.
     """
     rules = rules_of(records)
     several = len({r.configuration.rate for r in records}) > 1
-    made = [("scores", _scores(records, rules)), ("differences", _differences(records, rules)),
-            ("terciles", _terciles(records, rules)), ("rates", _rates(records) if several else None)]
-    shown = []
-    for name, (table, tidy) in ((name, one) for name, one in made if one and one[1]):
+    made = {"scores": _scores(records, rules), "differences": _differences(records, rules),
+            "terciles": _terciles(records, rules), "rates": _rates(records) if several else None}
+    return {name: one for name, one in made.items() if one and one[1]}
+
+
+def write(records, folder):
+    """Writes what `build` makes as `NAME.{md,csv,tex}` below `folder`."""
+    for name, (table, tidy) in build(records).items():
         sheet.write(folder, name, table, tidy)
-        shown.append(table)
-    return shown
 
 
 def rules_of(records):
@@ -52,11 +53,6 @@ def rules_of(records):
 def title_of(method):
     """A method's title in the papers' words."""
     return method_row(method).title
-
-
-def _order(methods):
-    known = methods_of(PAPER_TABLES)
-    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
 def _structures(records):
@@ -80,7 +76,7 @@ def _scores(records, rules):
     for rule in rules:
         found = cells(records, rule)
         for structure in _structures(records):
-            for method in _order({m for m, s, _ in found if s == structure}):
+            for method in ordered({m for m, s, _ in found if s == structure}):
                 folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
@@ -95,7 +91,7 @@ def _scores(records, rules):
     return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
                  "predictions without any foreground; spread: standard deviation over seeds of the mean Dice. "
-                 f"{_rules_text(rules)}",
+                 f"{about_rules(rules)}",
                  ["Method", "fold", "rule", "Dice per image", "Dice per subject",
                   *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "spread", "empty"],
                  body), tidy
@@ -131,7 +127,7 @@ def _differences(records, rules):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
                         continue
-                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in _order(table) if m != "iln"]
+                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in ordered(table) if m != "iln"]
                     for c, corrected in zip(found, holm([c.p for c in found]), strict=True):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
@@ -155,7 +151,7 @@ def _differences(records, rules):
                  "Wilcoxon signed-rank over subjects, and after Holm's correction over the methods of the same block; "
                  "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
                  "standard deviation of the difference over seeds; smallest: the true difference that such data would "
-                 f"have shown four times in five. {_rules_text(rules)}",
+                 f"have shown four times in five. {about_rules(rules)}",
                  ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
@@ -171,7 +167,7 @@ def _terciles(records, rules):
             if not areas:
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
-            for method in _order({m for m, s, _ in found if s == structure}):
+            for method in ordered({m for m, s, _ in found if s == structure}):
                 mine = {k: fold_scores(found[method, structure, k], subjects[structure, k]) for k in areas
                         if (method, structure, k) in found}
                 if set(mine) != set(areas):
@@ -191,7 +187,7 @@ def _terciles(records, rules):
                        for s in dict.fromkeys(r["structure"] for r in tidy)
                        for r in [[t for t in tidy if t["structure"] == s]])
     return Sheet("Dice by mask area", "Dice per image (mean over seeds first), mean±std, by tercile of the true "
-                 f"mask's area: {limits}. {about(records)} {_rules_text(rules)}",
+                 f"mask's area: {limits}. {about(records)} {about_rules(rules)}",
                  ["structure", "Method", "rule", "small masks", "middle", "large masks"], body), tidy
 
 
@@ -212,7 +208,7 @@ def _rates(records):
     rates = sorted({r["rate"] for r in tidy}, reverse=True)
     body = []
     for structure in _structures(records):
-        for method in _order({r["method"] for r in tidy if r["structure"] == structure}):
+        for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
             of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
             body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate])
                                                         for rate in rates)])
@@ -247,7 +243,8 @@ def about(records):
                      f"Seeds {', '.join(map(str, seeds))}."])
 
 
-def _rules_text(rules):
+def about_rules(rules):
+    """How the learning rates were chosen."""
     if len(rules) == 1:
         return "One rate, nothing to choose."
     return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."

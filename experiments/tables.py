@@ -156,19 +156,22 @@ def _notes(rows, labels):
                           "diverged or collapsed runs (*), over all rates and seeds"], body)
 
 
-def write(number, records, folder, methods=None):
-    """Writes table{number}.{md,csv,tex} below `folder`, and the same by the cross-fold rule where rates were chosen.
-
-    Returns:
-      the tables for the screen.
-    """
-    shown = []
+def sheets(number, records, methods=None):
+    """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose."""
+    made = []
     for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
         rows = build(number, records, rule, methods)
         if not rows:
             continue
         table = sheet(number, rows, caption(number, records, rule), any(r.synthetic for r in records))
         tidy = [{key: row[key] for key in COLUMNS} for row in rows]
-        write_sheet(folder, f"table{number}" + ("" if rule == "test" else f"-{rule}"), table, tidy)
-        shown.append(table.rich())
-    return shown
+        made.append((f"table{number}" + ("" if rule == "test" else f"-{rule}"), table, tidy))
+    return made
+
+
+def write(number, records, folder, methods=None):
+    """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
+    made = sheets(number, records, methods)
+    for stem, table, tidy in made:
+        write_sheet(folder, stem, table, tidy)
+    return [table.rich() for _, table, _ in made]

@@ -74,9 +74,9 @@ def costs(low, high, published):
     return "not reproduced" if low > limit else "cannot tell"
 
 
-def write(records, results):
-    """Writes verdicts.{md,csv,tex} below `results`/tables from records and cost.json; returns the table, or None where
-    the data are synthetic, for those judge no claim."""
+def build(records, results):
+    """(`Sheet`, tidy rows) of the verdicts from records and `results`/cost.json; None where the data are synthetic, for
+    those judge no claim."""
     if any(r.synthetic for r in records):
         return None
     tidy = [_judged(claim, structure, records) for structure in ("LV", "RV") for claim in CLAIMS]
@@ -89,8 +89,15 @@ def write(records, results):
                   "have shown four times in five; the last columns repeat the judgement without SC-N-06, whose labels "
                   "are misaligned in the source, and with rates chosen on the test fold itself, the paper's rule.",
                   ["claim", "paper", "ours", "smallest", "verdict", "without SC-N-06", "rule 'test'"], body)
-    sheet.write(results / "tables", "verdicts", table, tidy)
-    return table
+    return table, tidy
+
+
+def write(records, results):
+    """Writes what `build` makes as verdicts.{md,csv,tex} below `results`/tables; returns the table, or None."""
+    if (built := build(records, results)) is None:
+        return None
+    sheet.write(results / "tables", "verdicts", *built)
+    return built[0]
 
 
 def _row(claim, paper="", ours="", smallest="", verdict="cannot tell", without="", test_rule=""):

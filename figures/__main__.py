@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.papers import TABLES, methods_of
+from experiments import statistics
+from experiments.papers import ordered
 from experiments.scores import cells, collect
-from figures import examples, gates, learning, rho
+from figures import differences, examples, gates, learning, rates, rho
 from ilnrepro import cli, dataset, runfile
 from ilnrepro.errors import command
 
@@ -46,11 +47,16 @@ def main(argv=None):
         first = min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))
         drawn.append(rho.draw(folder, first))
     first_folds = {}
-    order = methods_of(TABLES)
-    for method, structure, fold in sorted(
-            chosen, key=lambda key: (order.index(key[0]) if key[0] in order else len(order), key[2])):
+    order = ordered(methods)
+    for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]), key[2])):
         first_folds.setdefault((structure, method), chosen[method, structure, fold])
     drawn.append(learning.draw(folder, [runfile.read(path) for path in first_folds.values()]))
+    tables = statistics.build(records)
+    if "rates" in tables:
+        table, rows = tables["rates"]
+        drawn.append(rates.draw(folder, rows, table.caption))
+    if "differences" in tables:
+        drawn.append(differences.draw(folder, tables["differences"][1], statistics.about(records)))
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
     return 0
 

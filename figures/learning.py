@@ -6,6 +6,18 @@ from figures.style import CYCLE, plt, save
 from ilnrepro.norms import method as method_row
 
 
+def window(runs):
+    """Steps of the running mean over losses: a twenty-fifth of the longest run."""
+    return max(1, max(len(run.loss) for run in runs) // 25)
+
+
+def smoothed(loss, width):
+    """(steps, running mean over `width` steps) of the finite part of a loss curve."""
+    finite = loss[np.isfinite(loss)]
+    smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
+    return np.arange(len(finite) - len(smooth), len(finite)) + 1, smooth
+
+
 def draw(folder, runs):
     """Draws the loss of one run a method and structure.
 
@@ -14,17 +26,15 @@ def draw(folder, runs):
     """
     methods = list(dict.fromkeys(run.configuration.method for run in runs))
     structures = list(dict.fromkeys(run.configuration.structure for run in runs))
+    width = window(runs)
     figure, axes = plt.subplots(1, len(structures), figsize=(5.4 * len(structures), 3.4), layout="constrained",
                                 squeeze=False, sharey=True)
     for axis, structure in zip(axes[0], structures, strict=True):
         of_it = [run for run in runs if run.configuration.structure == structure]
-        width = max(1, len(of_it[0].loss) // 25)
         for run in of_it:
             n = methods.index(run.configuration.method)
             label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
-            finite = run.loss[np.isfinite(run.loss)]
-            smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
-            axis.plot(np.arange(len(smooth)) + width, smooth, color=CYCLE[n % len(CYCLE)],
+            axis.plot(*smoothed(run.loss, width), color=CYCLE[n % len(CYCLE)],
                       linestyle=("-", "--", ":", "-.")[n % 4], linewidth=1.2,
                       label=f"{label}, rate {run.configuration.rate:g}")
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")

@@ -9,7 +9,7 @@ import tiny
 from ilnrepro import runfile
 
 VARIANT = ("--protocol", "quick", "--steps-per-epoch", "3")
-PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves")
+PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves", "differences")
 
 
 @pytest.fixture(scope="module")

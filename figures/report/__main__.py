@@ -1,0 +1,53 @@
+"""`python -m figures.report`: one HTML file that holds all it needs, from run files alone."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments.scores import collect
+from figures.report import page
+from ilnrepro import cli, dataset
+from ilnrepro.errors import InputError, command
+
+LIMIT = 10_000_000  # bytes
+
+
+def parser():
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog="python -m figures.report", description=__doc__)
+    top.add_argument("--results", type=Path, required=True)
+    top.add_argument("--protocol", help="which runs, if there are several protocols'")
+    top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the images of test cases")
+    top.add_argument("--variant", default="", help="what differs from the protocol's defaults, as in the runs' paths")
+    top.add_argument("--output", type=Path, help="the file to write (default: report.html in the results folder)")
+    return top
+
+
+def main(argv=None):
+    """Writes the report; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    output = arguments.output or arguments.results / "report.html"
+    cli.check_writable(output.parent)
+    present = [path for path in arguments.data if path.exists()]
+    for path in set(arguments.data) - set(present):
+        print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
+    datasets = [path.stem for path in arguments.data] or None
+    records = collect(arguments.results, arguments.protocol, datasets, arguments.variant)
+    found = [(path, dataset.read(path)) for path in present]
+    used = {r.configuration.dataset_checksum for r in records}
+    for path, data in found:
+        if data.checksum not in used:
+            print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
+                  file=sys.stderr)
+    options = [f"{data.structure}={path}" for path, data in found]
+    text = page.render(arguments.results, records, {data.checksum: data for _, data in found}, options)
+    if len(text.encode()) > LIMIT:
+        raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
+                         f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")
+    output.write_text(text, encoding="utf-8")
+    print(f"report:    {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

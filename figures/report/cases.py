@@ -1,0 +1,124 @@
+"""The browser of test cases: the worst thirty and thirty at random, every method's prediction on each."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import contourpy
+import numpy as np
+from PIL import Image
+
+from ilnrepro.augmentation import prepare
+
+NUMBER = 30
+_MARGIN = 0.15  # of the larger side of what is marked, left around it
+_LEAST = 0.3  # of the image's side, shown at least
+_PIXELS = 160  # of a picture's side, at most
+
+
+@dataclass
+class Case:
+    """One test image.
+
+    Attributes:
+      name, subject, fold: of it.
+      worst, random: whether it is among the worst thirty, and among thirty at random.
+      mean: Dice, mean over the methods that predicted it.
+      scores: Dice of every method, None where its run diverged.
+      box: (left, top, width, height) of the part that is shown, in pixels.
+      picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
+      truth: SVG path of the true mask; '' where it is not known.
+      predictions: SVG paths, one a method.
+    """
+
+    name: str
+    subject: str
+    fold: int
+    worst: bool
+    random: bool
+    mean: float
+    scores: list
+    box: tuple
+    picture: str
+    truth: str
+    predictions: list
+
+
+def chosen(folds, methods, data):
+    """The `Case`s of one structure, the worst first.
+
+    Args:
+      folds: {fold: {method: `Run`}}.
+      methods: in order.
+      data: the structure's `DataSet`, or None.
+    """
+    every = []
+    for fold, runs in sorted(folds.items()):
+        scores = np.array([runs[m].dice if m in runs and runs[m].test else _unknown(runs) for m in methods])
+        every += [(float(np.nanmean(of_case)), fold, i, of_case) for i, of_case in enumerate(scores.T)]
+    order = sorted(range(len(every)), key=lambda k: every[k][0])
+    drawn = set(np.random.default_rng(0).permutation(len(every))[:NUMBER].tolist())
+    worst = set(order[:NUMBER])
+    return [_case(folds[every[k][1]], methods, data, k in worst, k in drawn, *every[k])
+            for k in order if k in worst | drawn]
+
+
+def _unknown(runs):
+    return np.full(len(next(run for run in runs.values() if run.test).dice), np.nan)
+
+
+def _case(runs, methods, data, worst, random, mean, fold, i, scores):
+    run = next(run for run in runs.values() if run.test)
+    image, truth = _source(run, i, data)
+    predicted = [runs[m].masks[i] if m in runs and runs[m].test else None for m in methods]
+    if run.masks.ndim == 4:  # a volume: the slice in which most is marked
+        marked = sum(np.asarray(mask, int) for mask in (truth, *predicted) if mask is not None)
+        k = int(marked.sum((1, 2)).argmax())
+        image, truth, *predicted = (None if mask is None else mask[k] for mask in (image, truth, *predicted))
+    box = _box([mask for mask in (truth, *predicted) if mask is not None])
+    return Case(str(run.test["name"][i]), str(run.test["subject"][i]), fold, worst, random, mean,
+                [None if np.isnan(score) else float(score) for score in scores], box,
+                "" if image is None else _png(image, box), _path(truth), [_path(mask) for mask in predicted])
+
+
+def _source(run, i, data):
+    """(image or None, true mask or None) of a test case: of the data set, or the mask that the run file may have."""
+    if data is not None:
+        one = slice(run.test["index"][i], run.test["index"][i] + 1)
+        image, mask = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
+        return image[0], mask[0]
+    here = np.flatnonzero(run.examples == i)
+    return None, run.example_truth[here[0]] if len(here) else None
+
+
+def _box(masks):
+    """A square around all that is marked, or as much of one as the image has: (left, top, width, height)."""
+    height, width = masks[0].shape
+    rows, columns = np.nonzero(np.any(masks, axis=0))
+    if not len(rows):
+        return 0, 0, width, height
+    marked = max(np.ptp(rows), np.ptp(columns)) + 1
+    side = max(round(marked * (1 + 2 * _MARGIN)), round(_LEAST * min(height, width)))
+    (top, height), (left, width) = (
+        (int(min(max(0, round((a.min() + a.max() + 1 - side) / 2)), max(0, limit - side))), min(side, limit))
+        for a, limit in ((rows, height), (columns, width)))
+    return left, top, width, height
+
+
+def _png(image, box):
+    left, top, width, height = box
+    part = image[top:top + height, left:left + width]
+    dark, bright = np.percentile(part, [0, 99.5])
+    part = Image.fromarray(np.rint(255 * np.clip((part - dark) / max(bright - dark, 1e-6), 0, 1)).astype(np.uint8))
+    part.thumbnail((_PIXELS, _PIXELS))
+    out = io.BytesIO()
+    part.save(out, "PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _path(mask):
+    """The outline of a mask as an SVG path, pixel (0, 0) covering [0, 1]²; '' without a mask or outline."""
+    if mask is None or not mask.any():
+        return ""
+    lines = contourpy.contour_generator(z=np.pad(mask, 1).astype(float)).lines(0.5)
+    return "".join("M" + " ".join(f"{x - 0.5:g},{y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)

@@ -1,0 +1,135 @@
+"""Line charts and intervals as SVG coordinates; the template draws them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+WIDTH, HEIGHT = 340, 230
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 36
+FOREST_WIDTH = 320
+_POINTS = 300  # of a curve, at most: more than a panel has pixels to tell apart
+_TICKS = MaxNLocator(5, steps=[1, 2, 5, 10])
+_number = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
+
+
+@dataclass
+class Series:
+    """What curves of one colour have in common: its name, and how it is drawn."""
+
+    label: str
+    colour: str
+    dashes: str = ""
+
+
+@dataclass
+class Panel:
+    """One pair of axes: `curves` is [(number of the series, SVG points)], ticks are [(position, label)]."""
+
+    title: str
+    curves: list
+    x_ticks: list
+    y_ticks: list
+
+
+@dataclass
+class Chart:
+    """Panels with common axes.
+
+    Attributes:
+      name: for ids; heading: of the chart; of: what a series is, 'layer' or 'method'.
+      x_label, y_label: of the axes.
+      series: list of `Series`; panels: list of `Panel`.
+      ends: the chart in words, rows (label, text for each panel).
+      caption: what it shows.
+      commands: that make what it shows.
+    """
+
+    name: str
+    heading: str
+    of: str
+    x_label: str
+    y_label: str
+    series: list
+    panels: list
+    ends: list
+    caption: str
+    commands: list
+
+
+def chart(name, heading, of, labels, series, lines, ends, caption, commands, log=False):
+    """Lays out a `Chart`.
+
+    Args:
+      labels: of the x and the y axis.
+      series: list of `Series`.
+      lines: {panel title: {number of the series: (x, y)}}.
+      ends: {panel title: {number of the series: text}}.
+      log: logarithmic y axis.
+    """
+    x_all = np.concatenate([[0], *(x for of_panel in lines.values() for x, _ in of_panel.values())])
+    y_all = np.concatenate([y for of_panel in lines.values() for _, y in of_panel.values()])
+    x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, _TICKS)
+    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, LogLocator(subs=(1, 2, 5)) if log else _TICKS, log, margin=0.04)
+    panels = [Panel(title, [(k, _points(x_axis(x), y_axis(y))) for k, (x, y) in sorted(of_panel.items())],
+                    x_axis.ticks, y_axis.ticks) for title, of_panel in lines.items()]
+    table = [(one.label, [ends[title].get(k, "") for title in lines]) for k, one in enumerate(series)]
+    return Chart(name, heading, of, *labels, series, panels, table, caption, commands)
+
+
+class _Axis:
+    """Values to positions, and the ticks between."""
+
+    def __init__(self, values, start, end, locator, log=False, margin=0.0):
+        self.scale = np.log10 if log else np.asarray
+        low, high = values.min(), values.max()
+        if low == high:
+            low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+        self.low, self.high = self.scale(low), self.scale(high)
+        wider = margin * (self.high - self.low)
+        self.low, self.high, self.start, self.end = self.low - wider, self.high + wider, start, end
+        inside = [(float(self(tick)), _number(tick)) for tick in locator.tick_values(low, high)]
+        self.ticks = [(p, text) for p, text in inside if min(start, end) - 0.5 <= p <= max(start, end) + 0.5]
+
+    def __call__(self, values):
+        return self.start + (self.scale(values) - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def _points(x, y):
+    every = -(-len(x) // _POINTS)
+    kept = np.unique(np.append(np.arange(0, len(x), every), len(x) - 1))
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
+
+
+@dataclass
+class Forest:
+    """Intervals on one axis: `rows` is [(label, {rule: (low, middle, high, text)}, published position or None)]."""
+
+    title: str
+    rules: list
+    rows: list
+    ticks: list
+    zero: float
+    half: float
+    published: bool
+
+
+def forest(title, rules, methods, published, half_a_point):
+    """Lays out a `Forest`.
+
+    Args:
+      methods: {label: {rule: tidy row of the table 'differences'}}.
+      published: {label: the paper's difference}, for those that it gives.
+    """
+    values = [100 * r[key] for by_rule in methods.values() for r in by_rule.values() for key in ("low", "high")]
+    values += [100 * value for value in published.values()] + [0.0, 100 * half_a_point]
+    axis = _Axis(np.array(values), 0, FOREST_WIDTH, _TICKS, margin=0.05)
+    rows = []
+    for label, by_rule in methods.items():
+        intervals = {rule: (*(float(axis(100 * r[key])) for key in ("low", "difference", "high")),
+                            f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]")
+                     for rule, r in by_rule.items()}
+        rows.append((label, intervals, float(axis(100 * published[label])) if label in published else None,
+                     f"{100 * published[label]:+.2f}" if label in published else ""))
+    return Forest(title, rules, rows, axis.ticks, float(axis(0.0)), float(axis(100 * half_a_point)), bool(published))
+

@@ -1,0 +1,299 @@
+"""The report: what it says, that names cannot harm it, and that it works in a real browser."""
+
+import html.parser
+import json
+import re
+import shutil
+import sys
+
+import made_up
+import numpy as np
+import pytest
+import tiny
+from made_up import HOSTILE, LAYERS
+
+from ilnrepro import dataset, runfile
+from ilnrepro.errors import InputError
+
+pytest.importorskip("jinja2", reason="the extra `report` is not installed")
+
+from figures import __main__ as figures_command
+from figures import differences, rates
+from figures.report import __main__ as report_command
+from figures.report import cases, charts
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(results folder, data set file, report) by the real command."""
+    folder = tmp_path_factory.mktemp("report")
+    data = made_up.data(folder / "hostile-lv.h5")
+    results = made_up.runs(data, folder / "results")
+    rows = [{"form": f, "method": m, "seconds_per_200_iterations": 20.0, "rounds": [2.0, 2.1], "parameters": p}
+            for f in ("fused", "reference") for m, p in (("in", 100), ("iln", 122))]
+    (results / "cost.json").write_text(json.dumps({
+        "rows": rows, "size": 256, "batch": 1, "threads": 2, "kernels": "native", "device": "CPU", "tensorflow": "2"}))
+    done = tiny.command("figures.report", "--results", results, "--data", data)
+    assert done.returncode == 0, done.stderr
+    return results, data, results / "report.html"
+
+
+@pytest.fixture(scope="module")
+def text(made):
+    return made[2].read_text(encoding="utf-8")
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page, [(tag, attributes)], and the text of its body."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.words, self._inside = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._inside = [tag] if tag in ("style", "script") else []
+
+    def handle_endtag(self, tag):
+        self._inside = []
+
+    def handle_data(self, data):
+        if not self._inside:
+            self.words.append(data)
+
+
+def report(*words):
+    return report_command.main([str(word) for word in words])
+
+
+def test_it_says_all_that_it_should(text):
+    said = " ".join(Page(text).words)
+    for words in ("Verdicts", "ILN is better than None (LV)", "reproduced", "Table 3", "LV published", "0.852±0.194",
+                  "Every rate", "3D", "1C", "rule 'cross-fold'", "IoU", "ρ of ILN",
+                  "ρ₁ − ρ₂ of Softmax", "Training loss", "among the worst", "drawn at random", "ms a step",
+                  "ratio to IN", "make report RESULTS=", "make tables RESULTS=", "--method iln --fold 1 --rate"):
+        assert words in said, words
+    for caption in re.findall(r"<figcaption id.*?</figcaption>", text, re.DOTALL):
+        assert "ade by" in caption
+        if "Cost:" not in caption and "Training time" not in caption:
+            for words in ("Sunnybrook", "Protocol quick", "1.5, 0.1", "Seeds 0", "ule"):
+                assert words in caption, (words, caption)
+
+
+def test_names_are_text_and_nothing_is_fetched(text):
+    page = Page(text)
+    said = " ".join(page.words)
+    for name in HOSTILE:
+        assert name in said, name
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    for tag, attributes in page.elements:
+        assert not [key for key in attributes if key.startswith("on")], tag
+        assert "src" not in attributes and "srcset" not in attributes and tag != "iframe"
+        for key in ("href", "xlink:href"):
+            assert attributes.get(key, "#").startswith(("#", "data:")), attributes
+    assert "url(" not in text and "@import" not in text and "http" not in text.replace("http-equiv", "")
+    assert len(text.encode()) < 10_000_000
+
+
+def test_the_same_inputs_give_the_same_bytes(made, tmp_path):
+    results, data, path = made
+    report("--results", results, "--data", data, "--output", tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == path.read_bytes()
+
+
+def test_without_the_data_set_it_says_what_is_missing(made, tmp_path):
+    results, _, _ = made
+    report("--results", results, "--output", tmp_path / "bare.html")
+    page = Page((tmp_path / "bare.html").read_text(encoding="utf-8"))
+    said = " ".join(" ".join(page.words).split())
+    for words in ("The images are not shown", "LV=build/data/hostile-lv.h5", "make data-sunnybrook"):
+        assert words in said, words
+    assert not [a for tag, a in page.elements if tag == "image"]
+    shown = [a for tag, a in page.elements if a.get("class") == "truth"]
+    known, in_all = map(int, re.search(r"only (\d+) of these (\d+) cases", said).groups())
+    assert 0 < known == len(shown) < in_all
+
+
+def test_synthetic_data_say_so_and_judge_nothing(tmp_path):
+    data = made_up.data(tmp_path / "phantom.h5", synthetic=True)
+    results = made_up.runs(data, tmp_path / "results")
+    report("--results", results)
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "SYNTHETIC data judge no claim" in text and "<title>SYNTHETIC" in text and "not reproduced" not in text
+    for caption in re.findall(r"<figcaption id.*?</figcaption>", text, re.DOTALL):
+        assert "SYNTHETIC" in caption or "Training time" in caption, caption
+
+
+def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):
+    results, _, _ = made
+    other = made_up.data(tmp_path / "hostile-lv.h5", synthetic=True)
+    report("--results", results, "--data", other, "--output", tmp_path / "a.html")
+    assert "not the data set of these runs" in capsys.readouterr().err
+    monkeypatch.setattr(report_command, "LIMIT", 1000)
+    with pytest.raises(InputError, match="more than"):
+        report("--results", results, "--output", tmp_path / "b.html")
+    assert not (tmp_path / "b.html").exists()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InputError, match=r"ilnrepro\[report\]"):
+        report("--results", results, "--output", tmp_path / "c.html")
+
+
+def test_figures_of_rates_and_differences_are_drawn(made, tmp_path):
+    shutil.copytree(made[0] / "runs", tmp_path / "runs")
+    figures_command.main(["--results", str(tmp_path)])
+    for name in ("rates", "differences"):
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_a_grid_holds_means_and_marks():
+    rows = [{"structure": "LV", "method": m, "rate": rate, "fold": k, "seed": 0, "dice": d, "status": s}
+            for m, rate, k, d, s in (("iln", 1.0, 1, 0.8, "complete"), ("iln", 1.0, 2, 0.6, "complete"),
+                                     ("none", 1.0, 1, 0.0, "diverged"), ("none", 1.0, 2, 0.0, "collapsed"),
+                                     ("none", 0.1, 1, 0.5, "complete"))]
+    grid = rates.grids(rows)["LV"]
+    assert grid.methods == ["none", "iln"] and grid.rates == [1.0, 0.1]
+    np.testing.assert_allclose(grid.dice, [[0, 0.5], [0.7, np.nan]])
+    assert grid.marks == [["1D 1C", ""], ["", ""]]
+    np.testing.assert_allclose(grid.limits, (0.45, 0.7))
+
+
+def test_a_forest_is_of_dice_and_all_subjects():
+    row = {"structure": "LV", "measure": "dice", "without": "", "other": "in", "rule": "test", "difference": 0.01,
+           "low": -0.01, "high": 0.03}
+    rows = [row, row | {"without": "SC-N-06", "low": 9}, row | {"measure": "iou", "low": 9}]
+    assert differences.forests(rows) == {"LV": {"in": {"test": row}}}
+    forest = charts.forest("LV", ("test",), {"IN": {"test": row}}, {"IN": 0.02}, 0.005)
+    label, intervals, published, _ = forest.rows[0]
+    low, middle, high, text = intervals["test"]
+    assert label == "IN" and low < forest.zero < forest.half < middle < published < high
+    assert abs((middle - low) - (high - middle)) < 1e-9 and text == "+1.00 [-1.00, +3.00]"
+
+
+def test_outlines_lie_on_their_pixels(made):
+    _, data, _ = made
+    mask = np.zeros([8, 8], np.uint8)
+    mask[2, 3] = 1
+    points = np.array([p.split(",") for p in cases._path(mask).strip("MZ").split()], float)
+    np.testing.assert_allclose(points.mean(0), [3.5, 2.5])
+    assert cases._path(np.zeros([8, 8])) == "" and cases._path(None) == ""
+    for one in dataset.read(data).masks[:20]:
+        left, top, width, height = cases._box([one])
+        assert one[top:top + height, left:left + width].sum() == one.sum() and width == height
+    assert cases._box([np.ones([8, 6])]) == (0, 0, 6, 8)
+
+
+def test_the_worst_thirty_and_thirty_at_random(made):
+    results, data, _ = made
+    folds = {}
+    for path in sorted((results / "runs").rglob("*-lr0.1-*.h5")):
+        run = runfile.read(path)
+        folds.setdefault(run.configuration.fold, {})[run.configuration.method] = run
+    found = cases.chosen(folds, ["none", "in", "iln"], dataset.read(data))
+    by_hand = sorted(float(np.mean([runs[m].dice[i] for m in ("none", "in", "iln")]))
+                     for runs in folds.values() for i in range(len(runs["in"].dice)))
+    worst = [case for case in found if case.worst]
+    np.testing.assert_allclose([case.mean for case in worst], by_hand[:30])
+    assert sum(case.random for case in found) == 30 and all(case.worst or case.random for case in found)
+    assert all(case.picture and case.truth for case in found)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium's driver."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver here")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,1000"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(made, chromium):
+    """The driver with the report open; the console must stay silent, and nothing but the file be requested."""
+    address = made[2].as_uri()
+    chromium.get(address)
+    yield chromium
+    assert not chromium.get_log("browser")
+    requested = [message["params"]["request"]["url"] for message in
+                 (json.loads(entry["message"])["message"] for entry in chromium.get_log("performance"))
+                 if message["method"] == "Network.requestWillBeSent"]
+    assert address in requested and not {url for url in requested if not url.startswith("data:")} - {address}
+
+
+def choose(browser, selector, value):
+    from selenium.webdriver.support.select import Select
+
+    Select(browser.find_element("css selector", selector)).select_by_value(value)
+
+
+def test_browser_shows_names_as_text(browser):
+    assert browser.execute_script("return document.scripts.length") == 1
+    assert browser.execute_script("return document.images.length") == 0
+    shown = browser.execute_script("return document.body.innerText")
+    for name in HOSTILE:
+        assert name in shown, name
+    pictures = "return [...document.querySelectorAll('image')].map(i => i.getBoundingClientRect().width)"
+    assert min(browser.execute_script(pictures)) > 50
+
+
+def test_browser_picks_a_layer(browser):
+    opacity = ("return [...document.querySelectorAll('#rho-iln polyline')].map("
+               "c => [c.dataset.series, c.classList.contains('faded')])")
+    assert not any(faded for _, faded in browser.execute_script(opacity))
+    choose(browser, "#rho-iln select", "1")
+    found = browser.execute_script(opacity)
+    assert len(found) == 3 * len(LAYERS) and all(faded == (k != "1") for k, faded in found)
+    assert not any(faded for _, faded in browser.execute_script(opacity.replace("rho-iln", "learning")))
+    choose(browser, "#rho-iln select", "")
+    assert not any(faded for _, faded in browser.execute_script(opacity))
+
+
+def test_browser_picks_a_layer_by_keyboard(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.execute_script("document.querySelector('#rho-iln select').focus()")
+    browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    picked = "return [...new Set([...document.querySelectorAll('.picked')].map(c => c.dataset.series))]"
+    assert browser.execute_script(picked) == ["0"]
+
+
+def test_browser_sorts_and_chooses_cases(browser):
+    scores = ("return [...document.querySelectorAll('.case')].filter(c => c.offsetParent).map("
+              "c => parseFloat(c.dataset.scores.split(' ')[arguments[0]]))")
+    n = len(browser.find_elements("css selector", ".case"))
+    names = [o.text for o in browser.find_elements("css selector", ".by option")]
+    assert names == ["mean Dice of the methods", "Dice of None", "Dice of IN", "Dice of ILN", "Dice of Softmax"]
+    for column in (0, 3):
+        choose(browser, ".by", str(column))
+        choose(browser, ".order", "1")
+        found = browser.execute_script(scores, column)
+        assert len(found) == n and found == sorted(found) and found[0] < found[-1]
+        choose(browser, ".order", "-1")
+        assert browser.execute_script(scores, column) == sorted(found, reverse=True)
+    choose(browser, ".which", "worst")
+    assert len(browser.execute_script(scores, 0)) == 30
+    assert browser.find_element("css selector", ".shown").text == "30 cases"
+    choose(browser, ".which", "")
+    browser.find_element("css selector", ".outlines").click()
+    assert not browser.find_element("css selector", ".case .predicted").is_displayed()
+
+
+def test_browser_fits_a_telephone(browser):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True})
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,0 +1,30 @@
+"""The committed results: their tables come again from their run files, byte for byte, without training or images."""
+
+import shutil
+
+import pytest
+import tiny
+
+COMMITTED = tiny.ROOT / "results"
+
+
+@pytest.mark.parametrize("name", sorted({"sunnybrook-lite", *(p.name for p in COMMITTED.iterdir())}))
+def test_tables_come_again(name, tmp_path):
+    source = COMMITTED / name
+    if not any(source.glob("runs/*/*/*/*.h5")):
+        pytest.skip(f"results/{name} has no run files")
+    shutil.copytree(source / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns(".*"))
+    if (source / "cost.json").exists():
+        shutil.copy(source / "cost.json", tmp_path)
+    done = tiny.command("experiments", "tables", "--results", tmp_path, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    committed = {path.name: path.read_bytes() for path in (source / "tables").iterdir()}
+    again = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
+    assert again.keys() == committed.keys()
+    assert not [name for name, content in committed.items() if again[name] != content]
+    for words in (["figures"], ["figures.report"]):
+        done = tiny.command(*words, "--results", tmp_path, timeout=1800)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures" / "figure3-rho.png").stat().st_size > 10_000
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The images are not shown" in report and len(report.encode()) < 10_000_000
