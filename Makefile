@@ -32,6 +32,13 @@ else
 DATA := $(LV) $(RV)
 endif
 
+# Kolarik et al. 2020: the reduced protocol, or with PROTOCOL=paper the paper's; SPINE=FILE.h5 or the phantom (SYNTHETIC).
+KOLARIK := $(if $(filter paper,$(PROTOCOL)),kolarik,kolarik-quick)
+# The paper's methods, and LN: what its instance normalization is by default.
+KOLARIK_METHODS := $(or $(METHODS),none bn gn2 gn4 gn8 gn16 gn32 in ln)
+TIMED_SIZE := $(if $(filter paper,$(PROTOCOL)),256,64)
+SPINE ?= build/data/phantom-spine-$(if $(filter paper,$(PROTOCOL)),256,32).h5
+
 GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
 	$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
@@ -46,8 +53,8 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-cost reproduce-evidence tables figures report bench faults scale readme verify-gpu inspect \
-	clean
+	reproduce-rho reproduce-cost reproduce-evidence reproduce-kolarik tables figures report bench faults scale readme \
+	verify-gpu inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -77,6 +84,13 @@ build/data/phantom-lv-%.h5: | setup
 
 build/data/phantom-rv-%.h5: | setup
 	$(PHANTOM) --structure RV
+
+build/data/phantom-spine-256.h5: | setup
+	$(BIN)/python -m data_prep spine-phantom --output $@
+
+# At 32 pixels of 5 mm an arch would be one wide, so the small phantom keeps a part of the field of view.
+build/data/phantom-spine-32.h5: | setup
+	$(BIN)/python -m data_prep spine-phantom --size 32 --slices 40 --crop 0.6 --output $@
 
 data: $(PHANTOMS) ## make the phantom data sets (SYNTHETIC)
 
@@ -113,6 +127,16 @@ reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, th
 	@test -n "$(strip $(LV)$(RV))" || { echo "error: LV: not given; name the data set file" >&2; exit 2; }
 	$(BIN)/python -m experiments evidence --stage $(STAGE) --data $(DATA) --results $(RESULTS) $(CHOSEN_PROTOCOL) \
 		$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
+
+reproduce-kolarik: RESULTS = build/kolarik
+reproduce-kolarik: setup $(SPINE) ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
+	$(BIN)/python -m experiments time --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) --size $(TIMED_SIZE) \
+		--methods $(KOLARIK_METHODS)
+	$(BIN)/python -m experiments run --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) \
+		--folds $(or $(FOLDS),1) --methods $(KOLARIK_METHODS) $(if $(RATES),--rates $(RATES)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE)
+	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE)
 
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT)

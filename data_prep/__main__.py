@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from data_prep import acdc, audit, folder, sunnybrook
+from data_prep import acdc, audit, folder, spine, sunnybrook
 from ilnrepro import dataset
 from ilnrepro.errors import command
 
@@ -13,6 +13,7 @@ from ilnrepro.errors import command
 SOURCES = {
     "sunnybrook": (sunnybrook, "Sunnybrook Cardiac Data, left ventricle"),
     "acdc": (acdc, "ACDC, right ventricle, left ventricle or myocardium"),
+    "spine": (spine, "CSI 2014 thoracic spine CT, volumes"),
     "folder": (folder, "your own images and masks"),
 }
 
@@ -28,7 +29,13 @@ def parser():
     phantom.add_argument("--sites", type=int, default=1, help="scanners that the subjects come from")
     phantom.add_argument("--seed", type=int, default=0)
     phantom.add_argument("--crop", type=float, default=1.0, help="share of the field of view that is kept")
-    made = [phantom]
+    spines = commands.add_parser("spine-phantom", help="thoracic spine CT phantoms, volumes (SYNTHETIC)")
+    spines.add_argument("--size", type=int, default=256, help="pixels a side")
+    spines.add_argument("--slices", type=int, default=160, help="over 160 mm")
+    spines.add_argument("--subjects", type=int, default=10)
+    spines.add_argument("--seed", type=int, default=0)
+    spines.add_argument("--crop", type=float, default=1.0, help="share of the field of view that is kept")
+    made = [phantom, spines]
     for name, (source, what) in SOURCES.items():
         made.append(commands.add_parser(name, help=what))
         source.add_arguments(made[-1])
@@ -58,6 +65,11 @@ def main(argv=None):
 
         data = phantom(arguments.structure, arguments.size, arguments.subjects, arguments.sites, arguments.seed,
                        arguments.crop)
+        dataset.write(arguments.output, data)
+    elif arguments.command == "spine-phantom":
+        from data_prep.spine_phantom import spine_phantom
+
+        data = spine_phantom(arguments.size, arguments.slices, arguments.subjects, arguments.seed, arguments.crop)
         dataset.write(arguments.output, data)
     else:
         data = _from_source(arguments)

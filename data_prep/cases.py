@@ -16,9 +16,9 @@ class Case:
 
     Attributes:
       name, subject: as in the data set.
-      image: uint8 or float32 [H, W].
-      mask: uint8 [H, W] of 0 and 1.
-      spacing: a pixel's (height, width) in mm, or None.
+      image: uint8 or float32 [H, W], or [D, H, W].
+      mask: uint8 of the same shape, of 0 and 1.
+      spacing: a pixel's (height, width), or a voxel's (depth, height, width), in mm, or None.
       details: further numbers or strings by name (slice, frame, ...).
     """
 

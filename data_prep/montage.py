@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from ilnrepro.errors import InputError
 from ilnrepro.images import one_line
+from ilnrepro.metrics import fullest_slice
 
 SUBJECTS, SLICES = 6, 6
 
@@ -15,7 +16,7 @@ SUBJECTS, SLICES = 6, 6
 def montage(data, output, seed=0):
     """Draws six subjects drawn at random, a row each, six of their images in order, contours in red.
 
-    Of a volume, the slice with the largest mask is shown.
+    Of a subject's only volume six slices are shown, of several volumes the slice with the largest mask each.
 
     Raises:
       InputError: `output` cannot be written.
@@ -28,13 +29,15 @@ def montage(data, output, seed=0):
         axis.set_axis_off()
     for row, subject in zip(axes, drawn, strict=True):
         of_it = np.flatnonzero(data.subject == subject)
-        shown = of_it[np.unique(np.linspace(0, len(of_it) - 1, SLICES).round().astype(int))]
+        images, masks = data.images[of_it], data.masks[of_it]
+        if images.ndim == 4:
+            parts = range(images.shape[1]) if len(images) == 1 else [fullest_slice(mask) for mask in masks]
+            which = np.zeros(len(parts), int) if len(images) == 1 else np.arange(len(parts))
+            images, masks = images[which, parts], masks[which, parts]
+        shown = np.unique(np.linspace(0, len(images) - 1, SLICES).round().astype(int))
         row[0].set_title(f"{subject}, fold {data.fold[of_it[0]]}", fontsize=8, loc="left")
         for axis, index in zip(row, shown, strict=False):
-            image, mask = data.images[index], data.masks[index]
-            if image.ndim == 3:
-                middle = mask.sum(axis=(1, 2)).argmax()
-                image, mask = image[middle], mask[middle]
+            image, mask = images[index], masks[index]
             axis.imshow(image, cmap="gray", vmin=image.min(), vmax=np.percentile(image, 99.5))
             if mask.any() and not mask.all():
                 axis.contour(mask, [0.5], colors="red", linewidths=0.8)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, evidence, grid, readme, scores, statistics, tables, verdicts
+from experiments import cost, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
 from experiments.executors import EXECUTORS
-from experiments.papers import RATES, TABLES, methods_of
+from experiments.papers import RATES, TABLES, methods_of, tables_of
 from ilnrepro import cli
 from ilnrepro.errors import InputError, command
 from ilnrepro.norms import kernels
@@ -24,7 +24,8 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
-    run.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=list(TABLES), metavar="N")
+    run.add_argument("--tables", type=lambda key: int(key) if key.isdigit() else key, nargs="+", choices=TABLES,
+                     metavar="N", help="default: those of the protocol's paper")
     run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     run.add_argument("--keep-weights", action="store_true")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run; "
@@ -50,8 +51,14 @@ def parser():
     proof.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
+    timed = commands.add_parser("time", help="time an epoch and a prediction of every method (Kolarik's Table 1)")
+    timed.add_argument("--protocol", required=True, choices=[name for name, row in PROTOCOLS.items() if row.slab])
+    timed.add_argument("--data", type=Path, required=True, help="data set file, whose slabs are counted")
+    timed.add_argument("--size", type=int, help="pixels a side of the slabs measured (default: the data set's)")
+    timed.add_argument("--methods", nargs="*", default=[])
+    timed.add_argument("--rounds", type=int, default=7)
     commands.add_parser("readme", help="insert the tables into README.md")
-    for one in (run, show, proof, measured):
+    for one in (run, show, proof, measured, timed):
         one.add_argument("--results", type=Path, required=True)
     return top
 
@@ -71,13 +78,19 @@ def main(argv=None):
         return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
-    return _run(arguments) if arguments.command == "run" else _tables(arguments, list(TABLES))
+    if arguments.command == "time":
+        cli.check_writable(arguments.results)
+        _print([epoch_time.write(epoch_time.measure(arguments.protocol, arguments.data, arguments.size,
+                                                    arguments.methods or None, arguments.rounds), arguments.results)])
+        return 0
+    return _run(arguments) if arguments.command == "run" else _tables(arguments, None)
 
 
 def _run(arguments):
     if not arguments.data:
         raise InputError("--data: no data set; give LV=FILE.h5 or RV=FILE.h5, or make one with `make data`")
-    jobs = grid.plan(arguments.data, arguments.methods or methods_of(arguments.tables),
+    numbers = arguments.tables or tables_of(arguments.protocol)
+    jobs = grid.plan(arguments.data, arguments.methods or methods_of(numbers),
                      protocol(arguments.protocol, **cli.variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
     options = ["--keep-weights"] if arguments.keep_weights else []
@@ -85,7 +98,7 @@ def _run(arguments):
         options += ["--tensorboard", str(arguments.tensorboard.absolute())]
         if not arguments.dry_run:
             cli.check_writable(arguments.tensorboard)
-    return _do(jobs, arguments, options, lambda: _tables(arguments, arguments.tables, arguments.quiet))
+    return _do(jobs, arguments, options, lambda: _tables(arguments, numbers, arguments.quiet))
 
 
 def _do(jobs, arguments, options=(), then=lambda: None):
@@ -118,19 +131,23 @@ def _dry_run(jobs, arguments, options):
 def _tables(arguments, numbers, quiet=False):
     variant = cli.variant(arguments)
     records = scores.collect(arguments.results, arguments.protocol, [path.stem for path in arguments.data] or None,
-                             variant, arguments.methods or None, arguments.folds or None,
-                             arguments.rates or None, arguments.seeds or None)
-    shown = [table for number in numbers
-             for table in tables.write(number, records, arguments.results / "tables", arguments.methods or None)]
+                             variant, arguments.methods or None, arguments.folds or None, arguments.rates or None,
+                             arguments.seeds or None)
+    keys = numbers or tables_of(records[0].configuration.protocol.name if records else "")
+    shown = [table for key in keys
+             for table in tables.write(key, records, arguments.results / "tables", arguments.methods or None)]
     statistics.write(records, arguments.results / "tables")
     datasets = sorted({record.configuration.dataset for record in records})
-    further = [] if variant else [
+    further = [] if variant or "kolarik" in keys else [  # these judge the ILN paper's claims
         verdicts.write(records, arguments.results),
         evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]
     if (arguments.results / "cost.json").exists():
         measured = json.loads((arguments.results / "cost.json").read_text(encoding="utf-8"))
         shown.append(cost.write(measured, arguments.results))
+    if (arguments.results / f"{epoch_time.STEM}.json").exists():
+        measured = json.loads((arguments.results / f"{epoch_time.STEM}.json").read_text(encoding="utf-8"))
+        shown.insert(0, epoch_time.write(measured, arguments.results))
     if quiet:
         return 0
     _print(shown)

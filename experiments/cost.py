@@ -25,7 +25,6 @@ _ROUND = 20  # iterations of one method before the next has its turn: interleave
 
 def measure(size=256, progress=True):
     """Times IN and ILN in both forms on random images, in turns. Returns what `write` needs, plain numbers and text."""
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
     trainings = {}
     for form in FORMS:
         for method in METHODS:
@@ -35,24 +34,46 @@ def measure(size=256, progress=True):
     image = tf.constant(rng.random((1, size, size, 1)), tf.float32)
     mask = tf.constant(rng.integers(0, 2, (1, size, size)), tf.int32)
     ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
-    rounds = {key: [] for key in trainings}
     for training in trainings.values():
         training.block(ready, tf.constant(0.0), tf.constant(2))  # traced and warmed up
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"cost: {ITERATIONS} iterations of {len(trainings)} networks at {size}²",
-                            total=ITERATIONS * len(trainings))
-        for _ in range(ITERATIONS // _ROUND):
-            for key, training in trainings.items():
-                started = time.perf_counter()
-                training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
-                rounds[key].append(time.perf_counter() - started)
-                bar.advance(task, _ROUND)
-    rows = [{"method": method, "form": form, "seconds_per_200_iterations": sum(rounds[method, form]),
-             "rounds": rounds[method, form],
+    seconds = in_turns(
+        {key: lambda training=training: training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
+         for key, training in trainings.items()}, ITERATIONS // _ROUND,
+        f"cost: {ITERATIONS} iterations of {len(trainings)} networks at {size}²" if progress else None)
+    rows = [{"method": method, "form": form, "seconds_per_200_iterations": sum(seconds[method, form]),
+             "rounds": seconds[method, form],
              "parameters": sum(int(tf.size(v)) for v in training.trainable)}
             for (method, form), training in trainings.items()]
+    return {"rows": rows, "size": size, "batch": 1, **device()}
+
+
+def in_turns(works, rounds, title):
+    """Seconds of each of some works in each round, taken in turns, so that all meet the same machine.
+
+    Args:
+      works: functions by name.
+      title: of the progress bar; None shows none.
+
+    Returns:
+      {name: [seconds, one a round]}.
+    """
+    seconds = {name: [] for name in works}
+    with Progress(console=Console(stderr=True), disable=title is None) as bar:
+        task = bar.add_task(title or "", total=rounds * len(works))
+        for _ in range(rounds):
+            for name, work in works.items():
+                started = time.perf_counter()
+                work()
+                seconds[name].append(time.perf_counter() - started)
+                bar.advance(task)
+    return seconds
+
+
+def device():
+    """What the measurement ran on, in words and numbers."""
     gpus = tf.config.list_physical_devices("GPU")
-    return {"rows": rows, "size": size, "batch": 1, "threads": threads, "kernels": kernels.chosen(),
+    return {"threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+            "kernels": kernels.chosen(),
             "device": "GPU" if gpus else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
             "tensorflow": tf.__version__}
 

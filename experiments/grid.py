@@ -17,6 +17,7 @@ from ilnrepro.cli import check_writable
 from ilnrepro.errors import InputError
 from ilnrepro.locking import locked
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
+from ilnrepro.slabs import starts
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
         for fold, rate, seed in itertools.product(folds or data.folds, rates, seeds):
             configuration = Configuration(path.stem, data.checksum, data.structure, method, fold, rate, seed, protocol)
             training_images = int((data.fold != fold).sum())
+            if protocol.slab and data.images.ndim == 4:
+                training_images *= len(starts(data.images.shape[1], protocol.slab))
             jobs.append(Job(configuration, path, protocol.epochs * epoch_steps(
                 training_images, len(configuration.angles), protocol.batch, protocol.steps_per_epoch)))
     return jobs

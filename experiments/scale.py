@@ -20,7 +20,7 @@ from rich.console import Console
 from data_prep.phantom import phantom
 from experiments import executors, grid
 from experiments.bench.__main__ import machine
-from experiments.papers import PAPER_RATES, TABLES, methods_of
+from experiments.papers import PAPER_RATES, methods_of, tables_of
 from experiments.sheet import Sheet
 from ilnrepro import checkpoint, dataset, training
 from ilnrepro.errors import InputError, command
@@ -56,7 +56,7 @@ def main(argv=None):
         found = {"machine": machine(), "size": arguments.size, "workers": cores}
         found["start"] = part("start of a process", lambda: _start(arguments.rounds))
         found["methods"] = part("steps of every method", lambda: {
-            name: _run_of(name, data["LV"], found["start"], cores) for name in methods_of(TABLES)})
+            name: _run_of(name, data["LV"], found["start"], cores) for name in methods_of(tables_of("paper"))})
         found["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
         found["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
         found["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
@@ -169,7 +169,7 @@ def _checkpoint(data, rounds):
 
 def _grid(found, data):
     """What the whole `paper` grid takes on so many machines like this one, each run as long as its parts."""
-    jobs = grid.plan(data, methods_of(TABLES), protocol("paper"), PAPER_RATES, [0])
+    jobs = grid.plan(data, methods_of(tables_of("paper")), protocol("paper"), PAPER_RATES, [0])
 
     def seconds(job):
         parts = found["methods"][job.configuration.method]

@@ -1,10 +1,10 @@
-"""Tables 1 to 3 from run files: on the screen, and as Markdown, CSV and LaTeX."""
+"""The papers' tables of scores from run files: on the screen, and as Markdown, CSV and LaTeX."""
 
 import math
 
 import numpy as np
 
-from experiments.papers import STRUCTURES, TABLES
+from experiments.papers import TABLES
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
@@ -14,22 +14,23 @@ COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_
            "both_empty", "published_mean", "published_std")
 
 
-def build(number, records, rule, methods=None):
+def build(key, records, rule, methods=None):
     """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
 
     Args:
-      number: 1, 2 or 3.
+      key: of `papers.TABLES`.
       records: of `scores.collect`.
       rule: of `scores.RULES`.
-      methods: which methods; those that none of the paper's tables has are added to Table 3, if they ran on all folds.
+      methods: which methods; those that none of the paper's tables has are added to one of them, if they ran on all
+        folds.
 
     Returns:
       a list of dictionaries with the keys COLUMNS and 'label'.
     """
-    paper = TABLES[number]
+    paper = TABLES[key]
     labels = dict(paper.rows)
-    if number == 3:
-        known = {m for table in TABLES.values() for m in table.rows}
+    if paper.others:
+        known = {m for table in TABLES.values() if table.structures == paper.structures for m in table.rows}
         folds = {}
         for r in records:
             folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
@@ -40,18 +41,20 @@ def build(number, records, rule, methods=None):
     for method, label in labels.items():
         if methods is not None and method not in methods:
             continue
-        for structure in _structures(r.configuration.structure for r in records):
-            folds = [c for key, c in sorted(found.items()) if key[:2] == (method, structure)]
+        for structure in _structures(paper, (r.configuration.structure for r in records)):
+            folds = [c for cell, c in sorted(found.items()) if cell[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
             if len(folds) > 1:
-                rows.append({"label": label, **_mean_row(folds, rule, paper)})
+                rows.append({"label": label, **_mean_row(folds, rule)})
+            if folds:
+                rows[-1] |= _published_beside(folds, paper)
     return rows
 
 
-def _structures(present):
-    """The paper's two, also where one of them has no runs, if there are runs of any; then the others."""
+def _structures(paper, present):
+    """The paper's own, also where one of them has no runs, if there are runs of any; then the others."""
     present = set(present)
-    return [*(STRUCTURES if present & set(STRUCTURES) else ()), *sorted(present - set(STRUCTURES))]
+    return [*(paper.structures if present & set(paper.structures) else ()), *sorted(present - set(paper.structures))]
 
 
 def _row(cell, rule):
@@ -61,19 +64,25 @@ def _row(cell, rule):
             "both_empty": sum(r.both_empty for r in cell.chosen), "published_mean": math.nan, "published_std": math.nan}
 
 
-def _mean_row(folds, rule, paper):
-    """The mean over a structure's folds; published numbers only where the data are the paper's."""
+def _mean_row(folds, rule):
+    """The mean over a structure's folds."""
     first = folds[0]
     row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
                                "mean": float(np.mean([c.mean for c in folds])),
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
-    record = first.chosen[0]
-    published = paper.published(first.method, first.structure)
-    if published and len(folds) == 3 and not record.synthetic and "Sunnybrook" in record.title:
-        row |= {"published_mean": float(np.mean(published[0])), "published_std": float(np.mean(published[1]))}
     return row
+
+
+def _published_beside(folds, paper):
+    """The published numbers, where they may stand beside these."""
+    record = folds[0].chosen[0]
+    published = paper.published(folds[0].method, folds[0].structure)
+    if not published or not paper.compares(record.title, record.synthetic, len(folds)):
+        return {}
+    means, stds = published
+    return {"published_mean": float(np.mean(means)), "published_std": float(np.mean(stds)) if stds else math.nan}
 
 
 def _mean_seed_sd(folds):
@@ -83,38 +92,45 @@ def _mean_seed_sd(folds):
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
 
-def caption(number, records, rule):
+def caption(key, records, rule):
     """What the table shows: scores, data, protocol, rates, seeds, rule."""
-    lines = [f"Table {number}: {TABLES[number].subject}. Dice (DSC) on the test fold, mean±std over images; "
-             "fold k tests on group k and trains on the others."]
+    paper = TABLES[key]
     configurations = [r.configuration for r in records]
-    for structure in _structures(c.structure for c in configurations):
+    protocol = configurations[0].protocol
+    cases = "volumes" if protocol.slab else "images"
+    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
+             "fold k tests on group k and trains on the others."]
+    for structure in _structures(paper, (c.structure for c in configurations)):
         of_it = [r for r in records if r.configuration.structure == structure]
         if of_it:
             synthetic = "SYNTHETIC data: " if of_it[0].synthetic else "Data: "
             lines.append(f"{structure}: {synthetic}{of_it[0].title} ({of_it[0].configuration.dataset}).")
         else:
             lines.append(f"{structure}: no data set given, columns left empty.")
-    protocol = configurations[0].protocol
-    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else "every image at every angle"
+    every = "every slab" if protocol.slab else "every image at every angle"
+    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else every
     lines.append(f"Protocol {protocol.name}{configurations[0].variant}: {protocol.epochs} epochs of {steps}, batch "
-                 f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels.")
+                 f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
+                 + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
+    if protocol.name == "kolarik-quick":
+        lines.append("Dice is under-trained here: it shows that everything works, not which method is best.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
     seeds = sorted({c.seed for c in configurations})
     chosen = f"chosen by the rule '{rule}': {RULES[rule]}" if len(rates) > 1 else "one rate, nothing to choose"
     lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
-    if any("Sunnybrook" in r.title and not r.synthetic for r in records):
-        lines.append("'published' is the paper's mean over its three folds; its groups are random and unknown, so only "
-                     "these means compare.")
+    if any(paper.compares(r.title, r.synthetic, 3) for r in records):
+        lines.append(paper.note)
     return " ".join(lines)
 
 
-def sheet(number, rows, text, synthetic):
+def sheet(key, rows, text, synthetic):
     """The table for people: a row a method, a column a fold, the best of each column bold."""
-    columns = [f"{s}-{k}" for s in _structures(row["fold"].rpartition("-")[0] for row in rows) if s in STRUCTURES
-               for k in (1, 2, 3, "mean")]
+    paper = TABLES[key]
+    columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
+               if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
-    published = {f"{row['fold'][:-5]} published": row["fold"] for row in rows if not math.isnan(row["published_mean"])}
+    published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in rows
+                 if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))
     body = [[label, *(_score(by_key.get((label, column))) for column in columns),
@@ -124,7 +140,7 @@ def sheet(number, rows, text, synthetic):
         means = [round(by_key[label, column]["mean"], 3) if (label, column) in by_key else math.nan for label in labels]
         top = max((mean for mean in means if not math.isnan(mean)), default=None)
         best |= {(i, j) for i, mean in enumerate(means) if mean == top}
-    title = f"Table {number} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}')"
+    title = f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}')"
     return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
 
 
@@ -138,7 +154,9 @@ def _score(row):
 
 
 def _published(row):
-    return f"{row['published_mean']:.3f}±{row['published_std']:.3f}" if row else ""
+    if row is None or math.isnan(row["published_mean"]):
+        return ""
+    return f"{row['published_mean']:.3f}" + ("" if math.isnan(row["published_std"]) else f"±{row['published_std']:.3f}")
 
 
 def _notes(rows, labels):
@@ -156,22 +174,22 @@ def _notes(rows, labels):
                           "diverged or collapsed runs (*), over all rates and seeds"], body)
 
 
-def sheets(number, records, methods=None):
+def sheets(key, records, methods=None):
     """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose."""
     made = []
     for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
-        rows = build(number, records, rule, methods)
+        rows = build(key, records, rule, methods)
         if not rows:
             continue
-        table = sheet(number, rows, caption(number, records, rule), any(r.synthetic for r in records))
-        tidy = [{key: row[key] for key in COLUMNS} for row in rows]
-        made.append((f"table{number}" + ("" if rule == "test" else f"-{rule}"), table, tidy))
+        table = sheet(key, rows, caption(key, records, rule), any(r.synthetic for r in records))
+        tidy = [{column: row[column] for column in COLUMNS} for row in rows]
+        made.append((TABLES[key].stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
     return made
 
 
-def write(number, records, folder, methods=None):
+def write(key, records, folder, methods=None):
     """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
-    made = sheets(number, records, methods)
+    made = sheets(key, records, methods)
     for stem, table, tidy in made:
         write_sheet(folder, stem, table, tidy)
     return [table.rich() for _, table, _ in made]

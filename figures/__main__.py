@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from experiments import statistics
-from experiments.papers import ordered
+from experiments.papers import ordered, tables_of
 from experiments.scores import cells, collect
-from figures import differences, examples, gates, learning, rates, rho
+from figures import differences, examples, gates, learning, predictions, rates, rho
 from ilnrepro import cli, dataset, runfile
 from ilnrepro.errors import command
 
@@ -34,23 +34,29 @@ def main(argv=None):
     records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
     # One run a cell: the chosen rate by the paper's rule, the first seed.
     chosen = {key: cell.chosen[0].path for key, cell in cells(records, "test").items()}
-    drawn = [gates.draw(folder)]
+    drawn = []
     methods = list(dict.fromkeys(method for method, _, _ in chosen))
-    shown = "iln" if "iln" in methods else methods[0]
+    shown = next((m for m in ("iln", "in") if m in methods), methods[0])
     runs = [runfile.read(path) for (method, _, _), path in chosen.items() if method == shown]
     tested = [run for run in runs if run.test]
+    known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
     if tested:
-        drawn.append(examples.draw(folder, tested, {d.checksum: d for d in map(dataset.read, present)}))
+        drawn.append(examples.draw(folder, tested, known))
     gated = [run for run in runs if run.layers]
     if gated:
+        drawn.insert(0, gates.draw(folder))
         # The paper shows LV-1.
         first = min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))
         drawn.append(rho.draw(folder, first))
     first_folds = {}
-    order = ordered(methods)
+    order = ordered(methods, tables_of(records[0].configuration.protocol.name))
     for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]), key[2])):
         first_folds.setdefault((structure, method), chosen[method, structure, fold])
-    drawn.append(learning.draw(folder, [runfile.read(path) for path in first_folds.values()]))
+    runs = [runfile.read(path) for path in first_folds.values()]
+    drawn.append(learning.draw(folder, runs))
+    if tested and runs[0].configuration.protocol.slab:
+        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
+                                      known))
     tables = statistics.build(records)
     if "rates" in tables:
         table, rows = tables["rates"]

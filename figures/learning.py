@@ -35,15 +35,16 @@ def draw(folder, runs):
             n = methods.index(run.configuration.method)
             label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
             axis.plot(*smoothed(run.loss, width), color=CYCLE[n % len(CYCLE)],
-                      linestyle=("-", "--", ":", "-.")[n % 4], linewidth=1.2,
+                      linestyle=("-", "--", ":", "-.")[(n + n // len(CYCLE)) % 4], linewidth=1.2,
                       label=f"{label}, rate {run.configuration.rate:g}")
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
-    axes[0, 0].set_ylabel("cross-entropy (running mean)")
     c = runs[0].configuration
+    axes[0, 0].set_ylabel(f"{c.protocol.loss} (running mean)")
+    falls = (f" The rate falls {c.protocol.rate_divisor:g}-fold at half of the steps."
+             if c.protocol.rate_divisor != 1 else "")
     synthetic = "SYNTHETIC " if runs[0].synthetic else ""
     return save(figure, folder, "learning-curves",
                 f"Learning curves: training loss, running mean over {width} steps, each method at its chosen rate, "
                 f"seed {c.seed}, protocol {c.protocol.name}, {synthetic}data "
-                f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). The rate falls "
-                f"{c.protocol.rate_divisor:g}-fold at half of the steps.")
+                f"({', '.join(sorted({r.configuration.dataset for r in runs}))}).{falls}")

@@ -49,20 +49,23 @@ def epoch_order(images, angles, batch, seed, epoch, steps=None):
 
 
 def rotate(image, mask, angle):
-    """Rotates an image `[H, W]` and its mask about their centre, anticlockwise by `angle` radians.
+    """Rotates an image `[H, W]`, or the slices of `[D, H, W]`, and its mask about their centre, anticlockwise by
+    `angle` radians.
 
     The image is interpolated bilinearly and the mask by the nearest pixel; both are filled with zeros.
     """
-    height, width = tf.unstack(tf.cast(tf.shape(image), tf.float32))
+    height, width = tf.unstack(tf.cast(tf.shape(image)[-2:], tf.float32))
     cosine, sine = tf.cos(angle), tf.sin(angle)
     row, column = (height - 1) / 2, (width - 1) / 2
     transform = tf.stack([cosine, -sine, column - cosine * column + sine * row,
                           sine, cosine, row - sine * column - cosine * row, 0, 0])[tf.newaxis]
 
     def resample(a, interpolation):
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=a[tf.newaxis, ..., tf.newaxis], transforms=transform, output_shape=tf.shape(a), fill_value=0.0,
-            interpolation=interpolation, fill_mode="CONSTANT")[0, ..., 0]
+        shape = tf.shape(a)
+        slices = tf.reshape(a, tf.concat([[-1], shape[-2:], [1]], 0))
+        return tf.reshape(tf.raw_ops.ImageProjectiveTransformV3(
+            images=slices, transforms=transform, output_shape=shape[-2:], fill_value=0.0, interpolation=interpolation,
+            fill_mode="CONSTANT"), shape)
 
     return resample(image, "BILINEAR"), resample(mask, "NEAREST")
 
@@ -71,7 +74,7 @@ def batches(images, masks, image_index, angle):
     """A `tf.data` pipeline of training batches, (images `[B, H, W, 1]`, masks `[B, H, W]`), rotated beside the step.
 
     Args:
-      images, masks: `[n, H, W]` arrays, held once in memory.
+      images, masks: `[n, H, W]` arrays, or `[n, D, H, W]` and the batches so, held once in memory.
       image_index, angle: `[steps, B]`; angles in radians.
     """
     images, masks = tf.constant(images), tf.constant(masks)

@@ -18,6 +18,7 @@ from rich.table import Table
 from ilnrepro import checkpoint, dataset, inspection, runfile, verification
 from ilnrepro.errors import InputError, command
 from ilnrepro.locking import locked
+from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, protocol, variant_type
 
@@ -57,6 +58,7 @@ def parser():
     verify.add_argument("results", type=Path, help="results folder")
     commands.add_parser("methods", help="list the methods")
     summary = commands.add_parser("summary", help="print the network's layers, shapes and parameter counts")
+    summary.add_argument("--network", choices=NETWORKS, default="unet")
     summary.add_argument("--method", default="iln")
     summary.add_argument("--size", type=int, default=256)
     return top
@@ -268,12 +270,13 @@ def _methods(_):
 
 
 def _summary(arguments):
-    from ilnrepro.unet import UNet, check_sides, summary
+    from ilnrepro.unet import check_sides, summary
 
     check_sides((arguments.size, arguments.size))
-    network = UNet(arguments.method)
+    network = NETWORKS[arguments.network](arguments.method)
     rows = summary(network, arguments.size)
-    table = Table(title=f"U-Net, method {arguments.method}, {arguments.size}×{arguments.size} image")
+    table = Table(title=f"{arguments.network}, method {arguments.method}, "
+                        f"{'×'.join(map(str, rows[-1][1][:-1]))} {'image' if network.dimensions == 2 else 'slab'}")
     for heading in ("layer", "output", "variable", "shape", "numbers"):
         table.add_column(heading, justify="right" if heading == "numbers" else "left")
     before = None

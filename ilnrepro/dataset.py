@@ -24,7 +24,8 @@ class DataSet:
       fold: the subject's group, [n] integers from 1.
       title, structure, source, licence, citation: text.
       synthetic: whether the images are made up.
-      optional: further arrays of one entry an image where known: site, slice, spacing ([n, 2] mm), ...
+      optional: further arrays of one entry an image where known: site, slice, spacing ([n, 2] mm, of volumes [n, 3]),
+        ...
       audit: what the preparation counted and left out, JSON text.
       checksum: SHA-256 of the file's content; set when read.
     """

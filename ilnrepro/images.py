@@ -28,11 +28,13 @@ class Picture:
       values: one grey channel, [H, W], or [D, H, W] for volumes, in the file's own type. NaN and infinite
         values of a NIfTI file arrive as zeros, which is the NIfTI library's doing.
       spacing: a pixel's (height, width) in mm, or None where the file does not tell.
+      slice_spacing: from one slice of a volume to the next, mm, or None for an image.
       position: where a slice lies along its normal, mm, or None where the file does not tell.
     """
 
     values: np.ndarray
     spacing: tuple | None = None
+    slice_spacing: float | None = None
     position: float | None = None
 
 
@@ -122,7 +124,8 @@ def _read_itk(path):
         values = values[0]
     if values.ndim not in (2, 3):
         raise InputError(f"{path}: {values.ndim} dimensions ({by(values.shape)}); give images or volumes")
-    return Picture(values, image.GetSpacing()[1::-1] if spaced else None, position)
+    between = float(image.GetSpacing()[2]) if values.ndim == 3 and spaced else None
+    return Picture(values, image.GetSpacing()[1::-1] if spaced else None, between, position)
 
 
 def _check_whole_nifti(path, reader):

@@ -11,6 +11,7 @@ from ilnrepro import dataset, hdf5, runfile
 from ilnrepro.augmentation import prepare
 from ilnrepro.errors import InputError
 from ilnrepro.images import one_line
+from ilnrepro.metrics import fullest_slice
 
 
 def describe(path):
@@ -110,7 +111,7 @@ def _text(value):
 
 
 def draw_case(run_path, data_path, case, output):
-    """Draws one test image with the contours of truth and prediction.
+    """Draws one test image with the contours of truth and prediction; of a volume, the slice that holds most truth.
 
     Raises:
       InputError: no such case, the data set is not the one that the run used, or `output` cannot be written.
@@ -131,16 +132,21 @@ def draw_case(run_path, data_path, case, output):
     index = run.test["index"][case]
     one = slice(index, index + 1)
     images, masks = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
+    image, truth, predicted, where = images[0], masks[0], run.masks[case], ""
+    if image.ndim == 3:
+        k = fullest_slice(truth)
+        where = f", slice {k + 1} of {len(image)}"
+        image, truth, predicted = image[k], truth[k], predicted[k]
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.4), layout="constrained")
     for axis in axes:
-        axis.imshow(images[0], cmap="gray")
+        axis.imshow(image, cmap="gray")
         axis.set_axis_off()
-    for mask, colour in ((masks[0], "red"), (run.masks[case], "lime")):
+    for mask, colour in ((truth, "red"), (predicted, "lime")):
         if mask.any() and not mask.all():
             axes[1].contour(mask, [0.5], colors=colour, linewidths=1)
     synthetic = "SYNTHETIC, " if run.synthetic else ""
-    figure.suptitle(f"{synthetic}{run.test['name'][case]}: DSC {run.dice[case]:.3f}\ntruth red, prediction green",
-                    fontsize=9)
+    figure.suptitle(f"{synthetic}{run.test['name'][case]}{where}: DSC {run.dice[case]:.3f}\n"
+                    "truth red, prediction green", fontsize=9)
     try:
         figure.savefig(output, dpi=150)
     except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's

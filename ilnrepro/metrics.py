@@ -22,6 +22,11 @@ def intersection_over_union(truth_pixels, predicted_pixels, common_pixels):
     return np.where(union == 0, 1.0, np.asarray(common_pixels) / np.maximum(union, 1))
 
 
+def fullest_slice(mask):
+    """The slice of a volume's mask `[D, H, W]` that holds most of it: the one to draw."""
+    return int(mask.sum(axis=(1, 2)).argmax())
+
+
 def surface_distances(truth, predicted):
     """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.losses import LOSSES
 from ilnrepro.metrics import dice
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
 
@@ -30,7 +31,7 @@ class Run:
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
         common_pixels, and where `surface-distance` is installed hd95 and assd. Empty for a diverged run.
-      masks: predicted masks uint8 `[n, H, W]`.
+      masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
         that figure 2 needs no data set.
       weights: final variables by name, where kept.
@@ -70,7 +71,6 @@ class Run:
 
 
 _MEANINGS = {
-    "curves/loss": ("cross-entropy of the batch, mean over pixels", "nat", ("step",)),
     "curves/rate": ("learning rate", "1", ("step",)),
     "gates/step": ("number of steps taken when the gates were read", "1", ("record",)),
     "gates/rho": ("trainable gate parameters ρ", "1", ("record", "layer", "number")),
@@ -116,8 +116,10 @@ def write(path, run):
             contents |= {f"test/{key}": values for key, values in run.test.items()}
             contents |= {"test/dice": run.dice, "test/masks": _packed(run.masks),
                          "examples/case": run.examples, "examples/truth": _packed(run.example_truth)}
+        loss = LOSSES[configuration.protocol.loss]
+        meanings = _MEANINGS | {"curves/loss": (loss.meaning, loss.unit, ("step",))}
         for key, values in contents.items():
-            _store(file, key, values)
+            _store(file, key, values, *meanings[key])
         if len(run.test):
             file["test/masks"].attrs["shape"] = file["examples/truth"].attrs["shape"] = run.masks.shape[1:]
             file["test"].attrs["both_empty"] = run.both_empty
@@ -128,14 +130,13 @@ def write(path, run):
         file["timing"].attrs["unit"] = "s"
 
 
-def _store(file, key, values):
+def _store(file, key, values, meaning, unit, axes):
     values = np.asarray(values)
     if values.dtype.kind == "U":
         stored = file.create_dataset(key, data=values.astype(object))
     else:
         packing = {"compression": "gzip", "compression_opts": 9, "shuffle": values.itemsize > 1} if values.size else {}
         stored = file.create_dataset(key, data=values, **packing)
-    meaning, unit, axes = _MEANINGS[key]
     stored.attrs.update(meaning=meaning, **({"unit": unit} if unit else {}))
     for axis, label in enumerate(axes):
         stored.dims[axis].label = label

@@ -34,6 +34,9 @@ class Segmenter(tf.Module):
             raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
         self.configuration = run.configuration
         protocol = run.configuration.protocol
+        if protocol.network != "unet":
+            raise InputError(f"{path}: its network, {protocol.network}, takes volumes slab by slab, and images alone "
+                             "are segmented here; give a run of an image protocol")
         self.network = UNet(run.configuration.method, settings=protocol.settings, form=form)
         self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
         self.variables_by_name = self.network.named_variables

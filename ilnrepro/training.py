@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import math
 import platform
 import subprocess
 import time
@@ -13,10 +14,14 @@ import tensorflow as tf
 from ilnrepro import checkpoint
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
+from ilnrepro.losses import LOSSES, margin
 from ilnrepro.metrics import overlap, surface_distances
+from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import kernels, method
+from ilnrepro.optimizers import OPTIMIZERS
 from ilnrepro.runfile import Run
-from ilnrepro.unet import START_CHANNELS, UNet, check_sides
+from ilnrepro.slabs import cut, joined, starts
+from ilnrepro.unet import check_sides
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180
@@ -43,28 +48,23 @@ def uses_xla(protocol):
 
 
 class Training:
-    """A network, its optimizer's state, and one graph that takes a block of steps.
-
-    SGD with momentum: a ← momentum·a + dw, w ← w − rate·a.
-    """
+    """A network, its loss and optimizer, and one graph that takes a block of steps."""
 
     def __init__(self, configuration):
         protocol = configuration.protocol
-        self.network = UNet(configuration.method, configuration.seed, protocol.settings, protocol.form,
-                            protocol.initializer)
+        self.network = NETWORKS[protocol.network](configuration.method, configuration.seed, protocol.settings,
+                                                  protocol.form, protocol.initializer)
+        self.loss = LOSSES[protocol.loss].function
         self.trainable = [v for v in self.network.named_variables.values() if v.trainable]
-        self.momenta = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trainable]
-        self.momentum = protocol.momentum
+        self.optimizer = OPTIMIZERS[protocol.optimizer](self.trainable, protocol)
+        self.least = math.log(protocol.threshold / (1 - protocol.threshold))  # the threshold's logit
         self.step = tf.function(self._step, jit_compile=True) if uses_xla(protocol) else self._step
 
     @tf.autograph.experimental.do_not_convert
     def _step(self, images, masks, rate):
         with tf.GradientTape() as tape:
-            loss = cross_entropy(self.network(images, training=True), masks)
-        for variable, momentum, gradient in zip(self.trainable, self.momenta, tape.gradient(loss, self.trainable),
-                                                strict=True):
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=rate, grad=gradient,
-                                             momentum=self.momentum)
+            loss = self.loss(self.network(images, training=True), masks)
+        self.optimizer.apply(tape.gradient(loss, self.trainable), rate)
         return loss
 
     @tf.function
@@ -78,22 +78,22 @@ class Training:
 
     @tf.function(reduce_retracing=True)
     def predict(self, images):
-        """Masks uint8 `[n, H, W]` of images `[n, H, W, 1]`: 1 where the structure's score is the larger."""
-        scores = self.network(images)
-        return tf.cast(scores[..., 1] > scores[..., 0], tf.uint8)
+        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold."""
+        return tf.cast(margin(self.network(images)) > self.least, tf.uint8)
+
+    @property
+    def _state(self):
+        named = {f"variables/{name}": v for name, v in self.network.named_variables.items()}
+        return named | self.optimizer.named_variables
 
     def state(self):
-        """All variables and momenta by name, as arrays."""
-        named = self.network.named_variables
-        return ({f"variables/{name}": v.numpy() for name, v in named.items()}
-                | {f"momenta/{i:03d}": m.numpy() for i, m in enumerate(self.momenta)})
+        """All variables of network and optimizer by name, as arrays."""
+        return {name: variable.numpy() for name, variable in self._state.items()}
 
     def restore(self, arrays):
         """Takes back what `state` gave."""
-        for name, variable in self.network.named_variables.items():
-            variable.assign(arrays[f"variables/{name}"])
-        for i, momentum in enumerate(self.momenta):
-            momentum.assign(arrays[f"momenta/{i:03d}"])
+        for name, variable in self._state.items():
+            variable.assign(arrays[name])
 
     @property
     def gated(self):
@@ -110,29 +110,28 @@ class Training:
         return rho.reshape(len(layers), -1), mix.gate.shares(tf.constant(rho))[0].numpy()
 
 
-def cross_entropy(scores, masks):
-    """Cross-entropy over two classes, mean over pixels, of scores `[N, H, W, 2]` and masks `[N, H, W]`.
-
-    −log softmax(s)_m = log(1 + e^−z) with z the score of the true class over the other's: the same as TensorFlow's
-    sparse softmax cross-entropy at a fifth of its time.
-    """
-    background, structure = tf.unstack(scores, axis=-1)
-    margin = structure - background
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(masks, margin.dtype), margin))
-
-
 class Stopped(Exception):
     """The run was asked to stop; its state is saved."""
 
 
 def check(configuration, data):
-    """Raises InputError if the data set lacks the fold, or its sides or the method's groups do not suit the network."""
+    """Raises InputError if the data set lacks the fold, or its dimensions, sides or the method's groups do not suit the
+    protocol's network."""
     if configuration.fold not in data.folds:
         raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
                          f"(it has {', '.join(map(str, data.folds))})")
-    images, _ = prepare(data.images[:1], data.masks[:1], configuration.protocol.shrink)
+    protocol, dimensions = configuration.protocol, data.images.ndim - 1
+    network = NETWORKS[protocol.network]
+    if dimensions != network.dimensions:
+        kinds = {2: "images [n, H, W]", 3: "volumes [n, D, H, W]"}
+        raise InputError(f"data set {configuration.dataset}: holds {kinds[dimensions]}, and protocol {protocol.name} "
+                         f"takes {kinds[network.dimensions]}; choose another protocol or data set")
+    images, _ = prepare(data.images[:1], data.masks[:1], protocol.shrink)
+    if protocol.slab:
+        starts(images.shape[1], protocol.slab)
+        images = images[:, :protocol.slab]
     check_sides(images.shape[1:])
-    method(configuration.method).rule.parameters(START_CHANNELS, configuration.protocol.settings)
+    method(configuration.method).rule.parameters(network.start_channels, protocol.settings)
 
 
 def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
@@ -164,7 +163,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     started = time.perf_counter()
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
-        predicted = _predict(training, images[testing], protocol.batch)
+        predicted = _predict(training, images[testing], protocol)
         truth_pixels, predicted_pixels, common = overlap(masks[testing], predicted)
         status = "complete" if predicted_pixels.any() else "collapsed"
         test = {"name": data.name[testing], "subject": data.subject[testing], "index": np.flatnonzero(testing),
@@ -212,6 +211,8 @@ _CURVES = ("loss", "rate", "gate_step", "rho", "share")
 
 def _train(training, configuration, images, masks, progress, path, stop, every, record):
     """Trains to the end, or to the first loss that is not finite; returns the `History`."""
+    if slab := configuration.protocol.slab:
+        images, masks = cut(images, slab), cut(masks, slab)
     image_index, angle, rates, blocks = _schedule(configuration, len(images))
     history = History(training)
     found = checkpoint.latest(path, configuration) if path else None
@@ -264,7 +265,15 @@ def _schedule(configuration, images):
     return image_index, angles[angle_index], np.float32(rates), blocks
 
 
-def _predict(training, images, batch):
+def _predict(training, images, protocol):
+    """Masks uint8 of the shape of `images`; volumes are predicted slab by slab."""
+    if protocol.slab:
+        return np.stack([joined(_in_batches(training, cut(volume[np.newaxis], protocol.slab), protocol.batch),
+                                len(volume)) for volume in images])
+    return _in_batches(training, images, protocol.batch)
+
+
+def _in_batches(training, images, batch):
     parts = [training.predict(tf.constant(images[i:i + batch, ..., np.newaxis])).numpy()
              for i in range(0, len(images), batch)]
     return np.concatenate(parts)

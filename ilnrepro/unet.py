@@ -8,9 +8,6 @@ import tensorflow as tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
 
-INITIALIZERS = ("root", "printed")
-START_CHANNELS = 16  # paper, section 2.2
-
 
 class UNet:
     """Four max-pools, 16 channels doubling to 256, two 3×3 convolutions a level, 3×3 stride-2 transposed convolutions
@@ -30,10 +27,14 @@ class UNet:
       layers: the convolutions in the order of computation, the head last.
     """
 
+    dimensions = 2
+    initializers = ("root", "printed")
+    start_channels = 16  # paper, section 2.2
+
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="root", classes=2,
-                 start_channels=START_CHANNELS, pools=4, dtype=tf.float32):
-        if initializer not in INITIALIZERS:
-            raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(INITIALIZERS)}")
+                 start_channels=start_channels, pools=4, dtype=tf.float32):
+        if initializer not in self.initializers:
+            raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(self.initializers)}")
         self.pools = pools
         self.layers = []
 
@@ -169,15 +170,16 @@ def check_sides(sides, pools=4):
                              f"({pools} max-pools); crop or pad the images")
 
 
-def summary(network, size=256):
-    """Rows (layer, output shape, variable, shape, numbers), one a variable, for an image of `size`²."""
+def summary(network, size=256, slab=16):
+    """Rows (layer, output shape, variable, shape, numbers, whether trained), one a variable, for an image of `size`²,
+    or for a volume of `slab` slices of it."""
     rows = []
-    levels = {f"{side}{k}": size // 2 ** (k - 1) for side in ("down", "up") for k in range(1, network.pools + 1)}
-    levels |= {"bottom": size // 2**network.pools, "head": size}
+    sides = (slab, size, size)[-network.dimensions:]
+    levels = {f"{side}{k}": k - 1 for side in ("down", "up") for k in range(1, network.pools + 1)}
+    levels |= {"bottom": network.pools, "head": 0}
     for layer in network.layers:
-        side = levels[layer.name.split("/")[0]]
-        outputs = layer.named_variables["bias"].shape[0]
+        level = levels[layer.name.split("/")[0]]
+        shape = (*(side // 2**level for side in sides), layer.named_variables["bias"].shape[0])
         for role, variable in layer.named_variables.items():
-            rows.append((layer.name, (side, side, outputs), role, tuple(variable.shape), int(tf.size(variable)),
-                         variable.trainable))
+            rows.append((layer.name, shape, role, tuple(variable.shape), int(tf.size(variable)), variable.trainable))
     return rows

@@ -1,4 +1,4 @@
-"""Makes small raw trees as the releases lay them out: Sunnybrook in both layouts, ACDC, pictures."""
+"""Makes small raw trees as the releases lay them out: Sunnybrook in both layouts, ACDC, CSI 2014, pictures."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -111,6 +111,31 @@ def acdc(folder, patients=6, slices=4, shape=(40, 52), seed=0):
                 image.SetSpacing((SPACING[1], SPACING[0], 10.0))
                 sitk.WriteImage(image, str(here / f"{patient}_frame{frame:02d}{ending}.nii.gz"))
         (here / f"{patient}_4d.nii.gz").write_bytes(b"not read")
+    return written
+
+
+def spine(folder, subjects=5, depths=(20, 18), side=32, seed=0, ending=".nrrd"):
+    """Writes CT volumes and labels, a vertebra of another number every six slices, all in one folder.
+
+    Returns:
+      Volumes and labels, [D, H, W], by subject.
+    """
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    written = {}
+    for number in range(1, subjects + 1):
+        depth = depths[number % len(depths)]
+        volume = rng.integers(-1000, 200, (depth, side, side)).astype(np.int16)
+        label = np.zeros(volume.shape, np.uint16)
+        for k in range(0, depth, 6):
+            label[k:k + 4, 8:20, 10:22] = 100 + k
+        volume[label > 0] += 800
+        written[f"case{number}"] = volume, label
+        for values, name in ((volume, ""), (label, "_label")):
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing((0.4, 0.35, 1.5))
+            sitk.WriteImage(image, str(folder / f"case{number}{name}{ending}"), ending == ".nrrd")
+    (folder / "readme.txt").write_text("not read", encoding="utf-8")
     return written
 
 

@@ -76,3 +76,23 @@ def test_batches_hold_the_images_asked_for():
     for indices, (x, y) in zip(order, got, strict=True):
         assert np.abs(x[..., 0] - images[indices]).max() < 1e-6
         np.testing.assert_array_equal(y, masks[indices])
+
+
+def test_a_volume_turns_slice_by_slice():
+    volume = np.random.default_rng(0).random((3, 16, 24)).astype(np.float32)
+    masks = (volume > 0.5).astype(np.uint8)
+    turned, turned_masks = rotate(tf.constant(volume), tf.constant(masks), np.float32(0.4))
+    for k in range(3):
+        image, mask = rotate(tf.constant(volume[k]), tf.constant(masks[k]), np.float32(0.4))
+        np.testing.assert_array_equal(turned[k], image)
+        np.testing.assert_array_equal(turned_masks[k], mask)
+    still, still_masks = rotate(tf.constant(volume), tf.constant(masks), np.float32(0))
+    np.testing.assert_array_equal(still, volume)
+    np.testing.assert_array_equal(still_masks, masks)
+
+
+def test_volumes_are_stretched_as_a_whole_and_shrunk_slice_by_slice():
+    volume = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
+    images, masks = prepare(volume, (volume > 20).astype(np.uint8), 2)
+    assert images.shape == masks.shape == (2, 3, 2, 2)
+    np.testing.assert_allclose(images[0, 0], np.array([[2.5, 4.5], [10.5, 12.5]]) / 47, rtol=1e-6)

@@ -32,6 +32,7 @@ def trees(tmp_path_factory):
     root = tmp_path_factory.mktemp("sources")
     raw_trees.sunnybrook(root / "raw", frames=2, side=24)
     raw_trees.acdc(root / "acdc", patients=3, slices=2)
+    raw_trees.spine(root / "spine", subjects=6)
     rng = np.random.default_rng(0)
     raw_trees.pictures(root / "png", NAMES, rng.integers(0, 256, (6, 16, 16)),
                        rng.integers(0, 2, (6, 16, 16)))
@@ -41,6 +42,7 @@ def trees(tmp_path_factory):
 COMMAND = {
     "raw": lambda here: ["sunnybrook", "--source", here],
     "acdc": lambda here: ["acdc", "--source", here, "--structure", "lv", "--size", "32"],
+    "spine": lambda here: ["spine", "--source", here, "--size", "16"],
     "png": lambda here: ["sunnybrook", "--source", here],
     "folder": lambda here: ["folder", "--images", here / "image", "--masks", here / "mask",
                             "--subject-pattern", r"SC-[A-Z-]+\d+"],
@@ -178,6 +180,14 @@ DAMAGED = [
     ("acdc", "patient002_frame01_gt.nii.gz", volume(labelled(7)), "unknown labels 7"),
     ("acdc", "patient002_frame09_gt.nii.gz", Path.unlink, "no label volume"),
     ("acdc", "patient002_frame09.nii.gz", Path.unlink, "no image volume"),
+    ("spine", "case3.nrrd", cut(0.6), "cannot be read"),
+    ("spine", "case3_label.nrrd", cut(0.2), "cannot be read"),
+    ("spine", "case3.nrrd", Path.unlink, "no volume of this name"),
+    ("spine", "case3_label.nrrd", volume(lambda v: v[1:]), "mask size 17×32×32 differs"),
+    ("spine", "case3_label.nrrd", volume(lambda v: 0 * v), "no vertebra in it"),
+    ("spine", "case3_label.nrrd", volume(lambda v: v * np.float32(0.5) + np.float32(0.2)), "not whole numbers from 0"),
+    ("spine", "case3_label.nrrd", volume(lambda v: -v.astype(np.int16)), "not whole numbers from 0"),
+    ("spine", "case3.nrrd", volume(lambda v: np.where(v > 900, np.nan, v).astype(np.float32)), "NaN"),
     ("png", f"image/{NAMES[2]}.png", cut(0.6), "cut short"),
     ("png", f"image/{NAMES[2]}.png", wrong_checksum, "cut short"),
     ("png", f"image/{NAMES[2]}.png", png(np.zeros((16, 16, 3), np.uint8)), "3-channel"),
@@ -257,6 +267,9 @@ def rewrite(name, content):
     ("raw", lambda here: first(here, "*.csv").write_bytes(b"\xff\x00"), "cannot be read as a table"),
     ("acdc", lambda here: [path.unlink() for path in here.rglob("*frame*")], "no patient001_frame01.nii.gz"),
     ("acdc", lambda here: shutil.copytree(here / "training", here / "again"), "the same patient and frame"),
+    ("spine", shutil.rmtree, "no such folder"),
+    ("spine", lambda here: [path.unlink() for path in here.glob("*_label*")], "no case1.nrrd with case1_label.nrrd"),
+    ("spine", lambda here: shutil.copytree(here, here / "again"), "the same subject as"),
     ("png", lambda here: shutil.rmtree(here / "mask"), "neither mask nor masks"),
     ("png", lambda here: shutil.copytree(here / "mask", here / "masks"), "both mask and masks"),
     ("png", lambda here: [path.unlink() for path in (here / "image").iterdir()], "no image files"),

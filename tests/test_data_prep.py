@@ -288,6 +288,36 @@ def test_acdc_patients_without_labels_are_left_out(tmp_path, made):
     assert {"number": 1, "reason": "patients without label volumes"} in report["left out by rule"]
 
 
+# CSI 2014
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd"])
+def test_spine_volumes_are_resampled_filled_up_and_labels_joined(tmp_path, made, ending):
+    """By two the linear resampling is the mean over squares; shorter volumes end with their least value."""
+    written = raw_trees.spine(tmp_path / "csi", ending=ending)
+    data, report = made("spine", "--source", tmp_path / "csi", "--size", 16)
+    assert data.images.shape == (5, 20, 16, 16) and data.images.dtype == np.float32 and data.structure == "spine"
+    assert list(data.name) == list(data.subject) == sorted(written) and len(data.folds) == 5
+    for image, mask, name in zip(data.images, data.masks, data.name, strict=True):
+        volume, label = written[name]
+        depth = len(volume)
+        squares = (depth, 16, 2, 16, 2)
+        np.testing.assert_allclose(image[:depth], volume.reshape(squares).mean((2, 4)), atol=1e-3)
+        np.testing.assert_array_equal(mask[:depth], (label > 0).reshape(squares).mean((2, 4)) >= 0.5)
+        assert (image[depth:] == image[:depth].min()).all() and not mask[depth:].any()
+    np.testing.assert_allclose(data.optional["spacing"], [(1.5, 0.7, 0.8)] * 5, rtol=1e-6)
+    assert report["slices"] == {"case1": 18, "case2": 20, "case3": 18, "case4": 20, "case5": 18}
+    assert report["slices filled up to"] == 20
+
+
+def test_spine_volumes_without_labels_are_left_out(tmp_path, made):
+    raw_trees.spine(tmp_path / "csi")
+    (tmp_path / "csi" / "case2_label.nrrd").unlink()
+    data, report = made("spine", "--source", tmp_path / "csi", "--size", 32, "--folds", 2)
+    assert "case2" not in data.subject and data.images.shape == (4, 20, 32, 32)
+    assert {"number": 1, "reason": "volumes without labels"} in report["left out by rule"]
+
+
 # Folder
 
 

@@ -31,6 +31,34 @@ def test_written_and_read_back(tmp_path):
     assert len(again.checksum) == 64
 
 
+def volumes(**changes):
+    rng = np.random.default_rng(0)
+    shape = (6, 5, 16, 16)
+    return made_up(**{"images": rng.normal(size=shape).astype(np.float32), "optional": {"spacing": np.ones((6, 3))},
+                      "masks": rng.integers(0, 2, shape).astype(np.uint8)} | changes)
+
+
+def test_volumes_are_written_read_and_explained(tmp_path):
+    data = volumes()
+    dataset.write(tmp_path / "d.h5", data)
+    again = dataset.read(tmp_path / "d.h5")
+    np.testing.assert_array_equal(again.images, data.images)
+    np.testing.assert_array_equal(again.masks, data.masks)
+    with h5py.File(tmp_path / "d.h5") as file:
+        assert [d.label for d in file["images"].dims] == ["image", "slice", "row", "column"]
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(masks=np.zeros((6, 4, 16, 16), np.uint8)), "masks: shape"),
+    (dict(masks=np.zeros((6, 16, 16), np.uint8)), "masks: shape"),
+    (dict(images=np.full((6, 5, 16, 16), np.inf, np.float32)), "images: NaN"),
+    (dict(images=np.zeros((6, 5, 16, 16, 1), np.float32)), r"neither \[n, H, W\] nor \[n, D, H, W\]"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_unsound_volumes_are_refused(tmp_path, change, words):
+    with pytest.raises(InputError, match=words):
+        dataset.write(tmp_path / "d.h5", volumes(**change))
+
+
 def test_file_explains_itself(tmp_path):
     dataset.write(tmp_path / "d.h5", made_up())
     with h5py.File(tmp_path / "d.h5") as file:

@@ -83,9 +83,10 @@ def test_published_numbers_stand_beside_sunnybrook_three_fold_means_only():
 def test_published_tables_are_whole_and_agree_with_each_other():
     for paper in papers.TABLES.values():
         for method in paper.rows:
-            for structure in papers.STRUCTURES:
+            for structure in paper.structures:
                 means, stds = paper.published(method, structure)
-                assert len(means) == len(stds) == 3 and 0.5 < min(means) < max(means) < 1
+                assert len(means) == (len(paper.folds) or 1) and len(stds) == len(paper.folds)
+                assert 0.5 < min(means) <= max(means) < 1
     assert papers.TABLES[1].published("sigmoid", "LV") == papers.TABLES[2].published("sigmoid", "LV")
     assert papers.TABLES[2].published("iln", "RV") == papers.TABLES[3].published("iln", "RV")
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ilnrepro.losses import bce_dice, cross_entropy
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training, _schedule, cross_entropy
+from ilnrepro.training import Training, _schedule
 
 
 def configuration(method="iln", rate=0.5, **changes):
@@ -47,6 +48,63 @@ def test_two_steps_of_sgd_with_momentum_by_hand():
         assert abs(float(taken[0]) - float(loss)) < 1e-5
         for variable, weight in zip(training.trainable, weights, strict=True):
             assert np.abs(variable - weight).max() < 2e-5 * max(1, np.abs(weight).max()), variable.name
+
+
+def test_three_steps_of_adam_by_hand():
+    """The textbook's bias-corrected moments, in float64; TensorFlow's ε stands beside the uncorrected root."""
+    training = Training(configuration(optimizer="adam", loss="bce-dice"))
+    images, masks = batch()
+    weights = [v.numpy().astype(np.float64) for v in training.trainable]
+    first, second = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    for t in (1, 2, 3):
+        with tf.GradientTape() as tape:
+            loss = bce_dice(training.network(images, training=True), masks)
+        gradients = [g.numpy().astype(np.float64) for g in tape.gradient(loss, training.trainable)]
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
+        second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradients, strict=True)]
+        step = 1e-3 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        taken = training.block(iter(tf.data.Dataset.from_tensors((images, masks))), tf.constant(1e-3), tf.constant(1))
+        assert abs(float(taken[0]) - float(loss)) < 1e-5
+        for variable, weight, m, v in zip(training.trainable, weights, first, second, strict=True):
+            # Where a gradient is nothing but rounding, Adam makes a whole step of it: these are left out.
+            moved, sure = variable.numpy() - weight, np.sqrt(v) > 1e-5
+            assert np.abs(moved + step * m / (np.sqrt(v) + 1e-8))[sure].max(initial=0) < 2e-5, variable.name
+        weights = [v.numpy().astype(np.float64) for v in training.trainable]
+    powers = [v.numpy() for name, v in training.optimizer.named_variables.items() if "power" in name]
+    np.testing.assert_allclose(powers, [0.9**4, 0.999**4], rtol=1e-6)
+
+
+def test_a_run_with_adam_stopped_and_resumed_is_the_whole_run(tmp_path):
+    """Losses, weights and predictions, bit for bit: moments and powers are in the checkpoint."""
+    from test_dataset import made_up
+
+    from ilnrepro import training
+
+    data, asked = made_up(), configuration(rate=1e-3, optimizer="adam", loss="bce-dice", steps_per_epoch=6, block=2)
+    whole = training.run(asked, data)
+    calls = iter([False, True])
+    with pytest.raises(training.Stopped):
+        training.run(asked, data, path=tmp_path / "run.h5", stop=lambda: next(calls))
+    assert len(list(tmp_path.glob(".*.checkpoint"))) == 1
+    reported = []
+    again = training.run(asked, data, lambda done, total: reported.append(done), tmp_path / "run.h5")
+    assert reported == [6, 8, 10, 12]
+    np.testing.assert_array_equal(again.loss, whole.loss)
+    np.testing.assert_array_equal(again.masks, whole.masks)
+    for name, values in whole.weights.items():
+        np.testing.assert_array_equal(again.weights[name], values, err_msg=name)
+
+
+def test_the_threshold_is_on_the_probability():
+    images, _ = batch()
+    masks = {}
+    for threshold in (0.5, 128 / 255, 0.9):
+        training = Training(configuration("in", threshold=threshold))
+        probability = tf.nn.softmax(training.network(images))[..., 1].numpy()
+        masks[threshold] = training.predict(images).numpy()
+        sure = np.abs(probability - threshold) > 1e-5
+        np.testing.assert_array_equal(masks[threshold][sure], (probability > threshold)[sure])
+    assert masks[0.5].sum() > masks[0.9].sum()
 
 
 def test_a_block_takes_its_steps_one_after_another():

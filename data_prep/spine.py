@@ -1,0 +1,120 @@
+"""CT of the thoracic and lumbar spine with labelled vertebrae, as the CSI 2014 challenge gave it out (Yao et al. 2012).
+
+Layout, anywhere below the source, a volume and its labels a subject:
+  case1.nrrd, case1_label.nrrd (or -label, _mask, _seg; NRRD, MetaImage or NIfTI)
+Labels: 0 background, any other whole number a vertebra; here all of them are the spine, as in Kolarik et al. 2020.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import cases, folds, images
+from data_prep.cases import Case
+from ilnrepro import images as readers
+from ilnrepro.errors import InputError
+from ilnrepro.images import by
+
+CITATION = ("J. Yao, J. E. Burns, H. Munoz, R. M. Summers, Detection of vertebral body fractures based on cortical "
+            "shell unwrapping, MICCAI 2012")
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii.gz")
+_LABEL = re.compile(r"(.+)[-_](label|labels|mask|seg)", re.IGNORECASE)
+
+
+def add_arguments(parser):
+    """The command line's options."""
+    parser.add_argument("--source", type=Path, required=True, help="the folder of volumes")
+    parser.add_argument("--size", type=int, default=256, help="pixels a side, resampled to (the paper's: 256)")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+
+
+def source(arguments):
+    """The folder that checksums are relative to."""
+    return arguments.source
+
+
+def prepare(arguments, audit):
+    """The data set of the spine, a volume a subject.
+
+    Slices are resampled to size² linearly, masks too and then cut at a half. Volumes of fewer slices than the deepest
+    are filled up behind their last slice with their least value and no structure; the audit says by how many.
+
+    Raises:
+      InputError: a source that is missing, holds no pairs, or is damaged; a size that is not positive.
+    """
+    if arguments.size < 1:
+        raise InputError(f"--size: {arguments.size} must be positive")
+    readers.simpleitk()
+    volumes, labels = _scan(arguments.source, audit)
+    found = []
+    for subject in sorted(volumes | labels):
+        with audit.case(subject):
+            found.append(_read(subject, volumes.get(subject), labels.get(subject), arguments.size))
+            for path in (volumes[subject], labels[subject]):
+                audit.checksum(subject, path)
+    depth = max((len(case.image) for case in found), default=0)
+    audit.found["slices"] = {case.subject: len(case.image) for case in found}
+    audit.found["slices filled up to"] = depth
+    for case in found:
+        missing = ((0, depth - len(case.image)), (0, 0), (0, 0))
+        case.image = np.pad(case.image, missing, constant_values=case.image.min())
+        case.mask = np.pad(case.mask, missing)
+
+    def split(subject):
+        return folds.random_split(subject, arguments.folds, arguments.seed)
+
+    return cases.data_set(found, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
+                          source=arguments.source.resolve().name, licence="by the challenge organisers' terms",
+                          citation=CITATION)
+
+
+def _scan(folder, audit):
+    """Volumes and label volumes by subject; none of subjects without labels."""
+    files, litter = images.files_in(folder)
+    volumes, labels, others = {}, {}, 0
+    for path in files:
+        if readers.suffix(path) not in SUFFIXES:
+            others += 1
+            continue
+        name = Path(readers.stem(path)).name
+        matched = _LABEL.fullmatch(name)
+        subject, kind = (matched[1], labels) if matched else (name, volumes)
+        if subject in kind:
+            raise InputError(f"{path}: the same subject as {kind[subject]}; keep one of them")
+        kind[subject] = path
+    if not labels:
+        raise InputError(f"{folder}: no case1.nrrd with case1_label.nrrd or the like in it; give the folder of volumes "
+                         "and labels")
+    unlabelled = set(volumes) - set(labels)
+    audit.found["files passed over"] = {"hidden or temporary": litter, "others (.raw beside its header, ...)": others}
+    audit.leave_out(len(unlabelled), "volumes without labels")
+    return {subject: path for subject, path in volumes.items() if subject not in unlabelled}, labels
+
+
+def _read(subject, image_path, label_path, size):
+    """The case of one subject."""
+    if image_path is None:
+        raise InputError(f"{label_path}: no volume of this name without its ending; get it again")
+    picture, label = readers.read(image_path), readers.read(label_path).values
+    images.check_pair(picture.values, label, image_path, label_path)
+    if picture.values.ndim != 3:
+        raise InputError(f"{image_path}: image size {by(picture.values.shape)}: one slice is no volume; get it again")
+    images.check_square(picture.values, image_path)
+    if not np.isfinite(label).all() or (label < 0).any() or (label != np.round(label)).any():
+        raise InputError(f"{label_path}: labels that are not whole numbers from 0; get it again")
+    if not label.any():
+        raise InputError(f"{label_path}: no vertebra in it; leave the pair out, or get it again")
+    values = images.grey(picture.values, image_path)
+    side, low = values.shape[-1], values.min()
+    step = side / size
+
+    def fitted(slices, fill):
+        if side == size:
+            return slices
+        return np.stack([images.resampled(one, (1, 1), step, size, 1, fill) for one in slices])
+
+    mask = (fitted((label > 0).astype(np.float32), 0) >= 0.5).astype(np.uint8)
+    height, width = picture.spacing
+    return Case(subject, subject, fitted(values, low), mask, (picture.slice_spacing, height * step, width * step))

@@ -1,0 +1,42 @@
+"""Figure 3 of Kolarik et al. 2020: one test slice, each method's prediction on it, and the truth."""
+
+import numpy as np
+
+from figures.style import plt, save
+from ilnrepro.augmentation import prepare
+from ilnrepro.metrics import fullest_slice
+from ilnrepro.norms import method as method_row
+
+
+def draw(folder, runs, datasets):
+    """Draws the slice that holds most truth of one test volume.
+
+    Args:
+      runs: `Run`s of volumes, one a method, all of one fold, one of them tested at least.
+      datasets: `DataSet`s by checksum; where the runs' is there, its grey slice comes first.
+    """
+    first = next(run for run in runs if run.test)
+    case = first.examples[0]
+    truth = first.example_truth[0]
+    k = fullest_slice(truth)
+    panels = [("truth", truth[k])]
+    for run in runs:
+        mask = run.masks[case][k] if run.test else np.zeros_like(truth[k])
+        score = f"DSC {run.dice[case]:.2f}" if run.test else "diverged"
+        panels.insert(-1, (f"{method_row(run.configuration.method).title}\n{score}", mask))
+    data = datasets.get(first.configuration.dataset_checksum)
+    if data is not None:
+        index = first.test["index"][case]
+        image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1],
+                           first.configuration.protocol.shrink)
+        panels.insert(0, ("input", image[0, k]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.1 * len(panels), 1.6), layout="constrained")
+    for axis, (title, picture) in zip(axes, panels, strict=True):
+        axis.imshow(picture, cmap="gray", interpolation="nearest")
+        axis.set_title(title, fontsize=7)
+        axis.set_axis_off()
+    c = first.configuration
+    return save(figure, folder, "kolarik-figure3",
+                f"Figure 3 of Kolarik et al. 2020: slice {k + 1} of {first.test['name'][case]}, the methods' "
+                f"predictions, and the truth; DSC of the whole volume. Fold {c.fold}, seed {c.seed}, protocol "
+                f"{c.protocol.name}, {'SYNTHETIC ' if first.synthetic else ''}data ({c.dataset}).")

@@ -1,0 +1,57 @@
+"""The optimizers: variables updated in place, and the state that a checkpoint must hold."""
+
+import tensorflow as tf
+
+
+class Momentum:
+    """SGD with momentum: a ← momentum·a + dw, w ← w − rate·a.
+
+    Attributes:
+      named_variables: the optimizer's own state by name.
+    """
+
+    def __init__(self, variables, protocol):
+        self.variables, self.momentum = variables, protocol.momentum
+        self.named_variables = _slots("momenta", variables)
+
+    def apply(self, gradients, rate):
+        """Takes one step; gradients in the order of the variables."""
+        for variable, momentum, gradient in zip(self.variables, self.named_variables.values(), gradients, strict=True):
+            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=rate, grad=gradient,
+                                             momentum=self.momentum)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015): m ← β₁·m + (1 − β₁)·dw, v ← β₂·v + (1 − β₂)·dw²,
+    w ← w − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε) at step t; β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
+
+    Attributes:
+      named_variables: the optimizer's own state by name, β₁ᵗ and β₂ᵗ included.
+    """
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self, variables, protocol):
+        self.variables = variables
+        self.first, self.second = _slots("adam/first", variables), _slots("adam/second", variables)
+        self.powers = {f"adam/power{i}": tf.Variable(beta, trainable=False) for i, beta in enumerate(self.BETAS, 1)}
+        self.named_variables = {**self.first, **self.second, **self.powers}
+
+    def apply(self, gradients, rate):
+        """Takes one step; gradients in the order of the variables."""
+        power1, power2 = (tf.convert_to_tensor(power) for power in self.powers.values())
+        for variable, m, v, gradient in zip(self.variables, self.first.values(), self.second.values(), gradients,
+                                            strict=True):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=m.handle, v=v.handle, beta1_power=power1, beta2_power=power2, lr=rate,
+                beta1=self.BETAS[0], beta2=self.BETAS[1], epsilon=self.EPSILON, grad=gradient)
+        for power, beta in zip(self.powers.values(), self.BETAS, strict=True):
+            power.assign(power * beta)
+
+
+def _slots(name, variables):
+    """A variable of zeros beside each variable."""
+    return {f"{name}/{i:03d}": tf.Variable(tf.zeros_like(v), trainable=False) for i, v in enumerate(variables)}
+
+
+OPTIMIZERS = {"momentum": Momentum, "adam": Adam}

@@ -1,0 +1,37 @@
+"""Volumes cut into overlapping slabs of slices, and put together again from the middles of the slabs.
+
+Kolarik et al. 2020, section 3.2: slabs of 16 slices share 8 with either neighbour, and prediction keeps the middle 8.
+What the paper leaves open: the first slab of a volume also keeps its first slices and the last one its last; where half
+slabs do not fill the volume, the last slab ends with it and shares more.
+"""
+
+import numpy as np
+
+from ilnrepro.errors import InputError
+
+
+def starts(depth, slab):
+    """The first slice of every slab of a volume of `depth` slices, half a slab apart.
+
+    Raises:
+      InputError: the volume is thinner than a slab.
+    """
+    if depth < slab:
+        raise InputError(f"volumes of {depth} slices: this protocol's slabs take {slab}; give thicker volumes")
+    return [*range(0, depth - slab, slab // 2), depth - slab]
+
+
+def cut(volumes, slab):
+    """All slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, those of a volume one after another."""
+    parts = [volume[start:start + slab] for volume in volumes for start in starts(len(volume), slab)]
+    return np.stack(parts) if parts else volumes[:, :slab]
+
+
+def joined(slabs, depth):
+    """The volume `[depth, H, W]` from its slabs `[S, slab, H, W]`: of each its middle half, the ends from the ends."""
+    volume = np.empty((depth, *slabs.shape[2:]), slabs.dtype)
+    margin = slabs.shape[1] // 4
+    for start, part in zip(starts(depth, slabs.shape[1]), slabs, strict=True):
+        skipped = margin if start else 0
+        volume[start + skipped:start + len(part)] = part[skipped:]
+    return volume
