@@ -20,6 +20,7 @@ from ilnrepro.unet import START_CHANNELS, UNet, check_sides
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180
+QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # kept of the ρ of a layer that has one a channel
 
 
 def set_up(configuration):
@@ -45,14 +46,19 @@ def uses_xla(protocol):
 class Training:
     """A network, its optimizer's state, and one graph that takes a block of steps.
 
-    SGD with momentum: a ← momentum·a + dw, w ← w − rate·a.
+    SGD with momentum: a ← momentum·a + dw, w ← w − rate·a, where a variable has its own multiple of the rate, and its
+    constraint after each step, if the normalization says so.
     """
 
     def __init__(self, configuration):
         protocol = configuration.protocol
         self.network = UNet(configuration.method, configuration.seed, protocol.settings, protocol.form,
                             protocol.initializer)
-        self.trainable = [v for v in self.network.named_variables.values() if v.trainable]
+        trainable = {name: v for name, v in self.network.named_variables.items() if v.trainable}
+        self.trainable = list(trainable.values())
+        rates = {f"{name}/{key}": rate for name, layer in self.network.normalizations.items()
+                 for key, rate in layer.rates.items()}
+        self.multiples = [rates.get(name, 1) for name in trainable]
         self.momenta = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trainable]
         self.momentum = protocol.momentum
         self.step = tf.function(self._step, jit_compile=True) if uses_xla(protocol) else self._step
@@ -61,10 +67,12 @@ class Training:
     def _step(self, images, masks, rate):
         with tf.GradientTape() as tape:
             loss = cross_entropy(self.network(images, training=True), masks)
-        for variable, momentum, gradient in zip(self.trainable, self.momenta, tape.gradient(loss, self.trainable),
-                                                strict=True):
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=rate, grad=gradient,
-                                             momentum=self.momentum)
+        for variable, momentum, gradient, multiple in zip(
+                self.trainable, self.momenta, tape.gradient(loss, self.trainable), self.multiples, strict=True):
+            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, grad=gradient,
+                                             lr=rate if multiple == 1 else multiple * rate, momentum=self.momentum)
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
         return loss
 
     @tf.function
@@ -101,13 +109,22 @@ class Training:
         return {name: layer for name, layer in self.network.normalizations.items() if layer.mix is not None}
 
     def gates(self):
-        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`."""
+        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`.
+
+        Where each channel has a ρ, the numbers are their QUANTILES over the layer's channels, and the share is the mean
+        over them; where means and variances have shares of their own, it is the mean of the two.
+        """
         layers = list(self.gated.values())
         if not layers:
             return np.zeros([0], np.float32), np.zeros([0], np.float32)
         mix = layers[0].mix
-        rho = np.array([layer.parameters[mix.rho].numpy() for layer in layers])
-        return rho.reshape(len(layers), -1), mix.gate.shares(tf.constant(rho))[0].numpy()
+        rho = [layer.parameters[mix.rho].numpy() for layer in layers]
+        if mix.gate.shape is None:
+            return (np.array([np.quantile(one, QUANTILES) for one in rho], np.float32),
+                    np.array([mix.gate.shares(tf.constant(one))[0].numpy().mean() for one in rho]))
+        rho = np.array(rho)
+        share = mix.gate.shares(tf.constant(rho))[0].numpy()
+        return rho.reshape(len(layers), -1), share.reshape(len(layers), -1).mean(axis=1)
 
 
 def cross_entropy(scores, masks):
