@@ -40,11 +40,12 @@ def main(argv=None):
     tested = [run for run in runs if run.test]
     if tested:
         drawn.append(examples.draw(folder, tested, {d.checksum: d for d in map(dataset.read, present)}))
-    gated = [run for run in runs if run.layers]
-    if gated:
+    for method in methods:
         # The paper shows LV-1.
-        first = min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))
-        drawn.append(rho.draw(folder, first))
+        key = min((key for key in chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
+        first = runfile.read(chosen[key])
+        if first.layers:
+            drawn.append(rho.draw(folder, first, "figure3-rho" if method == shown else f"rho-{method}"))
     first_folds = {}
     order = methods_of(TABLES)
     for method, structure, fold in sorted(

@@ -25,7 +25,7 @@ def draw(folder, runs):
             finite = run.loss[np.isfinite(run.loss)]
             smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
             axis.plot(np.arange(len(smooth)) + width, smooth, color=CYCLE[n % len(CYCLE)],
-                      linestyle=("-", "--", ":", "-.")[n % 4], linewidth=1.2,
+                      linestyle=("-", "--", ":", "-.")[(n + n // len(CYCLE)) % 4], linewidth=1.2,
                       label=f"{label}, rate {run.configuration.rate:g}")
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
