@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments import cost, evidence, grid, readme, scores, statistics, tables, verdicts
 from experiments.executors import EXECUTORS
-from experiments.papers import RATES, TABLES, methods_of
+from experiments.papers import ALL_TABLES, RATES, TABLES, methods_of
 from ilnrepro import cli
 from ilnrepro.errors import InputError, command
 from ilnrepro.norms import kernels
@@ -24,7 +24,6 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
-    run.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=list(TABLES), metavar="N")
     run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     run.add_argument("--keep-weights", action="store_true")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run; "
@@ -37,6 +36,8 @@ def parser():
         cli.add_variants(one)
         one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
+        one.add_argument("--tables", type=lambda text: int(text) if text.isdigit() else text, nargs="+",
+                         choices=ALL_TABLES, default=list(TABLES), metavar="N", help="1 2 3 family")
         one.add_argument("--methods", nargs="*", default=[])
         one.add_argument("--folds", type=int, nargs="*", default=[])
         one.add_argument("--rates", type=float, nargs="*", default=[])
@@ -71,7 +72,7 @@ def main(argv=None):
         return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
-    return _run(arguments) if arguments.command == "run" else _tables(arguments, list(TABLES))
+    return _run(arguments) if arguments.command == "run" else _tables(arguments, arguments.tables)
 
 
 def _run(arguments):

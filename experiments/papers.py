@@ -1,8 +1,11 @@
-"""The tables of the ILN paper (Zhou et al., MMMI 2019): which methods, in which rows, with which published numbers."""
+"""The tables of the ILN paper (Zhou et al., MMMI 2019), and ours: which methods, in which rows, with which published
+numbers."""
 
 import csv
 from pathlib import Path
 from typing import NamedTuple
+
+from ilnrepro.norms import METHODS, method
 
 PUBLISHED = Path(__file__).parent / "published"
 STRUCTURES = ("RV", "LV")  # the order of the paper's columns
@@ -11,17 +14,28 @@ RATES = {"paper": PAPER_RATES, "lite": PAPER_RATES, "quick": (0.3,)}
 
 
 class PaperTable(NamedTuple):
-    """One of the paper's tables: its number, what it compares, and its rows (method -> label)."""
+    """A table: its number in the paper (ours have a name), what it compares, and its rows (method -> label)."""
 
-    number: int
+    number: int | str
     subject: str
     rows: dict
 
+    @property
+    def title(self):
+        """'Table 3', or the name."""
+        return f"Table {self.number}" if isinstance(self.number, int) else self.number.capitalize()
+
+    @property
+    def stem(self):
+        """Of its files: 'table3', or the name."""
+        return f"table{self.number}" if isinstance(self.number, int) else self.number
+
     def published(self, method, structure):
         """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
-        if structure not in STRUCTURES:
+        path = PUBLISHED / f"iln_{self.stem}.csv"
+        if structure not in STRUCTURES or not path.exists():
             return None
-        with open(PUBLISHED / f"iln_table{self.number}.csv", newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["method"] == self.rows.get(method):
                     return tuple([float(row[f"{structure}-{k}_{what}"]) for k in (1, 2, 3)] for what in ("mean", "std"))
@@ -36,10 +50,16 @@ TABLES = {
                   {"none": "None", "in": "IN", "ln": "LN", "gn4": "GN4", "iln": "ILN"}),
 }
 
+# Ours: every method, with G = 4. Where methods pool over the batch it wants a batch above 1.
+_NAMES = [name.replace("<G>", "4") for name in METHODS if name != "iln<G>"]
+FAMILY = PaperTable("family", "every method of the methods table, on one data set",
+                    {name: method(name).title for name in _NAMES})
+ALL_TABLES = {**TABLES, FAMILY.number: FAMILY}
+
 
 def methods_of(numbers):
     """The methods of some tables, each once: Table 3's first, for its baselines come first."""
-    return list(dict.fromkeys(m for number in sorted(numbers, reverse=True) for m in TABLES[number].rows))
+    return list(dict.fromkeys(m for number in sorted(numbers, key=str, reverse=True) for m in ALL_TABLES[number].rows))
 
 
 def published_cost():

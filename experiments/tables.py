@@ -1,10 +1,10 @@
-"""Tables 1 to 3 from run files: on the screen, and as Markdown, CSV and LaTeX."""
+"""Tables from run files: on the screen, and as Markdown, CSV and LaTeX."""
 
 import math
 
 import numpy as np
 
-from experiments.papers import STRUCTURES, TABLES
+from experiments.papers import ALL_TABLES, STRUCTURES, TABLES
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
@@ -18,7 +18,7 @@ def build(number, records, rule, methods=None):
     """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
 
     Args:
-      number: 1, 2 or 3.
+      number: a key of `papers.ALL_TABLES`.
       records: of `scores.collect`.
       rule: of `scores.RULES`.
       methods: which methods; those that none of the paper's tables has are added to Table 3, if they ran on all folds.
@@ -26,7 +26,7 @@ def build(number, records, rule, methods=None):
     Returns:
       a list of dictionaries with the keys COLUMNS and 'label'.
     """
-    paper = TABLES[number]
+    paper = ALL_TABLES[number]
     labels = dict(paper.rows)
     if number == 3:
         known = {m for table in TABLES.values() for m in table.rows}
@@ -40,7 +40,7 @@ def build(number, records, rule, methods=None):
     for method, label in labels.items():
         if methods is not None and method not in methods:
             continue
-        for structure in _structures(r.configuration.structure for r in records):
+        for structure in _structures((r.configuration.structure for r in records), number):
             folds = [c for key, c in sorted(found.items()) if key[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
             if len(folds) > 1:
@@ -48,10 +48,11 @@ def build(number, records, rule, methods=None):
     return rows
 
 
-def _structures(present):
-    """The paper's two, also where one of them has no runs, if there are runs of any; then the others."""
+def _structures(present, number):
+    """Those that have runs, the paper's two first; in its tables both of them, if there are runs of any."""
     present = set(present)
-    return [*(STRUCTURES if present & set(STRUCTURES) else ()), *sorted(present - set(STRUCTURES))]
+    both = number in TABLES and present & set(STRUCTURES)
+    return [*(s for s in STRUCTURES if both or s in present), *sorted(present - set(STRUCTURES))]
 
 
 def _row(cell, rule):
@@ -85,10 +86,11 @@ def _mean_seed_sd(folds):
 
 def caption(number, records, rule):
     """What the table shows: scores, data, protocol, rates, seeds, rule."""
-    lines = [f"Table {number}: {TABLES[number].subject}. Dice (DSC) on the test fold, mean±std over images; "
+    paper = ALL_TABLES[number]
+    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over images; "
              "fold k tests on group k and trains on the others."]
     configurations = [r.configuration for r in records]
-    for structure in _structures(c.structure for c in configurations):
+    for structure in _structures((c.structure for c in configurations), number):
         of_it = [r for r in records if r.configuration.structure == structure]
         if of_it:
             synthetic = "SYNTHETIC data: " if of_it[0].synthetic else "Data: "
@@ -111,8 +113,8 @@ def caption(number, records, rule):
 
 def sheet(number, rows, text, synthetic):
     """The table for people: a row a method, a column a fold, the best of each column bold."""
-    columns = [f"{s}-{k}" for s in _structures(row["fold"].rpartition("-")[0] for row in rows) if s in STRUCTURES
-               for k in (1, 2, 3, "mean")]
+    there = _structures((row["fold"].rpartition("-")[0] for row in rows), number)
+    columns = [f"{s}-{k}" for s in there if s in STRUCTURES for k in (1, 2, 3, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
     published = {f"{row['fold'][:-5]} published": row["fold"] for row in rows if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}
@@ -124,7 +126,8 @@ def sheet(number, rows, text, synthetic):
         means = [round(by_key[label, column]["mean"], 3) if (label, column) in by_key else math.nan for label in labels]
         top = max((mean for mean in means if not math.isnan(mean)), default=None)
         best |= {(i, j) for i, mean in enumerate(means) if mean == top}
-    title = f"Table {number} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}')"
+    about = f"{'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}'"
+    title = f"{ALL_TABLES[number].title} ({about})"
     return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
 
 
@@ -157,7 +160,7 @@ def _notes(rows, labels):
 
 
 def write(number, records, folder, methods=None):
-    """Writes table{number}.{md,csv,tex} below `folder`, and the same by the cross-fold rule where rates were chosen.
+    """Writes the table (.md, .csv, .tex) below `folder`, and the same by the cross-fold rule where rates were chosen.
 
     Returns:
       the tables for the screen.
@@ -169,6 +172,6 @@ def write(number, records, folder, methods=None):
             continue
         table = sheet(number, rows, caption(number, records, rule), any(r.synthetic for r in records))
         tidy = [{key: row[key] for key in COLUMNS} for row in rows]
-        write_sheet(folder, f"table{number}" + ("" if rule == "test" else f"-{rule}"), table, tidy)
+        write_sheet(folder, ALL_TABLES[number].stem + ("" if rule == "test" else f"-{rule}"), table, tidy)
         shown.append(table.rich())
     return shown
