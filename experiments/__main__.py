@@ -24,8 +24,6 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
-    run.add_argument("--tables", type=lambda key: int(key) if key.isdigit() else key, nargs="+", choices=TABLES,
-                     metavar="N", help="default: those of the protocol's paper")
     run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     run.add_argument("--keep-weights", action="store_true")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run; "
@@ -38,6 +36,8 @@ def parser():
         cli.add_variants(one)
         one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
+        one.add_argument("--tables", type=lambda text: int(text) if text.isdigit() else text, nargs="+",
+                         choices=TABLES, metavar="N", help="1 2 3 family kolarik (default: those of the protocol's paper)")
         one.add_argument("--methods", nargs="*", default=[])
         one.add_argument("--folds", type=int, nargs="*", default=[])
         one.add_argument("--rates", type=float, nargs="*", default=[])
@@ -83,7 +83,7 @@ def main(argv=None):
         _print([epoch_time.write(epoch_time.measure(arguments.protocol, arguments.data, arguments.size,
                                                     arguments.methods or None, arguments.rounds), arguments.results)])
         return 0
-    return _run(arguments) if arguments.command == "run" else _tables(arguments, None)
+    return _run(arguments) if arguments.command == "run" else _tables(arguments, arguments.tables)
 
 
 def _run(arguments):

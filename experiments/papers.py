@@ -1,12 +1,14 @@
-"""The papers' tables of scores: which methods, in which rows, with which published numbers.
+"""The tables of scores: which methods, in which rows, with which published numbers.
 
-Zhou et al., MMMI 2019 (ILN), Tables 1 to 3; Kolarik, Burget and Riha 2020, Table 2.
+Zhou et al., MMMI 2019 (ILN), Tables 1 to 3; Kolarik, Burget and Riha 2020, Table 2; and ours, of every method.
 """
 
 import csv
 import functools
 from pathlib import Path
 from typing import NamedTuple
+
+from ilnrepro.norms import METHODS, method
 
 PUBLISHED = Path(__file__).parent / "published"
 STRUCTURES = ("RV", "LV")  # the order of the ILN paper's columns
@@ -17,7 +19,7 @@ KOLARIK_ROWS = {"none": "None", "bn": "BN", **{f"gn{g}": f"GN{g}" for g in (2, 4
 
 
 class PaperTable(NamedTuple):
-    """One of a paper's tables.
+    """A table of scores.
 
     Attributes:
       title, stem: its name, and its files'.
@@ -79,6 +81,11 @@ def _kolarik_published_dice(method, structure):
 
 
 TABLES = {
+    # Ours: every method, with G = 4. Where methods pool over the batch it wants a batch above 1.
+    "family": PaperTable(
+        "Family", "family", "every method of the methods table, on one data set",
+        {name: method(name).title for name in (name.replace("<G>", "4") for name in METHODS if name != "iln<G>")},
+        (), (), False, lambda method, structure: None, lambda title, synthetic, folds: False, ""),
     "kolarik": PaperTable(
         "Table 2 of Kolarik et al. 2020", "kolarik-table2", "normalizations at batch 1 in a 3-D Res-U-Net",
         KOLARIK_ROWS, ("spine",), (), True, _kolarik_published_dice, lambda title, synthetic, folds: True,

@@ -1,4 +1,4 @@
-"""The papers' tables of scores from run files: on the screen, and as Markdown, CSV and LaTeX."""
+"""Tables from run files: on the screen, and as Markdown, CSV and LaTeX."""
 
 import math
 

@@ -42,12 +42,15 @@ def main(argv=None):
     known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
     if tested:
         drawn.append(examples.draw(folder, tested, known))
-    gated = [run for run in runs if run.layers]
-    if gated:
-        drawn.insert(0, gates.draw(folder))
+    curves = []
+    for method in methods:
         # The paper shows LV-1.
-        first = min(gated, key=lambda r: (r.configuration.structure != "LV", r.configuration.fold))
-        drawn.append(rho.draw(folder, first))
+        key = min((key for key in chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
+        first = runfile.read(chosen[key])
+        if first.layers:
+            curves.append(rho.draw(folder, first, "figure3-rho" if method == shown else f"rho-{method}"))
+    if curves:
+        drawn += [gates.draw(folder), *curves]
     first_folds = {}
     order = ordered(methods, tables_of(records[0].configuration.protocol.name))
     for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]), key[2])):

@@ -14,12 +14,14 @@ class Normalization(keras.layers.Layer):
     """γ·normalize(x) + β by any method of `ilnrepro.norms.METHODS`, for feature maps `[N, ..., C]`.
 
     Use it where a BatchNormalization would stand, after a convolution and before its activation. The native kernels
-    cannot be compiled by XLA, so where they are chosen the model is not either.
+    cannot be compiled by XLA, so where they are chosen the model is not either. Keras holds a gate to its limits after
+    each step, but has no rate of its own for it: "bin-projected" learns its gate at the model's rate.
 
     Args:
       method: a method's name: 'iln', 'gn4', 'bn', ...
       relu: whether the ReLU is applied as well, in the same pass.
-      epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay: see `ilnrepro.norms.Settings`.
+      epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay, renorm_steps: see
+        `ilnrepro.norms.Settings`.
 
     Raises:
       InputError: unknown method, groups that do not divide the channels, or a Keras back end other than TensorFlow.
@@ -40,10 +42,13 @@ class Normalization(keras.layers.Layer):
         if self.rule.affine:
             self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
             self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
+        parameters = self.rule.parameters(channels, self.settings)
         self.own = {
-            name: self.add_weight(name=name, shape=p.start.shape, trainable=p.trainable,
+            name: self.add_weight(name=name, shape=p.start.shape, trainable=p.trainable, constraint=p.projection,
                                   initializer=keras.initializers.Constant(float(p.start.flat[0])))
-            for name, p in self.rule.parameters(channels, self.settings).items()}
+            for name, p in parameters.items()}
+        self.decays = {name: self.settings.moving_decay if p.decay is None else p.decay
+                       for name, p in parameters.items()}
 
     def call(self, x, training=False, mask=None):
         """Normalizes `x`; in training also moves the moving averages.
@@ -62,7 +67,7 @@ class Normalization(keras.layers.Layer):
         y, moments = fused.normalize(x, bias, *affine, values, self.rule, self.settings, follows, self.relu)
         for name, moment in moments.items():
             if follows:
-                decay = self.settings.moving_decay
+                decay = self.decays[name]
                 self.own[name].assign(decay * self.own[name] + (1 - decay) * moment)
         return y
 

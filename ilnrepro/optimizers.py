@@ -6,24 +6,33 @@ import tensorflow as tf
 class Momentum:
     """SGD with momentum: a ← momentum·a + dw, w ← w − rate·a.
 
+    Args:
+      variables: what it moves.
+      multiples: of the rate, one a variable.
+
     Attributes:
       named_variables: the optimizer's own state by name.
     """
 
-    def __init__(self, variables, protocol):
-        self.variables, self.momentum = variables, protocol.momentum
+    def __init__(self, variables, multiples, protocol):
+        self.variables, self.multiples, self.momentum = variables, multiples, protocol.momentum
         self.named_variables = _slots("momenta", variables)
 
     def apply(self, gradients, rate):
         """Takes one step; gradients in the order of the variables."""
-        for variable, momentum, gradient in zip(self.variables, self.named_variables.values(), gradients, strict=True):
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=rate, grad=gradient,
-                                             momentum=self.momentum)
+        for variable, multiple, momentum, gradient in zip(self.variables, self.multiples, self.named_variables.values(),
+                                                          gradients, strict=True):
+            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=_times(multiple, rate),
+                                             grad=gradient, momentum=self.momentum)
 
 
 class Adam:
     """Adam (Kingma and Ba 2015): m ← β₁·m + (1 − β₁)·dw, v ← β₂·v + (1 − β₂)·dw²,
     w ← w − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε) at step t; β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
+
+    Args:
+      variables: what it moves.
+      multiples: of the rate, one a variable.
 
     Attributes:
       named_variables: the optimizer's own state by name, β₁ᵗ and β₂ᵗ included.
@@ -31,8 +40,8 @@ class Adam:
 
     BETAS, EPSILON = (0.9, 0.999), 1e-8
 
-    def __init__(self, variables, protocol):
-        self.variables = variables
+    def __init__(self, variables, multiples, protocol):
+        self.variables, self.multiples = variables, multiples
         self.first, self.second = _slots("adam/first", variables), _slots("adam/second", variables)
         self.powers = {f"adam/power{i}": tf.Variable(beta, trainable=False) for i, beta in enumerate(self.BETAS, 1)}
         self.named_variables = {**self.first, **self.second, **self.powers}
@@ -40,13 +49,18 @@ class Adam:
     def apply(self, gradients, rate):
         """Takes one step; gradients in the order of the variables."""
         power1, power2 = (tf.convert_to_tensor(power) for power in self.powers.values())
-        for variable, m, v, gradient in zip(self.variables, self.first.values(), self.second.values(), gradients,
-                                            strict=True):
+        for variable, multiple, m, v, gradient in zip(self.variables, self.multiples, self.first.values(),
+                                                      self.second.values(), gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle, m=m.handle, v=v.handle, beta1_power=power1, beta2_power=power2, lr=rate,
+                var=variable.handle, m=m.handle, v=v.handle, beta1_power=power1, beta2_power=power2,
+                lr=_times(multiple, rate),
                 beta1=self.BETAS[0], beta2=self.BETAS[1], epsilon=self.EPSILON, grad=gradient)
         for power, beta in zip(self.powers.values(), self.BETAS, strict=True):
             power.assign(power * beta)
+
+
+def _times(multiple, rate):
+    return rate if multiple == 1 else multiple * rate
 
 
 def _slots(name, variables):

@@ -33,7 +33,7 @@ class Protocol:
       rate_divisor: the learning rate is divided by it at every further epoch (paper: 5).
       momentum: of SGD (paper: 0.9).
       batch: images a step (not in the paper; 1 in the authors' code for both papers that it follows).
-      epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay: see `norms.Settings`.
+      epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay, renorm_steps: see `norms.Settings`.
       initializer: see the network.
       form: 'fused' or 'reference' normalization layers.
       kernels: 'auto', 'native' or 'tensorflow'.
@@ -60,6 +60,7 @@ class Protocol:
     rho: float = 0.5
     frozen_gate: float | None = None
     batch_statistics: str = "moving"
+    renorm_steps: int = 5000
     initializer: str = "root"
     form: str = "fused"
     kernels: str = "auto"
@@ -111,8 +112,9 @@ PROTOCOLS = {
 
 # What may differ from a protocol's defaults in one run, and how it shows in the run's path.
 VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "rho", "frozen_gate": "gate",
-            "batch_statistics": "bn-", "initializer": "init-", "form": "", "kernels": "", "xla": "xla-",
-            "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps", "momentum": "momentum"}
+            "batch_statistics": "bn-", "renorm_steps": "renorm", "initializer": "init-", "form": "", "kernels": "",
+            "xla": "xla-", "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps",
+            "momentum": "momentum"}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off"), "network": tuple(NETWORKS),
             "loss": tuple(LOSSES), "optimizer": tuple(OPTIMIZERS)}
@@ -135,7 +137,7 @@ def protocol(name, **changes):
     for key, value in changes.items():
         if key in choices and value not in choices[key]:
             raise InputError(f"{key}: {value!r} is unknown; choose one of {', '.join(choices[key])}")
-        if key in ("batch", "threads", "epochs", "steps_per_epoch", "epsilon") and not value > 0:
+        if key in ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps") and not value > 0:
             raise InputError(f"{key}: {value} must be above 0")
         if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
             raise InputError(f"frozen_gate: {value} is not between 0 and 1")

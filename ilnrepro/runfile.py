@@ -26,7 +26,8 @@ class Run:
         'collapsed' (no foreground predicted on any test image).
       title, synthetic: of the data set.
       loss, rate: at every step, `[steps]`.
-      gate_step: the steps after which gates were read, `[k]`; rho: their values `[k, layers, numbers a layer]`;
+      gate_step: the steps after which gates were read, `[k]`; rho: their values `[k, layers, numbers a layer]` (see
+        `Training.gates`);
         gate: the first map's share `[k, layers]`; layers: the normalized layers' names; channels: of each.
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
@@ -73,7 +74,8 @@ class Run:
 _MEANINGS = {
     "curves/rate": ("learning rate", "1", ("step",)),
     "gates/step": ("number of steps taken when the gates were read", "1", ("record",)),
-    "gates/rho": ("trainable gate parameters ρ", "1", ("record", "layer", "number")),
+    "gates/rho": ("trainable gate parameters ρ; where each channel has one, the least, the quartiles and the greatest "
+                  "of the layer", "1", ("record", "layer", "number")),
     "gates/gate": ("share of the first normalization in the mix", "1", ("record", "layer")),
     "gates/layer": ("normalized layer", "", ("layer",)),
     "gates/channels": ("channels of the layer", "1", ("layer",)),

@@ -14,7 +14,7 @@ class Curves:
 
     `loss` (nat, of the batch) and `learning_rate` at every step; before training and after every block `gate/LAYER`,
     the first normalization's share, and `rho/LAYER`, the gate's trainable parameter (`rho/LAYER/1`, ... where it has
-    several).
+    several: of a ρ a channel, its quantiles).
 
     Args:
       folder: of this run alone. A run that goes on from a checkpoint writes its curves from the start, so older event

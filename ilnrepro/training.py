@@ -25,6 +25,7 @@ from ilnrepro.unet import check_sides
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180
+QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # kept of the ρ of a layer that has one a channel
 
 
 def set_up(configuration):
@@ -48,15 +49,23 @@ def uses_xla(protocol):
 
 
 class Training:
-    """A network, its loss and optimizer, and one graph that takes a block of steps."""
+    """A network, its loss and optimizer, and one graph that takes a block of steps.
+
+    A variable has its own multiple of the learning rate, and its constraint after each step, if its normalization says
+    so.
+    """
 
     def __init__(self, configuration):
         protocol = configuration.protocol
         self.network = NETWORKS[protocol.network](configuration.method, configuration.seed, protocol.settings,
                                                   protocol.form, protocol.initializer)
         self.loss = LOSSES[protocol.loss].function
-        self.trainable = [v for v in self.network.named_variables.values() if v.trainable]
-        self.optimizer = OPTIMIZERS[protocol.optimizer](self.trainable, protocol)
+        trainable = {name: v for name, v in self.network.named_variables.items() if v.trainable}
+        self.trainable = list(trainable.values())
+        multiples = {f"{name}/{key}": multiple for name, layer in self.network.normalizations.items()
+                     for key, multiple in layer.rates.items()}
+        self.optimizer = OPTIMIZERS[protocol.optimizer](
+            self.trainable, [multiples.get(name, 1) for name in trainable], protocol)
         self.least = math.log(protocol.threshold / (1 - protocol.threshold))  # the threshold's logit
         self.step = tf.function(self._step, jit_compile=True) if uses_xla(protocol) else self._step
 
@@ -65,6 +74,9 @@ class Training:
         with tf.GradientTape() as tape:
             loss = self.loss(self.network(images, training=True), masks)
         self.optimizer.apply(tape.gradient(loss, self.trainable), rate)
+        for variable in self.trainable:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
         return loss
 
     @tf.function
@@ -101,13 +113,22 @@ class Training:
         return {name: layer for name, layer in self.network.normalizations.items() if layer.mix is not None}
 
     def gates(self):
-        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`."""
+        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`.
+
+        Where each channel has a ρ, the numbers are their QUANTILES over the layer's channels, and the share is the mean
+        over them; where means and variances have shares of their own, it is the mean of the two.
+        """
         layers = list(self.gated.values())
         if not layers:
             return np.zeros([0], np.float32), np.zeros([0], np.float32)
         mix = layers[0].mix
-        rho = np.array([layer.parameters[mix.rho].numpy() for layer in layers])
-        return rho.reshape(len(layers), -1), mix.gate.shares(tf.constant(rho))[0].numpy()
+        rho = [layer.parameters[mix.rho].numpy() for layer in layers]
+        if mix.gate.shape is None:
+            return (np.array([np.quantile(one, QUANTILES) for one in rho], np.float32),
+                    np.array([mix.gate.shares(tf.constant(one))[0].numpy().mean() for one in rho]))
+        rho = np.array(rho)
+        share = mix.gate.shares(tf.constant(rho))[0].numpy()
+        return rho.reshape(len(layers), -1), share.reshape(len(layers), -1).mean(axis=1)
 
 
 class Stopped(Exception):

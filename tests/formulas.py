@@ -17,15 +17,19 @@ from ilnrepro.norms import METHODS
 NUMBERS = {"gn<G>": (4, 16), "iln<G>": (8,)}  # for the <G> of the table's rows; 4 for others
 NAMES = [row.replace("<G>", str(number)) for row in METHODS
          for number in (NUMBERS.get(row, (4,)) if "<G>" in row else (0,))]
+OVER_BATCH = ("bn", "brn", "sn", "bin", "bin-projected")  # instances of a batch see each other
+EACH = ("bin-projected", "iln-clamped", "iln-unclamped")  # each channel has its own ρ
 
 
 class Options(NamedTuple):
-    """ε, the divisor of group normalization, a fixed gate, and whether BN uses the batch at hand."""
+    """ε, the divisor of group normalization, a fixed gate, whether BN uses the batch at hand, and the steps for which
+    batch renormalization is BN."""
 
     epsilon: float = 1e-5
     divisor: str = "deviation"
     frozen: float | None = None
     batch: bool = True
+    renorm_steps: int = 5000
 
 
 def instance(x, options):
@@ -58,6 +62,34 @@ def batch(x, values, options):
     return _divided(x - values["moving_mean"], values["moving_variance"], options)
 
 
+def batch_renormalization(x, values, options):
+    """Ioffe 2017, algorithm 1, where r and d are constants to the gradient: their imaginary part is dropped."""
+    mean, deviation, steps = (values[key] for key in ("moving_mean", "moving_deviation", "steps"))
+    if not options.batch:
+        return (x - mean) / deviation
+    axes = (0, *_space(x))
+    batch_mean, batch_deviation = x.mean(axes), np.sqrt(_moments(x, axes)[1].ravel() + options.epsilon)
+    done = (steps.real - options.renorm_steps) / options.renorm_steps
+    r_max, d_max = 1 + 2 * min(max(done / 7, 0), 1), 5 * min(max(done / 4, 0), 1)
+    r = np.clip((batch_deviation / deviation).real, 1 / r_max, r_max)
+    d = np.clip(((batch_mean - mean) / deviation).real, -d_max, d_max)
+    return (x - batch_mean) / batch_deviation * r + d
+
+
+def switchable(x, values, options):
+    """Luo et al. 2019, Eq. (2), (3) and (5), the moments in the order IN, LN, BN."""
+    moments = [(x.mean(axes, keepdims=True), _moments(x, axes)[1]) for axes in (
+        _space(x), (*_space(x), x.ndim - 1), (0, *_space(x)))]
+    if not options.batch:
+        moments[2] = values["moving_mean"], values["moving_variance"]
+    if options.frozen is None:
+        weights = [np.exp(rho) / np.exp(rho).sum() for rho in values["rho"]]
+    else:
+        weights = [[options.frozen, (1 - options.frozen) / 2, (1 - options.frozen) / 2]] * 2
+    mean, variance = (sum(w * pair[i] for w, pair in zip(weights[i], moments, strict=True)) for i in (0, 1))
+    return (x - mean) / np.sqrt(variance + options.epsilon)
+
+
 def batch_moments(x):
     """What BN's moving averages follow: mean and population variance of each channel, `[C]`."""
     axes = (0, *_space(x))
@@ -71,6 +103,8 @@ def shares(gate, values, options):
     rho = values["rho"]
     if gate == "softmax":
         return np.exp(rho[0]) / np.exp(rho).sum(), np.exp(rho[1]) / np.exp(rho).sum()
+    if gate == "itself":
+        return rho, 1 - rho
     share = 1 / (np.exp(-rho) + 1) if gate == "sigmoid" else _clipped(rho)
     return share, 1 - share
 
@@ -81,9 +115,9 @@ def instance_layer(gate, x, values, options):
     return a * instance(x, options) + b * layer(x, options)
 
 
-def batch_instance(x, values, options):
-    """Nam and Kim 2018, the gate clipped."""
-    a, b = shares("clip", values, options)
+def batch_instance(gate, x, values, options):
+    """Nam and Kim 2018, Eq. (3)."""
+    a, b = shares(gate, values, options)
     return a * batch(x, values, options) + b * instance(x, options)
 
 
@@ -98,12 +132,17 @@ FORMULAS = {  # by the rows of the table: function of (x, values, options), afte
     "in": lambda x, values, options: instance(x, options),
     "ln": lambda x, values, options: layer(x, options),
     "gn<G>": lambda groups, x, values, options: group(x, groups, options),
-    "bin": batch_instance,
+    "brn": batch_renormalization,
+    "sn": switchable,
+    "bin": functools.partial(batch_instance, "clip"),
+    "bin-projected": functools.partial(batch_instance, "itself"),
     "clip": functools.partial(instance_layer, "clip"),
     "sigmoid": functools.partial(instance_layer, "sigmoid"),
     "softmax": functools.partial(instance_layer, "softmax"),
     "iln": functools.partial(iln, 16),
     "iln<G>": iln,
+    "iln-clamped": functools.partial(instance_layer, "itself"),
+    "iln-unclamped": functools.partial(instance_layer, "itself"),
 }
 
 
@@ -163,10 +202,17 @@ def example(name, space=(4, 3), channels=32, instances=2, seed=0):
     values = {"bias": rng.normal(size=channels)}
     if name != "none":
         values |= {"gamma": rng.uniform(0.5, 2, channels), "beta": rng.normal(size=channels)}
-    if name in ("bin", "clip", "sigmoid", "softmax") or name.startswith("iln"):
+    if name == "sn":
+        values["rho"] = rng.normal(size=(2, 3))
+    elif name in EACH:
+        values["rho"] = rng.uniform(-1, 2, channels) if name == "iln-unclamped" else rng.uniform(0, 1, channels)
+    elif name in ("bin", "clip", "sigmoid", "softmax") or name.startswith("iln"):
         values["rho"] = np.array([0.3, -0.4]) if name == "softmax" else np.array(0.3)
-    if name in ("bn", "bin"):
-        values |= {"moving_mean": rng.normal(size=channels), "moving_variance": rng.uniform(0.5, 2, channels)}
+    if name in OVER_BATCH:
+        spread = "moving_deviation" if name == "brn" else "moving_variance"
+        values |= {"moving_mean": rng.normal(size=channels), spread: rng.uniform(0.5, 2, channels)}
+    if name == "brn":
+        values["steps"] = np.array(12000.0)  # r within [1/1.4, 1.4] and d within ±1.75: some are cut off, some are not
     return Example(x, values, rng.normal(size=x.shape))
 
 

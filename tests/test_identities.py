@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from formulas import NAMES, error, example
+from formulas import EACH, NAMES, OVER_BATCH, batch_moments, error, example
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layers import built, run
 
 from ilnrepro.norms import Settings
 
-INVARIANT = ["in", "ln", "gn4", "gn16", "iln", "iln8", "clip", "sigmoid", "softmax"]
+INVARIANT = ["in", "ln", "gn4", "gn16", "iln", "iln8", "clip", "sigmoid", "softmax", "sn", "bin-projected",
+             "iln-clamped", "iln-unclamped"]
 
 
 def both(first, second, form, **options):
@@ -72,6 +73,99 @@ def test_a_gate_wide_open_or_shut_leaves_one_of_the_two(name, form):
         assert_same(found, run(built(left, plain, form), x, upstream, True, True))
 
 
+# The family.
+
+def of(values, name, **changes):
+    """Those of `values` that a method has, with some changed or added."""
+    return {key: v for key, v in (values | changes).items() if key in example(name).values}
+
+
+def at(layer, x, upstream):
+    return run(layer, x, upstream, True, True)
+
+
+def test_batch_renormalization_begins_as_batch_normalization(form):
+    x, values, upstream = example("brn")
+    found = at(built("brn", values | {"steps": np.array(5000.0)}, form), x, upstream)
+    plain = of(values, "bn", moving_variance=np.ones(32))
+    assert_same(found, at(built("bn", plain, form), x, upstream))
+
+
+def test_batch_renormalization_with_the_batch_s_own_averages_is_batch_normalization(form):
+    x, values, upstream = example("brn")
+    mean, variance = batch_moments(x + values["bias"])
+    values |= {"moving_mean": mean, "moving_deviation": np.sqrt(variance + 1e-5), "steps": np.array(1e5)}
+    plain = of(values, "bn", moving_variance=np.ones(32))
+    assert_same(at(built("brn", values, form), x, upstream), at(built("bn", plain, form), x, upstream))
+
+
+def test_within_its_limits_batch_renormalization_trains_on_what_it_tests(form):
+    x, values, upstream = example("brn")
+    mean, variance = batch_moments(x + values["bias"])
+    deviation = np.sqrt(variance + 1e-5)
+    values |= {"moving_mean": mean + deviation, "moving_deviation": deviation / 2,
+               "steps": np.array(1e5)}
+    trained, slopes = run(built("brn", values, form), x, upstream, True)
+    tested, _ = run(built("brn", values, form), x, upstream, False)
+    assert error(trained, tested) < 1e-12
+    # The gradient is that of BN times r = 2, not that of the moving averages' fixed affine map.
+    doubled = of(values, "bn", gamma=2 * values["gamma"], moving_variance=np.ones(32))
+    assert error(slopes["x"], run(built("bn", doubled, form), x, upstream, True)[1]["x"]) < 1e-11
+
+
+@pytest.mark.parametrize("k, name", enumerate(["in", "ln", "bn"]))
+def test_switchable_normalization_with_all_weight_on_one_is_that_one(k, name, form):
+    x, values, upstream = example("sn")
+    rho = np.full((2, 3), -60.0)
+    rho[:, k] = 60
+    found = at(built("sn", values | {"rho": rho}, form), x, upstream)
+    assert_same(found, at(built(name, of(values, name), form), x, upstream))
+
+
+def test_switchable_normalization_of_one_instance_takes_the_batch_s_weight_for_the_instance_s(form):
+    x, values, upstream = example("sn", instances=1)
+    a, b, c = np.exp(values["rho"]).T
+    moved = np.log(np.stack([a + c, b, np.full(2, 1e-30)], 1))
+    assert_same(at(built("sn", values, form), x, upstream), at(built("sn", values | {"rho": moved}, form), x, upstream))
+
+
+def test_switchable_normalization_weighs_means_and_variances_apart(form):
+    x, values, upstream = example("sn")
+    values |= {"rho": np.array([[-60.0, -60, 60], [60, -60, -60]]), "gamma": np.ones(32), "beta": np.zeros(32)}
+    y, _ = run(built("sn", values, form), x, upstream)
+    z = x + values["bias"]
+    assert error(y, (z - z.mean((0, 1, 2))) / np.sqrt(z.var((1, 2), keepdims=True) + 1e-5)) < 1e-12
+
+
+@pytest.mark.parametrize("gate", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name, one", [("bin-projected", "bin"), ("iln-clamped", "clip"), ("iln-unclamped", "clip")])
+def test_one_gate_in_every_channel_is_the_layer_s_gate(name, one, gate, form):
+    x, values, upstream = example(name)
+    found = at(built(name, values | {"rho": np.full(32, gate)}, form), x, upstream)
+    wanted = at(built(one, values | {"rho": np.array(gate)}, form), x, upstream)
+    assert_same(found, wanted)
+    if 0 < gate < 1:
+        assert error(found[1]["rho"].sum(), wanted[1]["rho"]) < 1e-10
+
+
+@pytest.mark.parametrize("name, ends", [("bin-projected", ("in", "bn")), ("iln-clamped", ("ln", "in"))])
+def test_each_channel_goes_by_its_own_gate(name, ends, form):
+    x, values, upstream = example(name)
+    gates = np.arange(32) % 2.0
+    found, _ = at(built(name, values | {"rho": gates}, form), x, upstream)
+    for gate, end in enumerate(ends):
+        wanted, _ = at(built(end, of(values, end, moving_variance=np.ones(32)), form), x, upstream)
+        assert error(found[..., gates == gate], wanted[..., gates == gate]) < 1e-12
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_gates_at_their_bounds_have_a_gradient(name, form):
+    x, values, upstream = example(name)
+    for bound in (0.0, 1.0):
+        _, slopes = run(built(name, values | {"rho": np.full(32, bound)}, form), x, upstream)
+        assert np.min(np.abs(slopes["rho"])) > 1e-6
+
+
 # GN16 at 16 channels is one channel a group: it undoes the mix.
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
@@ -114,7 +208,7 @@ def test_a_factor_and_a_constant_on_the_whole_map_change_nothing(eagerly, name, 
         assert error(run(layer, changed, upstream)[0], y) < 1e-9
 
 
-@pytest.mark.parametrize("name", ["in", "ln", "gn4", "bn", "clip", "sigmoid", "bin"])
+@pytest.mark.parametrize("name", ["in", "ln", "gn4", "bn", "clip", "sigmoid", "bin", "sn", "bin-projected"])
 def test_a_factor_and_its_square_on_epsilon_change_nothing(name, form):
     x, values, upstream = example(name)
     y, _ = run(built(name, values, form, settings=Settings(epsilon=0.1)), x, upstream)
@@ -123,7 +217,7 @@ def test_a_factor_and_its_square_on_epsilon_change_nothing(name, form):
     assert error(found, y) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["in", "bn", "bin"])
+@pytest.mark.parametrize("name", ["in", "bn", "bin", "bin-projected"])
 def test_the_bias_is_lost_where_each_channel_has_its_own_mean(name, form):
     x, values, upstream = example(name)
     y, slopes = run(built(name, values, form), x, upstream, True, True)
@@ -132,7 +226,7 @@ def test_the_bias_is_lost_where_each_channel_has_its_own_mean(name, form):
     assert np.max(np.abs(slopes["bias"])) < 1e-11
 
 
-@pytest.mark.parametrize("name", ["none", "ln", "gn4", "sigmoid", "iln"])
+@pytest.mark.parametrize("name", ["none", "ln", "gn4", "sigmoid", "iln", "sn", "iln-clamped"])
 def test_the_bias_acts_where_channels_are_pooled(name, form):
     x, values, upstream = example(name)
     y, slopes = run(built(name, values, form), x, upstream)
@@ -141,7 +235,7 @@ def test_the_bias_acts_where_channels_are_pooled(name, form):
     assert np.min(np.abs(slopes["bias"])) > 1e-6
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("bn", "bin")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OVER_BATCH])
 def test_instances_do_not_see_each_other(name, form):
     x, values, upstream = example(name, instances=3)
     layer = built(name, values, form)
@@ -166,7 +260,7 @@ def test_outputs_have_mean_0_and_variance_1(name, axes, form):
 
 def test_a_constant_feature_map_becomes_beta(form):
     for name in NAMES:
-        if name not in ("none", "bn", "bin"):
+        if name not in ("none", *OVER_BATCH):
             x, values, upstream = example(name)
             values |= {"bias": np.full(32, 0.1)}
             y, _ = run(built(name, values, form), np.full_like(x, 5), upstream)

@@ -9,7 +9,8 @@ from ilnrepro import norms
 from ilnrepro.errors import InputError
 from ilnrepro.keras import Normalization
 
-METHODS = ["none", "bn", "in", "ln", "gn4", "bin", "clip", "sigmoid", "softmax", "iln"]
+METHODS = ["none", "bn", "in", "ln", "gn4", "brn", "sn", "bin", "bin-projected", "clip", "sigmoid", "softmax", "iln",
+           "iln-clamped", "iln-unclamped"]
 
 
 def features(channels=16, seed=0):
@@ -33,7 +34,7 @@ def model(method):
     return keras.Model(inputs, keras.layers.Dense(2)(x))
 
 
-@pytest.mark.parametrize("method", ["bn", "softmax", "iln"])
+@pytest.mark.parametrize("method", ["bn", "softmax", "iln", "brn", "bin-projected"])
 def test_fits_saves_and_loads(method, tmp_path):
     keras.utils.set_random_seed(0)
     net = model(method)

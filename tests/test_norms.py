@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from formulas import (
+    EACH,
     FORMULAS,
     NAMES,
+    OVER_BATCH,
     Options,
     batch_moments,
     error,
@@ -199,23 +201,27 @@ def test_nan_is_not_hidden_by_the_relu(name, form):
 # Batch normalization's memory.
 
 @pytest.mark.parametrize("wrapper", [None, False, True], ids=["eager", "function", "xla"])
-@pytest.mark.parametrize("name", ["bn", "bin"])
+@pytest.mark.parametrize("name", OVER_BATCH)
 def test_moving_averages_follow_the_biased_batch(name, wrapper, compiled_form, use):
     if wrapper:
         use("tensorflow")
     x, values, _ = example(name)
     layer = built(name, values, compiled_form, settings=Settings(moving_decay=0.9))
     step = layer if wrapper is None else tf.function(layer, jit_compile=wrapper)
-    mean, variance = values["moving_mean"], values["moving_variance"]
+    spread = "moving_deviation" if name == "brn" else "moving_variance"
+    wanted = {key: values[key] for key in ("moving_mean", spread)}
     for factor in (1, 2):
         step(tf.constant(factor * x), training=True)
-        batch_mean, batch_variance = batch_moments(factor * x + values["bias"])
-        mean, variance = 0.9 * mean + 0.1 * batch_mean, 0.9 * variance + 0.1 * batch_variance
-    assert error(layer.parameters["moving_mean"], mean) < 1e-12
-    assert error(layer.parameters["moving_variance"], variance) < 1e-12
+        mean, variance = batch_moments(factor * x + values["bias"])
+        met = {"moving_mean": mean, spread: np.sqrt(variance + 1e-5) if name == "brn" else variance}
+        wanted = {key: 0.9 * wanted[key] + 0.1 * met[key] for key in wanted}
+    for key in wanted:
+        assert error(layer.parameters[key], wanted[key]) < 1e-12
+    if name == "brn":
+        assert layer.parameters["steps"].numpy() == values["steps"] + 2
 
 
-@pytest.mark.parametrize("name", ["bn", "bin"])
+@pytest.mark.parametrize("name", OVER_BATCH)
 def test_batch_statistics_at_test_time(name, form):
     x, values, upstream = example(name)
     layer = built(name, values, form, settings=Settings(batch_statistics="batch"))
@@ -226,13 +232,28 @@ def test_batch_statistics_at_test_time(name, form):
     assert_agrees(moving, expected(name, PLANE, False, False), TOLERANCES["float64"])
 
 
-@pytest.mark.parametrize("name", ["bn", "bin"])
+@pytest.mark.parametrize("name", OVER_BATCH)
 def test_moving_averages_start_at_0_and_1_and_no_optimizer_moves_them(name):
-    parameters = Normalization(name, 3).parameters
-    assert np.array_equal(parameters["moving_mean"], [0, 0, 0])
-    assert np.array_equal(parameters["moving_variance"], [1, 1, 1])
-    assert not parameters["moving_mean"].trainable and not parameters["moving_variance"].trainable
+    own = {key: v for key, v in Normalization(name, 3).parameters.items() if key != "rho"}
+    starts = {"moving_mean": [0, 0, 0], "moving_deviation" if name == "brn" else "moving_variance": [1, 1, 1]}
+    starts |= {"steps": 0} if name == "brn" else {}
+    assert set(own) == set(starts)
+    assert all(np.array_equal(own[key], start) and not own[key].trainable for key, start in starts.items())
     assert Settings().moving_decay == 0.99 and Settings().batch_statistics == "moving"
+    assert Settings().renorm_steps == 5000
+
+
+@pytest.mark.parametrize("steps, r_max, d_max", [(0, 1, 0), (100, 1, 0), (300, 1 + 4 / 7, 2.5), (500, 1 + 8 / 7, 5),
+                                                 (800, 3, 5), (9000, 3, 5)])
+def test_limits_of_batch_renormalization_widen(steps, r_max, d_max, form):
+    x, values, upstream = example("brn")
+    values |= {"bias": np.zeros(32), "gamma": np.ones(32), "beta": np.zeros(32), "moving_mean": np.full(32, -100.0),
+               "moving_deviation": np.full(32, 1e-3), "steps": np.array(float(steps))}
+    layer = built("brn", values, form, settings=Settings(renorm_steps=100))
+    y, _ = run(layer, x, upstream)
+    plain, _ = run(built("bn", example("bn").values | {key: values[key] for key in ("bias", "gamma", "beta")}, form),
+                   x, upstream)
+    assert error(y, r_max * plain + d_max) < 1e-12  # averages so far off that r and d are at their limits
 
 
 # What the paper leaves open.
@@ -265,7 +286,7 @@ def test_the_divisor_of_groups_leaves_other_methods_alone(name, form):
 
 
 @pytest.mark.parametrize("gate", [0, 0.25, 1])
-@pytest.mark.parametrize("name", ["bin", "clip", "sigmoid", "softmax", "iln"])
+@pytest.mark.parametrize("name", ["bin", "clip", "sigmoid", "softmax", "iln", "sn", "bin-projected"])
 def test_frozen_gate(name, gate, form):
     frozen = example(name)
     del frozen.values["rho"]
@@ -289,14 +310,41 @@ def test_rho_starts_at_a_half_or_as_told(name, start):
     assert np.all(Normalization(name, 32, Settings(rho=-1.5)).parameters["rho"].numpy() == -1.5)
 
 
+@pytest.mark.parametrize("name, start, shape", [("sn", 1, [2, 3]), ("bin-projected", 1, [32]), ("iln-clamped", 0, [32]),
+                                                ("iln-unclamped", 0, [32])])
+def test_rho_starts_where_its_authors_start_it(name, start, shape):
+    for chosen in (Settings(), Settings(rho=-1.5)):
+        layer = Normalization(name, 32, chosen, dtype="float64")
+        rho = layer.parameters["rho"]
+        assert rho.shape == shape and np.all(rho.numpy() == start)
+    assert share(layer) == pytest.approx(np.full(2, 1 / 3) if name == "sn" else np.full(32, start), abs=1e-15)
+
+
+def test_who_learns_faster_and_within_which_limits():
+    rates = {name: Normalization(name, 32).rates for name in NAMES}
+    assert {name for name in NAMES if any(rate != 1 for rate in rates[name].values())} == {"bin-projected"}
+    assert rates["bin-projected"]["rho"] == 10
+    limited = {name: [key for key, v in Normalization(name, 32).named_variables.items() if v.constraint is not None]
+               for name in NAMES}
+    assert {name for name in NAMES if limited[name]} == {"bin-projected", "iln-clamped"}
+    assert limited["bin-projected"] == limited["iln-clamped"] == ["rho"]
+    project = Normalization("iln-clamped", 3).parameters["rho"].constraint
+    assert np.array_equal(project(tf.constant([-0.1, 0.25, 1.1])), np.float32([0, 0.25, 1]))
+
+
 def test_share_is_the_first_maps():
     for name in NAMES:
         values = example(name).values
         layer = built(name, values, "fused")
-        if "rho" in values:
-            gate = "sigmoid" if name.startswith("iln") else "clip" if name == "bin" else name
+        if name == "sn":
+            rho = np.exp(values["rho"])
+            assert share(layer) == pytest.approx(rho[:, 0] / rho.sum(1), abs=1e-15)
+        elif "rho" in values:
+            gate = ("itself" if name in EACH else "sigmoid" if name.startswith("iln") else "clip" if name == "bin"
+                    else name)
             assert share(layer) == pytest.approx(shares(gate, values, Options())[0], abs=1e-15)
         else:
+            assert layer.mix is None
             assert layer.mix is None
 
 
@@ -409,6 +457,22 @@ def test_the_fused_form_reads_the_feature_map_through_the_kernels_alone(name, us
     assert calls == []
     run(built(name, values, "fused"), x, upstream)
     assert calls == ["moments", "apply", "apply_gradient_sums", "apply_gradient_input"]
+
+
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_a_rule_is_one_compiled_call_forward_and_one_backward(name, use):
+    use("tensorflow")
+    x, values, _ = example(name)
+    layer = built(name, values, "fused")
+
+    @tf.function
+    def both(x):
+        with tf.GradientTape() as tape:
+            y = layer(x, training=True)
+        return tape.gradient(y, layer.gamma)
+
+    operations = both.get_concrete_function(tf.constant(x)).graph.get_operations()
+    assert sum(op.node_def.attr["_XlaMustCompile"].b for op in operations) == 2
 
 
 # Any shape.

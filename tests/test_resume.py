@@ -12,8 +12,8 @@ import tiny
 from ilnrepro import checkpoint
 from ilnrepro.protocols import Configuration, protocol
 
-WORDS = ["--method", "bin", "--fold", "1", "--rate", "0.5", "--protocol", "quick", "--steps-per-epoch", "25",
-         "--checkpoint-seconds", "0", "--progress", "lines"]
+WORDS = ["--method", "bin-projected", "--batch", "2", "--fold", "1", "--rate", "0.5", "--protocol", "quick",
+         "--steps-per-epoch", "25", "--checkpoint-seconds", "0", "--progress", "lines"]
 
 
 @pytest.fixture(scope="module")

@@ -153,10 +153,73 @@ def test_the_schedule_is_the_protocol_s():
         (i, a) for i in range(30) for a in np.deg2rad(range(-30, 31, 10)))
 
 
-@pytest.mark.parametrize("method, numbers", [("in", 0), ("iln", 1), ("softmax", 2)])
+@pytest.mark.parametrize("method, numbers", [("in", 0), ("iln", 1), ("softmax", 2), ("sn", 6), ("iln-clamped", 5)])
 def test_gates_are_read(method, numbers):
     rho, share = Training(configuration(method)).gates()
     assert rho.shape == ((22, numbers) if numbers else (0,)) and share.shape == ((22,) if numbers else (0,))
     if numbers:
-        expected = {1: 1 / (1 + np.exp(-0.5)), 2: 0.5}[numbers]
+        expected = {1: 1 / (1 + np.exp(-0.5)), 2: 0.5, 6: 1 / 3, 5: 0}[numbers]
         assert np.abs(share - expected).max() < 1e-6
+
+
+def one_step(training, images, masks, rate):
+    ready = iter(tf.data.Dataset.from_tensors((images, masks)))
+    return training.block(ready, tf.constant(rate), tf.constant(1))
+
+
+def test_a_gate_takes_ten_times_the_rate_and_is_projected():
+    training = Training(configuration("bin-projected"))
+    images, masks = batch()
+    rho = {name: v.numpy() for name, v in training.network.named_variables.items() if name.endswith("/rho")}
+    momenta = {name: 0 for name in rho}
+    seen = {"within": 0, "at the bound": 0}
+    for rate in (0.5, 0.1):
+        variables = [training.network.named_variables[name] for name in rho]
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(training.network(images, training=True), masks)
+        gradients = dict(zip(rho, tape.gradient(loss, variables), strict=True))
+        momenta = {name: 0.9 * momenta[name] + gradients[name].numpy() for name in rho}
+        rho = {name: np.clip(rho[name] - 10 * rate * momenta[name], 0, 1) for name in rho}
+        one_step(training, images, masks, rate)
+        for name, wanted in rho.items():
+            found = training.network.named_variables[name].numpy()
+            assert np.abs(found - wanted).max() < 1e-4, name
+            seen["within"] += np.sum((found > 0) & (found < 1))
+            seen["at the bound"] += np.sum(found == 1)
+    assert min(seen.values()) > 100  # both were tried
+
+
+@pytest.mark.parametrize("method, stays", [("iln-clamped", True), ("iln-unclamped", False)])
+def test_a_gate_stays_within_its_limits_if_it_has_any(method, stays):
+    training = Training(configuration(method))
+    images, masks = batch()
+    for _ in range(3):
+        one_step(training, images, masks, 0.5)
+    rho = np.concatenate([layer.parameters["rho"].numpy() for layer in training.network.normalizations.values()])
+    assert (rho.min() >= 0) == stays and rho.max() > 0
+
+
+@pytest.mark.parametrize("method", ["brn", "sn", "bin-projected"])
+def test_a_state_given_back_goes_on_to_the_same_bits(method):
+    images, masks = batch()
+    changes = {"renorm_steps": 1} if method == "brn" else {}
+    whole, again = (Training(configuration(method, **changes)) for _ in range(2))
+    for _ in range(2):
+        one_step(whole, images, masks, 0.5)
+    again.restore(whole.state())
+    losses = [float(one_step(training, images, masks, 0.1)[0]) for training in (whole, again)]
+    assert losses[0] == losses[1]
+    for key, values in whole.state().items():
+        np.testing.assert_array_equal(again.state()[key], values)
+    if method == "brn":
+        assert whole.network.named_variables["bottom/conv1/steps"].numpy() == 3
+
+
+def test_methods_without_limits_pay_nothing_for_them():
+    images, masks = batch()
+    names = {}
+    for method in ("iln-unclamped", "iln-clamped"):
+        graph = tf.function(Training(configuration(method))._step).get_concrete_function(images, masks, 0.1).graph
+        names[method] = [op.type for op in graph.get_operations()]
+    assert names["iln-unclamped"].count("AssignVariableOp") == 0
+    assert names["iln-clamped"].count("AssignVariableOp") == 22

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from formulas import error
+from formulas import EACH, OVER_BATCH, error
 from make_goldens import UNETS, unet_golden
 
 from ilnrepro.errors import InputError
@@ -18,7 +18,7 @@ CONVOLUTIONS = [(1, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 
                 (256, 128), (128, 128), (128, 64), (64, 64), (64, 32), (32, 32), (32, 16), (16, 16)]
 TRANSPOSED = [(256, 128), (128, 64), (64, 32), (32, 16)]
 CHANNELS = [16, 16, 32, 32, 64, 64, 128, 128, 256, 256, *[128] * 3, *[64] * 3, *[32] * 3, *[16] * 3]
-OWN = {"bin": 1, "clip": 1, "sigmoid": 1, "softmax": 2, "iln": 1, "iln<G>": 1}  # a layer, beside γ and β
+OWN = {"sn": 6, "bin": 1, "clip": 1, "sigmoid": 1, "softmax": 2, "iln": 1, "iln<G>": 1}  # a layer, beside γ and β
 CUT = 0.87963  # the deviation of a standard normal number cut off at 2
 SMALL = {"pools": 2, "dtype": tf.float64}  # 12 normalized layers of 16, 32 and 64 channels
 
@@ -53,7 +53,7 @@ def logits_and_gradients(network, batch, training=True):
 def test_parameter_count(name):
     weights = sum(9 * a * b for a, b in CONVOLUTIONS + TRANSPOSED) + 16 * 2
     row = name if name in METHODS else name.replace("4", "<G>")
-    own = (1 if name == "none" else 3) * sum(CHANNELS) + 22 * OWN.get(row, 0)  # bias, γ, β; ρ
+    own = (1 if name == "none" else 4 if name in EACH else 3) * sum(CHANNELS) + 22 * OWN.get(row, 0)  # bias, γ, β; ρ
     network = UNet(name)
     assert numbers(network) == weights + own + 2
     assert sum(row[4] for row in summary(network) if row[5]) == weights + own + 2
@@ -193,7 +193,7 @@ def test_the_summary_tells_every_variable():
 
 # Outputs and gradients.
 
-@pytest.mark.parametrize("name", ["none", "bn", "in", "gn4", "bin", "softmax", "iln"])
+@pytest.mark.parametrize("name", ["none", "bn", "in", "gn4", "brn", "sn", "bin", "bin-projected", "softmax", "iln"])
 def test_both_forms_give_the_same_scores_and_gradients(name, use, eagerly):
     batch = images(2, 16, 16)
     wanted, slopes = logits_and_gradients(UNet(name, form="reference", **SMALL), batch)
@@ -213,7 +213,7 @@ def test_every_trainable_variable_gets_a_gradient(name, eagerly):
         layer, role = key.rsplit("/", 1)
         largest = np.max(np.abs(slope))
         sixteen = layer != "head" and network.normalizations[layer].bias.shape[0] == 16
-        if role == "bias" and name in ("bn", "in", "bin") and layer != "head":
+        if role == "bias" and name in ("bn", "brn", "in", "bin", "bin-projected") and layer != "head":
             assert largest < 1e-9, key  # each channel's mean is subtracted
         elif role in ("rho", "bias") and name == "iln" and sixteen:
             assert largest < 0.02, key  # GN16 undoes the mix
@@ -221,13 +221,13 @@ def test_every_trainable_variable_gets_a_gradient(name, eagerly):
             assert np.all(np.isfinite(slope)) and largest > 1e-6, key
 
 
-@pytest.mark.parametrize("name", ["bn", "bin"])
+@pytest.mark.parametrize("name", OVER_BATCH)
 def test_training_moves_the_averages_and_testing_uses_them(name, eagerly):
     network = UNet(name, **SMALL)
     batch = tf.constant(images(2, 16, 16))
     before = network(batch)
     starts = {key: v.numpy() for key, v in network.named_variables.items() if not v.trainable}
-    assert len(starts) == 24
+    assert len(starts) == (36 if name == "brn" else 24)
     assert all(np.array_equal(network.named_variables[key], start) for key, start in starts.items())
     network(batch, training=True)
     assert not any(np.array_equal(network.named_variables[key], start) for key, start in starts.items())

@@ -60,8 +60,9 @@ def _compiled(rule, settings, training, names, channels, dtype):
     def coefficients(mean, variance, bias, gamma, beta, *values):
         context = Context(settings, training)
         start = AffineMap(tf.ones_like(mean), mean + bias, variance)
-        y = rule(start, dict(zip(names, values, strict=True)), context)
-        moving = {name: tf.reshape(value, [-1]) for name, value in context.batch_moments.items()}
+        parameters = dict(zip(names, values, strict=True))
+        y = rule(start, parameters, context)
+        moving = {name: tf.reshape(value, parameters[name].shape) for name, value in context.batch_moments.items()}
         return y.scale * gamma, y.offset * gamma + beta, moving
 
     def gradients(dscale, doffset, *inputs):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import fused
 from ilnrepro.norms.methods import method
-from ilnrepro.norms.rules import Cascade, Context, Mix, Settings
+from ilnrepro.norms.rules import Context, Settings, gated_part
 
 FORMS = ("fused", "reference")
 
@@ -23,6 +23,7 @@ class Normalization:
     Attributes:
       bias, gamma, beta: `[C]` variables; gamma and beta are None where the method has none ('none').
       parameters: the method's own variables by name: `rho`, and BN's moving averages.
+      rates: their learning rates by name, in learning rates of the network. Those with limits have a `constraint`.
 
     Raises:
       InputError: unknown method or form, or groups that do not divide the channels.
@@ -38,16 +39,16 @@ class Normalization:
         self.bias = tf.Variable(tf.fill([channels], tf.cast(bias, dtype)), name="bias")
         self.gamma = tf.Variable(tf.ones([channels], dtype), name="gamma") if self.rule.affine else None
         self.beta = tf.Variable(tf.zeros([channels], dtype), name="beta") if self.rule.affine else None
-        self.parameters = {key: tf.Variable(p.start, dtype=dtype, trainable=p.trainable, name=key)
-                           for key, p in own.items()}
+        self.parameters = {key: tf.Variable(p.start, dtype=dtype, trainable=p.trainable, name=key,
+                                            constraint=p.projection) for key, p in own.items()}
+        self.rates = {key: p.rate for key, p in own.items()}
+        self.decays = {key: self.settings.moving_decay if p.decay is None else p.decay for key, p in own.items()}
 
     @property
     def mix(self):
         """The part of the rule that has the learned gate, or None."""
-        rule = self.rule
-        while isinstance(rule, Cascade):
-            rule = rule.first
-        return rule if isinstance(rule, Mix) and rule.rho in self.parameters else None
+        part = gated_part(self.rule)
+        return part if part is not None and part.rho in self.parameters else None
 
     @property
     def named_variables(self):
@@ -72,5 +73,5 @@ class Normalization:
         if training:
             for key, moment in moments.items():
                 variable = self.parameters[key]
-                variable.assign_sub((1 - self.settings.moving_decay) * (variable - moment))
+                variable.assign_sub((1 - self.decays[key]) * (variable - moment))
         return y

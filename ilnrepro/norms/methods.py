@@ -8,7 +8,23 @@ import re
 from typing import NamedTuple
 
 from ilnrepro.errors import InputError
-from ilnrepro.norms.rules import BATCH, CLIP, INSTANCE, LAYER, SIGMOID, SOFTMAX, Cascade, Identity, Mix, group
+from ilnrepro.norms.rules import (
+    BATCH,
+    CLAMPED,
+    CLIP,
+    INSTANCE,
+    LAYER,
+    PROJECTED,
+    SIGMOID,
+    SOFTMAX,
+    UNCLAMPED,
+    Cascade,
+    Identity,
+    Mix,
+    Renormalize,
+    Switch,
+    group,
+)
 
 
 class Method(NamedTuple):
@@ -25,13 +41,20 @@ METHODS = {
     "in": Method("IN", INSTANCE, "instance normalization"),
     "ln": Method("LN", LAYER, "layer normalization"),
     "gn<G>": Method("GN<G>", group, "group normalization in G groups: gn4, gn16, ..."),
+    "brn": Method("BRN", Renormalize(), "batch renormalization: BN with the corrections r and d towards its averages"),
+    "sn": Method("SN", Switch(), "switchable normalization: moments of IN, LN and BN by two softmaxes"),
     "bin": Method("BIN", Mix(CLIP, BATCH, INSTANCE), "batch-instance normalization, gate clipped in the forward pass"),
+    "bin-projected": Method("BIN projected", Mix(PROJECTED, BATCH, INSTANCE),
+                            "BIN as its authors train it: a gate a channel, projected to [0, 1], at tenfold rate"),
     "clip": Method("Clip", Mix(CLIP, INSTANCE, LAYER), "IN and LN by Clip(ρ), no GN after"),
     "sigmoid": Method("Sigmoid", Mix(SIGMOID, INSTANCE, LAYER), "IN and LN by Sigmoid(ρ), no GN after"),
     "softmax": Method("Softmax", Mix(SOFTMAX, INSTANCE, LAYER), "IN and LN by Softmax(ρ₁, ρ₂), no GN after"),
     "iln": Method("ILN", Cascade(Mix(SIGMOID, INSTANCE, LAYER), group(16)), "IN and LN by Sigmoid(ρ), then GN16"),
     "iln<G>": Method("ILN<G>", lambda g: Cascade(Mix(SIGMOID, INSTANCE, LAYER), group(g)),
                      "the same with G groups after: iln4, iln8, ..."),
+    "iln-clamped": Method("ILN clamped", Mix(CLAMPED, INSTANCE, LAYER),
+                          "IN and LN by a ρ a channel from 0, clamped to [0, 1], no GN after"),
+    "iln-unclamped": Method("ILN unclamped", Mix(UNCLAMPED, INSTANCE, LAYER), "the same, never clamped"),
 }
 
 

@@ -43,6 +43,38 @@ def batch_normalization(x, epsilon, gamma=None, beta=None):
     return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), mean, variance
 
 
+def batch_renormalization(x, moving_mean, moving_deviation, r_max, d_max, epsilon):
+    """Ioffe 2017, algorithm 1, in training: batch normalization, then r and d. Returns also the batch's mean and
+    deviation, `[C]`."""
+    mean, variance = tf.nn.moments(x, [0, *_space(x)])
+    deviation = tf.sqrt(variance + epsilon)
+    r, d = renormalization(mean, deviation, moving_mean, moving_deviation, r_max, d_max)
+    return (x - mean) / deviation * r + d, mean, deviation
+
+
+def renormalization(mean, deviation, moving_mean, moving_deviation, r_max, d_max):
+    """Ioffe 2017, algorithm 1: r and d, which lead from the batch's moments to the moving ones, within their limits and
+    constants to the gradient."""
+    r = tf.stop_gradient(tf.clip_by_value(deviation / moving_deviation, 1 / r_max, r_max))
+    d = tf.stop_gradient(tf.clip_by_value((mean - moving_mean) / moving_deviation, -d_max, d_max))
+    return r, d
+
+
+def switchable_normalization(x, mean_weights, variance_weights, epsilon, gamma=None, beta=None, moving=None):
+    """Luo et al. 2019, Eq. (2), (3): moments of IN, LN and BN, weighted. Returns also BN's moments, `[C]`.
+
+    moving: what stands for the moments over the batch at test time, (mean, variance) `[C]`.
+    """
+    instance_mean, instance_variance = tf.nn.moments(x, _space(x), keepdims=True)
+    layer_mean, layer_variance = tf.nn.moments(x, [*_space(x), x.shape.rank - 1], keepdims=True)
+    batch_mean, batch_variance = moving or tf.nn.moments(x, [0, *_space(x)])
+    a, b, c = mean_weights
+    mean = a * instance_mean + b * layer_mean + c * batch_mean
+    a, b, c = variance_weights
+    variance = a * instance_variance + b * layer_variance + c * batch_variance
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), batch_mean, batch_variance
+
+
 def combine(first_share, second_share, first, second):
     """Eq. (4): the weighted sum of two normalized feature maps."""
     return first_share * first + second_share * second
@@ -54,7 +86,7 @@ def sigmoid(rho):
 
 
 def clip(rho):
-    """Clip(ρ) to [0, 1], as the original BIN does (section 2.1)."""
+    """Clip(ρ) to [0, 1], as the original BIN does by section 2.1 (its authors project ρ after each step instead)."""
     return tf.clip_by_value(rho, 0, 1)
 
 

@@ -38,10 +38,28 @@ class AffineMap(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A variable that a rule needs: its start, and whether the optimizer moves it."""
+    """A variable that a rule needs, and how it changes in training.
+
+    Attributes:
+      start: where it starts.
+      trainable: whether the optimizer moves it.
+      rate: its learning rate, in learning rates of the network.
+      limits: (least, greatest) value to which it is projected after each step, or None.
+      decay: the share that a moving average keeps in one step; None leaves it to `Settings.moving_decay`.
+    """
 
     start: np.ndarray
     trainable: bool = True
+    rate: float = 1.0
+    limits: tuple | None = None
+    decay: float | None = None
+
+    @property
+    def projection(self):
+        """The nearest value within the limits, as a function; None without limits."""
+        if self.limits is None:
+            return None
+        return lambda value: tf.clip_by_value(value, *self.limits)
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,12 @@ class Settings:
       epsilon: ε under every square root (not in the paper; 1e-12 in the authors' later code).
       group_divisor: group normalization of two groups or more divides by the 'deviation' (Eq. 2) or, as later code of
         the authors does, by the 'variance'.
-      rho: where every ρ starts (paper, section 2.2).
+      rho: where every ρ starts (paper, section 2.2), but for methods whose authors start it elsewhere.
       frozen_gate: the share of the first map, held fixed instead of learned; None learns it.
       batch_statistics: what BN uses at test time, its 'moving' averages or the 'batch' at hand.
       moving_decay: the share that a moving average keeps in one step.
+      renorm_steps: batch renormalization is plain BN for so many steps; then its limits widen, to their ends at 5 and
+        8 times as many (Ioffe 2017, section 4).
     """
 
     epsilon: float = 1e-5
@@ -64,6 +84,7 @@ class Settings:
     frozen_gate: float | None = None
     batch_statistics: str = "moving"
     moving_decay: float = 0.99
+    renorm_steps: int = 5000
 
 
 @dataclass
@@ -123,18 +144,13 @@ class Normalize:
             channels = y.variance.shape[-1]
             split = AffineMap(*(tf.reshape(a, [-1, self.groups, channels // self.groups]) for a in y))
             pooled = _pool(split.offset, split.value_variance, axis=2)
-            split = self._normalized(split, *pooled, context, context.settings.group_divisor == "variance")
+            split = _normalized(split, *pooled, context, context.settings.group_divisor == "variance")
             return y._replace(scale=tf.reshape(split.scale, [-1, channels]),
                               offset=tf.reshape(split.offset, [-1, channels]))
-        return self._normalized(y, *self._moments(y, parameters, context), context)
+        return _normalized(y, *self.moments(y, parameters, context), context)
 
-    @staticmethod
-    def _normalized(y, mean, variance, context, divide_by_variance=False):
-        variance = variance + context.settings.epsilon
-        r = 1 / variance if divide_by_variance else tf.math.rsqrt(variance)
-        return y._replace(scale=y.scale * r, offset=(y.offset - mean) * r)
-
-    def _moments(self, y, parameters, context):
+    def moments(self, y, parameters, context):
+        """(M, V) of the map y, broadcastable to `[N, C]`, for a pool other than groups."""
         if self.over_batch:
             if not context.uses_batch:
                 return parameters["moving_mean"], parameters["moving_variance"]
@@ -162,32 +178,128 @@ class Normalize:
         return equations.group_normalization(x, self.groups, settings.epsilon, settings.group_divisor, gamma, beta)
 
 
+def _normalized(y, mean, variance, context, divide_by_variance=False):
+    variance = variance + context.settings.epsilon
+    r = 1 / variance if divide_by_variance else tf.math.rsqrt(variance)
+    return y._replace(scale=y.scale * r, offset=(y.offset - mean) * r)
+
+
 def _pool(mean, variance, axis):
     """Moments of several channels taken together, from the moments of each (equal numbers of positions)."""
     pooled = tf.reduce_mean(mean, axis, keepdims=True)
     return pooled, tf.reduce_mean(variance + tf.math.squared_difference(mean, pooled), axis, keepdims=True)
 
 
-class Gate(NamedTuple):
-    """How ρ becomes the shares of two maps: `numbers` of ρ a layer, and `shares(ρ)` -> (first, second)."""
+BATCH = Normalize(over_batch=True)
+INSTANCE = Normalize()
+LAYER = Normalize(groups=1)
 
-    name: str
-    numbers: int
+
+def group(groups):
+    """Group normalization with this many groups (Eq. 5 and 6)."""
+    return Normalize(groups=groups)
+
+
+@dataclass(frozen=True)
+class Renormalize:
+    """Batch renormalization (Ioffe 2017, algorithm 1): (y − μ_B) / σ_B · r + d in training, (y − μ) / σ at test time.
+
+    μ_B and σ_B = √(V_B + ε) are the batch's, μ and σ their moving averages, from 0 and 1. r = σ_B/σ within
+    [1/r_max, r_max] and d = (μ_B − μ)/σ within [−d_max, d_max] are constants to the gradient; where neither is cut
+    off, training computes what a test does. With s = `Settings.renorm_steps`, r_max = 1 and d_max = 0 for s steps
+    (plain BN), then they widen linearly, d_max to 5 at 5·s steps and r_max to 3 at 8·s. The paper gives these ends,
+    'gradually', and s = 5000 (section 4); that it is linear is ours, and so is a smaller s for a shorter training.
+    """
+
+    r_max: float = 3.0
+    d_max: float = 5.0
+    affine = True
+    needs_moments = True
+
+    def parameters(self, channels, settings):
+        return {"moving_mean": Parameter(np.zeros(channels), trainable=False),
+                "moving_deviation": Parameter(np.ones(channels), trainable=False),
+                "steps": Parameter(np.zeros([]), trainable=False, decay=0.0)}
+
+    def limits(self, parameters, context):
+        """(r_max, d_max) at this step."""
+        share = parameters["steps"] / context.settings.renorm_steps - 1
+
+        def ramp(end):  # from 0 at renorm_steps to 1 at `end` times as many
+            return tf.clip_by_value(share / (end - 1), 0, 1)
+
+        return 1 + (self.r_max - 1) * ramp(8), self.d_max * ramp(5)
+
+    def __call__(self, y, parameters, context):
+        moving = parameters["moving_mean"], parameters["moving_deviation"]
+        if not context.uses_batch:
+            return y._replace(scale=y.scale / moving[1], offset=(y.offset - moving[0]) / moving[1])
+        mean, variance = _pool(y.offset, y.value_variance, axis=0)
+        deviation = tf.sqrt(variance + context.settings.epsilon)
+        self._follow(mean, deviation, parameters, context)
+        r, d = equations.renormalization(mean, deviation, *moving, *self.limits(parameters, context))
+        return y._replace(scale=y.scale * (r / deviation), offset=(y.offset - mean) * (r / deviation) + d)
+
+    def reference(self, x, parameters, context, gamma=None, beta=None):
+        moving = parameters["moving_mean"], parameters["moving_deviation"]
+        if context.uses_batch:
+            y, mean, deviation = equations.batch_renormalization(x, *moving, *self.limits(parameters, context),
+                                                                 context.settings.epsilon)
+            self._follow(mean, deviation, parameters, context)
+        else:
+            y = (x - moving[0]) / moving[1]
+        return y if gamma is None else equations.scale_and_shift(y, gamma, beta)
+
+    @staticmethod
+    def _follow(mean, deviation, parameters, context):
+        context.batch_moments.update(moving_mean=mean, moving_deviation=deviation, steps=parameters["steps"] + 1)
+
+
+class Gate(NamedTuple):
+    """How ρ becomes shares, and how it is learned.
+
+    Attributes:
+      shape: of ρ in a layer; None gives each channel its own.
+      shares: shares(ρ) -> (first, second, ...).
+      start: where ρ starts; None leaves it to `Settings.rho`.
+      rate, limits: see `Parameter`.
+    """
+
+    shape: tuple | None
     shares: callable
+    start: float | None = None
+    rate: float = 1.0
+    limits: tuple | None = None
+
+    def parameter(self, channels, settings):
+        """The variable ρ of a layer."""
+        shape = [channels] if self.shape is None else self.shape
+        start = settings.rho if self.start is None else self.start
+        return Parameter(np.full(shape, start), rate=self.rate, limits=self.limits)
 
 
 def _one_and_rest(gate):
     return lambda rho: (gate(rho), 1 - gate(rho))
 
 
-CLIP = Gate("clip", 1, _one_and_rest(equations.clip))
-SIGMOID = Gate("sigmoid", 1, _one_and_rest(equations.sigmoid))
-SOFTMAX = Gate("softmax", 2, lambda rho: tuple(tf.unstack(equations.softmax(rho), axis=-1)))
+def _softmax(rho):
+    return tuple(tf.unstack(equations.softmax(rho), axis=-1))
+
+
+CLIP = Gate((), _one_and_rest(equations.clip))
+SIGMOID = Gate((), _one_and_rest(equations.sigmoid))
+SOFTMAX = Gate((2,), _softmax)
+SWITCH = Gate((2, 3), _softmax, start=1.0)  # the start of the authors' code; equal weights, as any start is
+# ρ itself, one a channel: free, held to [0, 1], and as BIN's authors train it (Nam and Kim 2018, Eq. 4; the start and
+# the tenfold rate are their code's).
+UNCLAMPED = Gate(None, _one_and_rest(tf.identity), start=0.0)
+CLAMPED = UNCLAMPED._replace(limits=(0, 1))
+PROJECTED = CLAMPED._replace(start=1.0, rate=10.0)
 
 
 @dataclass(frozen=True)
 class Mix:
-    """first share · first(y) + second share · second(y), the shares from one learned gate a layer (Eq. 4).
+    """first share · first(y) + second share · second(y), the shares from a learned gate (Eq. 4).
 
     rho: the name of the gate's parameter; a rule with two gates needs two names.
     """
@@ -200,12 +312,11 @@ class Mix:
     needs_moments = True
 
     def parameters(self, channels, settings):
-        shape = [] if self.gate.numbers == 1 else [self.gate.numbers]
-        own = {} if settings.frozen_gate is not None else {self.rho: Parameter(np.full(shape, settings.rho))}
+        own = {} if settings.frozen_gate is not None else {self.rho: self.gate.parameter(channels, settings)}
         return _joined(own, self.first.parameters(channels, settings), self.second.parameters(channels, settings))
 
     def shares(self, parameters, context):
-        """The shares (first, second) of the two maps, scalars."""
+        """The shares (first, second) of the two maps, scalars, or `[C]` from a ρ a channel."""
         frozen = context.settings.frozen_gate
         return self.gate.shares(parameters[self.rho]) if frozen is None else (frozen, 1 - frozen)
 
@@ -219,6 +330,51 @@ class Mix:
         b = self.second.reference(x, parameters, context)
         y = equations.combine(*self.shares(parameters, context), a, b)
         return y if gamma is None else equations.scale_and_shift(y, gamma, beta)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """(y − Σ w_k·M_k) / √(Σ w'_k·V_k + ε) over the moments k of IN, LN and BN (Luo et al. 2019, Eq. 3).
+
+    ρ `[2, 3]`: w = softmax(ρ₁) weighs the means, w' = softmax(ρ₂) the variances (Eq. 5). At test time BN's moments are
+    moving averages, the default of the authors' code; their paper averages over some batches instead. Of a frozen gate
+    IN has the share, LN and BN half of the rest each.
+
+    rho: the name of ρ.
+    """
+
+    rho: str = "rho"
+    gate, first = SWITCH, INSTANCE
+    affine = True
+    needs_moments = True
+
+    def parameters(self, channels, settings):
+        own = {} if settings.frozen_gate is not None else {self.rho: self.gate.parameter(channels, settings)}
+        return _joined(own, BATCH.parameters(channels, settings))
+
+    def shares(self, parameters, context):
+        """The shares of IN, LN and BN, each a pair: of the means and of the variances."""
+        frozen = context.settings.frozen_gate
+        if frozen is None:
+            return self.gate.shares(parameters[self.rho])
+        return (frozen, frozen), ((1 - frozen) / 2,) * 2, ((1 - frozen) / 2,) * 2
+
+    def __call__(self, y, parameters, context):
+        pooled = [rule.moments(y, parameters, context) for rule in (INSTANCE, LAYER, BATCH)]
+        shares = self.shares(parameters, context)
+        # The weights sum to 1, so y − Σ w_k·M_k is Σ w_k·(y − M_k), which keeps its digits where the means are large.
+        centred = sum(share[0] * (y.offset - mean) for share, (mean, _) in zip(shares, pooled, strict=True))
+        variance = sum(share[1] * variance for share, (_, variance) in zip(shares, pooled, strict=True))
+        return _normalized(y._replace(offset=centred), 0, variance, context)
+
+    def reference(self, x, parameters, context, gamma=None, beta=None):
+        of_means, of_variances = ([share[i] for share in self.shares(parameters, context)] for i in (0, 1))
+        moving = None if context.uses_batch else (parameters["moving_mean"], parameters["moving_variance"])
+        y, mean, variance = equations.switchable_normalization(x, of_means, of_variances, context.settings.epsilon,
+                                                               gamma, beta, moving)
+        if context.uses_batch:
+            context.batch_moments.update(moving_mean=mean, moving_variance=variance)
+        return y
 
 
 @dataclass(frozen=True)
@@ -250,11 +406,8 @@ def _joined(*parts):
     return joined
 
 
-BATCH = Normalize(over_batch=True)
-INSTANCE = Normalize()
-LAYER = Normalize(groups=1)
-
-
-def group(groups):
-    """Group normalization with this many groups (Eq. 5 and 6)."""
-    return Normalize(groups=groups)
+def gated_part(rule):
+    """The part of a rule that has a gate, a `Mix` or a `Switch`, or None."""
+    while isinstance(rule, Cascade):
+        rule = rule.first
+    return rule if isinstance(rule, (Mix, Switch)) else None
