@@ -37,7 +37,7 @@ def parser():
         one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
         one.add_argument("--tables", type=lambda text: int(text) if text.isdigit() else text, nargs="+",
-                         choices=TABLES, metavar="N", help="1 2 3 family kolarik (default: those of the protocol's paper)")
+                         choices=TABLES, metavar="N", help="1 2 3 family kolarik (default: the protocol's)")
         one.add_argument("--methods", nargs="*", default=[])
         one.add_argument("--folds", type=int, nargs="*", default=[])
         one.add_argument("--rates", type=float, nargs="*", default=[])
