@@ -120,6 +120,13 @@ _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("mo
             "loss": tuple(LOSSES), "optimizer": tuple(OPTIMIZERS)}
 
 
+def _choices(name):
+    """The values that a field of the protocol `name` may take, for fields that have a list of them."""
+    if name not in PROTOCOLS:
+        raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    return _CHOICES | {"initializer": NETWORKS[PROTOCOLS[name].network].initializers}
+
+
 def variant_type(key):
     """The type of a field that a run may change."""
     return {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(getattr(Protocol(), key)))
@@ -131,9 +138,7 @@ def protocol(name, **changes):
     Raises:
       InputError: unknown protocol, or a value that a field cannot take.
     """
-    if name not in PROTOCOLS:
-        raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    choices = _CHOICES | {"initializer": NETWORKS[PROTOCOLS[name].network].initializers}
+    choices = _choices(name)
     for key, value in changes.items():
         if key in choices and value not in choices[key]:
             raise InputError(f"{key}: {value!r} is unknown; choose one of {', '.join(choices[key])}")
@@ -228,14 +233,15 @@ class Configuration:
         if not found:
             raise InputError(f"{path}: not where a run file lies; move it away")
         dataset, name, of_method, variant, fold, rate, seed = found.groups()
-        changes = dict(map(_change, re.split(r"\+(?=[a-z])", variant)[1:]))
+        changes = dict(_change(part, name) for part in re.split(r"\+(?=[a-z])", variant)[1:])
         return Configuration(dataset, "", "", of_method, int(fold), float(rate), int(seed), protocol(name, **changes))
 
 
-def _change(part):
-    """(field, value) of one part of a variant: 'eps1e-12' is ('epsilon', 1e-12)."""
+def _change(part, name):
+    """(field, value) of one part of a variant of the protocol `name`: 'eps1e-12' is ('epsilon', 1e-12)."""
+    choices = _choices(name)
     for key, label in VARIANTS.items():
         value = part.removeprefix(label)
-        if part.startswith(label) and (value in _CHOICES[key] if key in _CHOICES else value.lstrip("-")[:1].isdigit()):
+        if part.startswith(label) and (value in choices[key] if key in choices else value.lstrip("-")[:1].isdigit()):
             return key, variant_type(key)(value)
     raise InputError(f"variant: {part!r} is unknown")

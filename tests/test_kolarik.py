@@ -12,6 +12,8 @@ from ilnrepro import dataset, runfile
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol
 
+VARIANT = ("--protocol", "kolarik-quick", "--epochs", 2, "--steps-per-epoch", 3)
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -26,9 +28,8 @@ def data(tmp_path_factory):
 def grid(data, tmp_path_factory):
     """Two methods on one fold: (results folder, the finished process)."""
     results = tmp_path_factory.mktemp("results")
-    done = tiny.command("experiments", "run", "--protocol", "kolarik-quick", "--data", data, "--results", results,
-                        "--methods", "none", "in", "--folds", 1, "--epochs", 2, "--steps-per-epoch", 3,
-                        "--keep-weights", timeout=600)
+    done = tiny.command("experiments", "run", *VARIANT, "--data", data, "--results", results, "--methods", "none",
+                        "in", "--folds", 1, "--keep-weights", timeout=600)
     assert done.returncode == 0, done.stderr
     return results, done
 
@@ -71,10 +72,10 @@ def test_the_second_table_says_what_it_shows(grid):
 def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
     results, _ = grid
     before = (results / "tables" / "kolarik-table2.csv").read_bytes()
-    done = tiny.command("experiments", "tables", "--results", results, "--variant", "+epochs2+steps3")
+    done = tiny.command("experiments", "tables", "--results", results, *VARIANT)
     assert done.returncode == 0, done.stderr
     assert (results / "tables" / "kolarik-table2.csv").read_bytes() == before
-    done = tiny.command("figures", "--results", results, "--variant", "+epochs2+steps3", "--data", data)
+    done = tiny.command("figures", "--results", results, *VARIANT, "--data", data)
     assert done.returncode == 0, done.stderr
     for name in ("figure2-examples", "learning-curves", "kolarik-figure3"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 5000
