@@ -18,8 +18,8 @@ def parser():
     top.add_argument("--results", type=Path, required=True)
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the images of test cases")
-    top.add_argument("--variant", default="", help="what differs from the protocol's defaults, as in the runs' paths")
     top.add_argument("--output", type=Path, help="the file to write (default: report.html in the results folder)")
+    cli.add_variants(top)
     return top
 
 
@@ -32,7 +32,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = collect(arguments.results, arguments.protocol, datasets, arguments.variant)
+    records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
     found = [(path, dataset.read(path)) for path in present]
     used = {r.configuration.dataset_checksum for r in records}
     for path, data in found:
