@@ -71,10 +71,11 @@ def test_the_second_table_says_what_it_shows(grid):
 def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
     results, _ = grid
     before = (results / "tables" / "kolarik-table2.csv").read_bytes()
-    done = tiny.command("experiments", "tables", "--results", results, "--variant", "+epochs2+steps3")
+    variant = ["--epochs", 2, "--steps-per-epoch", 3]
+    done = tiny.command("experiments", "tables", "--results", results, *variant)
     assert done.returncode == 0, done.stderr
     assert (results / "tables" / "kolarik-table2.csv").read_bytes() == before
-    done = tiny.command("figures", "--results", results, "--variant", "+epochs2+steps3", "--data", data)
+    done = tiny.command("figures", "--results", results, *variant, "--data", data)
     assert done.returncode == 0, done.stderr
     for name in ("figure2-examples", "learning-curves", "kolarik-figure3"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 5000
