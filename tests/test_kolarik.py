@@ -71,7 +71,7 @@ def test_the_second_table_says_what_it_shows(grid):
 def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
     results, _ = grid
     before = (results / "tables" / "kolarik-table2.csv").read_bytes()
-    variant = ["--epochs", 2, "--steps-per-epoch", 3]
+    variant = ["--protocol", "kolarik-quick", "--epochs", 2, "--steps-per-epoch", 3]
     done = tiny.command("experiments", "tables", "--results", results, *variant)
     assert done.returncode == 0, done.stderr
     assert (results / "tables" / "kolarik-table2.csv").read_bytes() == before
