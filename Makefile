@@ -18,7 +18,7 @@ OPTIONS ?=
 EXECUTOR ?= local
 export ADDRESS GPUS
 
-PROTOCOLS := quick lite paper
+PROTOCOLS := quick lite paper kolarik-quick kolarik
 ifeq ($(filter $(PROTOCOL),$(PROTOCOLS)),)
 $(error PROTOCOL: '$(PROTOCOL)' is unknown; choose one of $(PROTOCOLS))
 endif
@@ -33,11 +33,11 @@ DATA := $(LV) $(RV)
 endif
 
 # Kolarik et al. 2020: the reduced protocol, or with PROTOCOL=paper the paper's; SPINE=FILE.h5 or the phantom (SYNTHETIC).
-KOLARIK := $(if $(filter paper,$(PROTOCOL)),kolarik,kolarik-quick)
+KOLARIK := $(if $(filter paper kolarik,$(PROTOCOL)),kolarik,kolarik-quick)
 # The paper's methods, and LN: what its instance normalization is by default.
 KOLARIK_METHODS := $(or $(METHODS),none bn gn2 gn4 gn8 gn16 gn32 in ln)
-TIMED_SIZE := $(if $(filter paper,$(PROTOCOL)),256,64)
-SPINE ?= build/data/phantom-spine-$(if $(filter paper,$(PROTOCOL)),256,32).h5
+TIMED_SIZE := $(if $(filter kolarik,$(KOLARIK)),256,64)
+SPINE ?= build/data/phantom-spine-$(if $(filter kolarik,$(KOLARIK)),256,32).h5
 
 GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
 	$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
@@ -145,8 +145,8 @@ reproduce-kolarik: setup $(SPINE) ## Kolarik et al. 2020, 3-D: Tables 1 and 2, i
 	$(BIN)/python -m experiments run --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) \
 		--folds $(or $(FOLDS),1) --methods $(KOLARIK_METHODS) $(if $(RATES),--rates $(RATES)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE)
-	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE)
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
+	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
 
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT) \
