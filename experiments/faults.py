@@ -593,7 +593,7 @@ def _kills(tally):
 def main(argv=None):
     """Tries the faults; returns 0 if nothing was lost, repeated, wrong or unnoticed, else 1."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=120, help="tried; a fifth of grids. Some come when the run has ended")
+    parser.add_argument("--kills", type=int, default=120, help="tried, a fifth on grids; some miss")
     parser.add_argument("--corruptions", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3, help="of the grid of runs, for each of two methods")
     parser.add_argument("--no-disks", action="store_true", help="leave full, read-only and vanished folders out")
