@@ -25,6 +25,6 @@ def test_tables_come_again(name, tmp_path):
     for words in (["figures"], ["figures.report"]):
         done = tiny.command(*words, "--results", tmp_path, timeout=1800)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "figures" / "figure3-rho.png").stat().st_size > 10_000
+    assert (tmp_path / "figures" / "learning-curves.png").stat().st_size > 10_000
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The images are not shown" in report and len(report.encode()) < 10_000_000
