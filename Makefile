@@ -155,7 +155,7 @@ tables: setup ## write the tables again, from run files alone
 figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
-faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost (20 minutes)
+faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost (15 minutes)
 	$(BIN)/python -m experiments.faults
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
