@@ -147,11 +147,20 @@ def _chain(bench, job, results, hows, rng):
         place = None
         for _ in range(5):  # a kill that came too late for its place is drawn again
             place = _kill(job, results, how, rng)
-            if place or path.exists():
+            finished = _same(bench, path, finished, story)
+            if place:
                 break
+            if finished:  # its run had ended: on with another
+                _conclude(bench, job, results, finished, story)
+                finished = None
         bench.tally.kills[place or "none, the run had ended"] += 1
-        finished = _same(bench, path, finished, story)
         bench.advance(_KILL)
+    _conclude(bench, job, results, finished, story)
+
+
+def _conclude(bench, job, results, finished, story):
+    """Lets the run end, judges it, and clears it away."""
+    path = results / job.configuration.path
     if _finish(job, results).returncode:
         bench.tally.faults["lost"].append(f"{story}: its command failed")
     _same(bench, path, finished, story)
@@ -593,7 +602,7 @@ def _kills(tally):
 def main(argv=None):
     """Tries the faults; returns 0 if nothing was lost, repeated, wrong or unnoticed, else 1."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=120, help="tried, a fifth on grids; some miss")
+    parser.add_argument("--kills", type=int, default=120, help="a fifth of them on grids")
     parser.add_argument("--corruptions", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3, help="of the grid of runs, for each of two methods")
     parser.add_argument("--no-disks", action="store_true", help="leave full, read-only and vanished folders out")
