@@ -44,14 +44,23 @@ def test_a_skipped_peer_is_named_and_leaves_no_column():
     assert set(sheets) == {"targets", "steps-256-batch1"}
 
 
-def test_ratios_are_medians_of_neighbours_and_medians_of_rounds():
-    ours, plain, peer = ("native", "in"), ("reference", "none"), ("keras", "in")
-    times = [(10, 10, 13), (30, 20, 26), (11, 10, 14)]  # a disturbance in the second round
-    found = [{ours: {"key": list(ours), "ms": a, "ratio": a / b}, plain: {"key": list(plain), "ms": b, "ratio": 1.0},
-              peer: {"key": list(peer), "ms": c, "ratio": None}} for a, b, c in times]
-    rows = {(r["implementation"], r["method"]): r for r in rounds._summary(found, 64, 1, 1)}
-    assert rows[ours]["ratio_to_none"] == statistics.median([1, 1.5, 1.1]) and rows[ours]["ms"] == 11
-    assert rows[peer]["ratio_to_none"] == pytest.approx(1.3)
+def test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds():
+    ours, peer = ("native", "in"), ("keras", "in")
+    found = []
+    for speed in (1, 2, 1):  # a disturbance of the second round
+        asked = []
+
+        def ms(key, speed=speed, asked=asked):
+            asked.append(key)
+            plain = len(asked)  # the machine slows down all the time
+            return speed * plain * {rounds.PLAIN: 1, ours: 1.1, peer: 1.3}[key]
+
+        found.append(rounds.one_round([ours, peer, rounds.PLAIN], ms))
+        assert asked[::2] == [rounds.PLAIN] * 4 and sorted(asked[1::2]) == sorted([ours, peer, rounds.PLAIN])
+    rows = {(r["implementation"], r["method"]): r for r in rounds.summary(found, 64, 1, 1)}
+    for key, ratio in ((ours, 1.1), (peer, 1.3), (rounds.PLAIN, 1)):
+        assert rows[key]["ratio_to_none"] == pytest.approx(ratio)
+        assert rows[key]["ms"] == pytest.approx(statistics.median(this[key][0] for this in found))
 
 
 def test_the_step_s_arithmetic_is_counted_from_the_shapes():

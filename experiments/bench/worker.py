@@ -1,21 +1,18 @@
 """One framework in a process of its own, taking its turn when told: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
 
-Every line on standard input asks for one round; the answer is one line of JSON: for each (implementation, method, ...)
-milliseconds a step, and over the plain network, measured just before, where this process has it. Between rounds the
-process sleeps, so that several frameworks can take turns.
+It answers in lines of JSON: first the (implementation, method, ...) of its steps in order, then, for the number of one
+of them on standard input, its milliseconds a step. Between turns the process sleeps.
 """
 
 import json
-import random
 import sys
 import time
 
 LEAST = 0.25  # seconds that one measurement takes at least
-PLAIN = ("reference", "none")  # the plain network
 
 
 def main(framework, size, batch, threads, methods):
-    """Makes the steps, then measures a round for each line on standard input."""
+    """Makes the steps, then measures one for each line on standard input."""
     methods = methods.split(",")
     if framework == "ours":
         from experiments.bench import ours as peer
@@ -37,7 +34,6 @@ def main(framework, size, batch, threads, methods):
     except ImportError as error:
         print(json.dumps({"skipped": str(error)}), flush=True)
         return
-    print(json.dumps({"ready": [list(key) for key in steps]}), flush=True)
     block = framework == "ours"  # several steps in one call, as training takes them
     repeats = {}
     for key, step in steps.items():
@@ -45,15 +41,11 @@ def main(framework, size, batch, threads, methods):
             _seconds(step, 1, block)
         took = _seconds(step, 1, block)
         repeats[key] = max(1, round(LEAST / max(took, 1e-6)))
+    print(json.dumps({"ready": [list(key) for key in steps]}), flush=True)
     keys = list(steps)
-    for _ in sys.stdin:
-        random.shuffle(keys)  # so that a moment's disturbance does not always meet the same
-        found = []
-        for key in keys:
-            before, ms = (1000 * _seconds(steps[k], repeats[k], block) / repeats[k] if k in steps else None
-                          for k in (PLAIN, key))
-            found.append({"key": key, "ms": ms, "ratio": ms / before if before else None})
-        print(json.dumps({"round": found}), flush=True)
+    for line in sys.stdin:
+        key = keys[int(line)]
+        print(json.dumps({"ms": 1000 * _seconds(steps[key], repeats[key], block) / repeats[key]}), flush=True)
 
 
 def _seconds(step, repeats, block):
