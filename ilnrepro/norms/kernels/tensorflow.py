@@ -44,7 +44,8 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
 def _through_relu(dy, x, mean, scale, offset, relu):
     if not relu:
         return dy
-    return tf.where(apply(x, mean, scale, offset, relu=False) > 0, dy, tf.zeros_like(dy))
+    # scale·(x − mean) + offset > 0, without a pass for the sum: rounding does not change a sum's sign.
+    return tf.where(_over(x, scale) * (x - _over(x, mean)) > _over(x, -offset), dy, tf.zeros_like(dy))
 
 
 def _spatial_axes(x):
