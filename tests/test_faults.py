@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import faults
+from experiments.faults import damage, trial
 from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
 
@@ -21,7 +21,7 @@ def test_the_harness_in_short(tmp_path):
                         output, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(output.read_text(encoding="utf-8"))
-    assert found["counts"] == dict.fromkeys(faults.FAULTS, 0)
+    assert found["counts"] == dict.fromkeys(trial.FAULTS, 0)
     assert found["kills"] == 5 and found["corruptions"] == 60
 
 
@@ -41,24 +41,24 @@ def refused(path, _):
     return True
 
 
-@pytest.mark.parametrize("how", [name for name, damage in faults.DAMAGES.items() if damage])
+@pytest.mark.parametrize("how", [name for name, does in damage.DAMAGES.items() if does])
 def test_damage_is_noticed_or_changes_nothing_that_is_read(written, how):
-    rng, whole, before = np.random.default_rng(1), written.read_bytes(), faults.everything(written)
+    rng, whole, before = np.random.default_rng(1), written.read_bytes(), damage.everything(written)
     for _ in range(100):
         raw = bytearray(whole)
-        faults.DAMAGES[how](raw, rng)
+        damage.DAMAGES[how](raw, rng)
         written.write_bytes(raw)
-        assert faults._look(refused, written, before, None) in ("noticed", "harmless")
+        assert damage.look(refused, written, before, None) in ("noticed", "harmless")
 
 
 def test_the_harness_tells_damage_that_nobody_notices(written, monkeypatch):
-    before = faults.everything(written)
+    before = damage.everything(written)
     with h5py.File(written, "r+") as file:
         file["values"][3, 4] += 1
-    assert faults._look(refused, written, before, None) == "noticed"
+    assert damage.look(refused, written, before, None) == "noticed"
     monkeypatch.setattr(hdf5, "check_bytes", lambda *_: None)
     monkeypatch.setattr(hdf5, "_check", lambda *_: None)
-    assert faults._look(refused, written, before, None) == "nobody noticed"
+    assert damage.look(refused, written, before, None) == "nobody noticed"
 
 
 def test_damage_that_hdf5_s_library_never_returns_from_is_noticed_before_it(written):

@@ -1,0 +1,1 @@
+"""Faults that runs, grids and files must survive; see `__main__`."""
