@@ -18,7 +18,7 @@ OPTIONS ?=
 EXECUTOR ?= local
 export ADDRESS GPUS
 
-PROTOCOLS := quick lite paper kolarik-quick kolarik
+PROTOCOLS := quick lite paper kolarik-quick kolarik dualnorm-quick dualnorm
 ifeq ($(filter $(PROTOCOL),$(PROTOCOLS)),)
 $(error PROTOCOL: '$(PROTOCOL)' is unknown; choose one of $(PROTOCOLS))
 endif
@@ -39,6 +39,11 @@ KOLARIK_METHODS := $(or $(METHODS),none bn gn2 gn4 gn8 gn16 gn32 in ln)
 TIMED_SIZE := $(if $(filter kolarik,$(KOLARIK)),256,64)
 SPINE ?= build/data/phantom-spine-$(if $(filter kolarik,$(KOLARIK)),256,32).h5
 
+# Xiao et al. 2021: the same; LV=FILE.h5, a data set that tells sites, or phantoms of three sites (SYNTHETIC).
+DUALNORM := $(if $(filter paper dualnorm,$(PROTOCOL)),dualnorm,dualnorm-quick)
+SITES := build/data/phantom-sites-$(if $(filter dualnorm,$(DUALNORM)),256,64).h5
+TRAIN_SITES ?=
+
 GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
 	$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
@@ -53,7 +58,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik tables figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables figures report bench faults \
 	scale readme verify-gpu inspect clean
 
 help: ## list the targets
@@ -87,6 +92,9 @@ build/data/phantom-rv-%.h5: | setup
 
 build/data/phantom-spine-256.h5: | setup
 	$(BIN)/python -m data_prep spine-phantom --output $@
+
+build/data/phantom-sites-%.h5: | setup
+	$(PHANTOM) --structure LV --sites 3
 
 # At 32 pixels of 5 mm an arch would be one wide, so the small phantom keeps a part of the field of view.
 build/data/phantom-spine-32.h5: | setup
@@ -147,6 +155,13 @@ reproduce-kolarik: setup $(SPINE) ## Kolarik et al. 2020, 3-D: Tables 1 and 2, i
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
 	$(BIN)/python -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
 	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
+
+reproduce-dualnorm: RESULTS = build/dualnorm
+reproduce-dualnorm: DATA = $(or $(LV),$(SITES))
+reproduce-dualnorm: setup $(if $(LV),,$(SITES)) ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
+	$(BIN)/python -m experiments dualnorm --protocol $(DUALNORM) --data $(DATA) --results $(RESULTS) $(SELECTION) \
+		$(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
+	$(BIN)/python -m figures --results $(RESULTS) --protocol $(DUALNORM) --data $(DATA) $(VARIANT)
 
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT) \

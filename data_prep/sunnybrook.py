@@ -30,6 +30,8 @@ def add_arguments(parser):
     parser.add_argument("--folds", choices=("challenge", "random"), default="challenge",
                         help="the challenge's three groups, or a random split by subject")
     parser.add_argument("--seed", type=int, default=0, help="of random folds")
+    parser.add_argument("--sites", choices=("pathology",), help="keep each subject's group of patients as its site: "
+                        "HF-I and HF-NI (heart failure with and without infarction), HYP (hypertrophy), N (normal)")
 
 
 def source(arguments):
@@ -58,7 +60,18 @@ def prepare(arguments, audit):
                           source=path.resolve().name, licence="CC0-1.0", citation=CITATION)
     if raw:
         sunnybrook_raw.check_totals(data, contour, audit)
+    if arguments.sites:
+        data.optional["site"] = _pathologies(data.subject)
     return data
+
+
+def _pathologies(subjects):
+    """The group of patients of each subject: 'HF-I' of 'SC-HF-I-01'."""
+    for subject in subjects:
+        if not sunnybrook_raw.SUBJECT.search(subject):
+            raise InputError(f"--sites pathology: the subject {str(subject)!r} does not tell its group as SC-HF-I-01 "
+                             "does; name it as the release does or leave the option out")
+    return np.array([subject.removeprefix("SC-").rpartition("-")[0] for subject in subjects])
 
 
 def _folds(subject, arguments, audit):

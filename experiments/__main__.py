@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
+from experiments import cost, dualnorm, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
 from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of, tables_of
-from ilnrepro import cli
+from ilnrepro import cli, dataset
 from ilnrepro.errors import InputError, command
 from ilnrepro.norms import kernels
 from ilnrepro.norms import method as method_row
@@ -49,6 +49,19 @@ def parser():
     proof.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
     proof.add_argument("--executor", choices=EXECUTORS, default="local")
     proof.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
+    dual = commands.add_parser("dualnorm", help="DualNorm-UNet: the runs of every mode, their cost, Dice by site")
+    cli.add_variants(dual)
+    dual.add_argument("--data", type=Path, required=True, help="data set file that tells sites")
+    dual.add_argument("--protocol", default="dualnorm-quick", help="dualnorm-quick or dualnorm")
+    dual.add_argument("--train-sites", nargs="*", help="sites to train on, 'all' for all together (default: all, "
+                      "and the first alone)")
+    dual.add_argument("--methods", nargs="*", default=[])
+    dual.add_argument("--folds", type=int, nargs="*", default=[])
+    dual.add_argument("--rates", type=float, nargs="*", default=[])
+    dual.add_argument("--seeds", type=int, nargs="*", default=[])
+    dual.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
+    dual.add_argument("--executor", choices=EXECUTORS, default="local")
+    dual.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
     timed = commands.add_parser("time", help="time an epoch and a prediction of every method (Kolarik's Table 1)")
@@ -58,7 +71,7 @@ def parser():
     timed.add_argument("--methods", nargs="*", default=[])
     timed.add_argument("--rounds", type=int, default=7)
     commands.add_parser("readme", help="insert the tables into README.md")
-    for one in (run, show, proof, measured, timed):
+    for one in (run, show, proof, dual, measured, timed):
         one.add_argument("--results", type=Path, required=True)
     return top
 
@@ -78,6 +91,8 @@ def main(argv=None):
         return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
+    if arguments.command == "dualnorm":
+        return _dualnorm(arguments)
     if arguments.command == "time":
         cli.check_writable(arguments.results)
         _print([epoch_time.write(epoch_time.measure(arguments.protocol, arguments.data, arguments.size,
@@ -99,6 +114,23 @@ def _run(arguments):
         if not arguments.dry_run:
             cli.check_writable(arguments.tensorboard)
     return _do(jobs, arguments, options, lambda: _tables(arguments, numbers, arguments.quiet))
+
+
+def _dualnorm(arguments):
+    changes = cli.variants(arguments)
+    for given in {"class_mask", "site"} & set(changes):
+        raise InputError(f"--{given.replace('_', '-')}: this command does every mode, on the sites of --train-sites; "
+                         "leave it out")
+    jobs = dualnorm.plan(arguments.data, arguments.protocol, arguments.methods, arguments.train_sites, arguments.rates,
+                         arguments.seeds, arguments.folds, **changes)
+    if not arguments.dry_run and grid.remaining(jobs, arguments.results):
+        cli.check_writable(arguments.results)
+        size = dataset.read(arguments.data).images.shape[-1] // jobs[0].configuration.protocol.shrink
+        measured = dualnorm.measure(arguments.protocol, size)
+        (arguments.results / f"{dualnorm.COST_STEM}.json").write_text(json.dumps(measured, indent=1) + "\n",
+                                                                     encoding="utf-8")
+    return _do(jobs, arguments, then=lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
+                                                                  [arguments.data.stem], **changes)))
 
 
 def _do(jobs, arguments, options=(), then=lambda: None):
@@ -138,7 +170,10 @@ def _tables(arguments, numbers, quiet=False):
              for table in tables.write(key, records, arguments.results / "tables", arguments.methods or None)]
     statistics.write(records, arguments.results / "tables")
     datasets = sorted({record.configuration.dataset for record in records})
-    further = [] if variant or "kolarik" in keys else [  # these judge the ILN paper's claims
+    if not keys:
+        shown += dualnorm.write(arguments.results, records[0].configuration.protocol.name, datasets,
+                                **cli.variants(arguments))
+    further = [] if variant or not keys or "kolarik" in keys else [  # these judge the ILN paper's claims
         verdicts.write(records, arguments.results),
         evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]

@@ -67,7 +67,7 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     for method, (path, data) in itertools.product(methods, sets):
         for fold, rate, seed in itertools.product(folds or data.folds, rates, seeds):
             configuration = Configuration(path.stem, data.checksum, data.structure, method, fold, rate, seed, protocol)
-            training_images = int((data.fold != fold).sum())
+            training_images = int(data.trained_on(fold, protocol.site).sum())
             if protocol.slab and data.images.ndim == 4:
                 training_images *= len(starts(data.images.shape[1], protocol.slab))
             jobs.append(Job(configuration, path, protocol.epochs * epoch_steps(

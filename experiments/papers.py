@@ -14,7 +14,8 @@ PUBLISHED = Path(__file__).parent / "published"
 STRUCTURES = ("RV", "LV")  # the order of the ILN paper's columns
 PAPER_RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # Zhou et al., section 2.2
 RATES = {"paper": PAPER_RATES, "lite": PAPER_RATES, "quick": (0.3,),
-         "kolarik": (5e-5,), "kolarik-quick": (1e-3,)}  # Kolarik et al., section 3.4
+         "kolarik": (5e-5,), "kolarik-quick": (1e-3,),  # Kolarik et al., section 3.4
+         "dualnorm": (1e-3,), "dualnorm-quick": (1e-3,)}  # the public code of Xiao et al.
 KOLARIK_ROWS = {"none": "None", "bn": "BN", **{f"gn{g}": f"GN{g}" for g in (2, 4, 8, 16, 32)}, "in": "IN"}
 
 
@@ -100,7 +101,9 @@ TABLES = {
 
 
 def tables_of(protocol):
-    """The tables of the paper that a protocol follows, by their keys in TABLES."""
+    """The tables of the paper that a protocol follows, by their keys in TABLES; DualNorm's are in `dualnorm`."""
+    if protocol.startswith("dualnorm"):
+        return []
     return ["kolarik"] if protocol.startswith("kolarik") else [1, 2, 3]
 
 

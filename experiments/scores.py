@@ -27,6 +27,7 @@ class Record:
       dice, subject: per test image; empty for a diverged run.
       measures: per test image, 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and where the run measured them
         'hd95' and 'assd'.
+      site: of each test image, where the data set tells it.
       rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
     """
 
@@ -42,6 +43,7 @@ class Record:
     measures: dict = field(default_factory=dict)
     rho: np.ndarray = None
     channels: tuple = ()
+    site: np.ndarray = None
 
     @property
     def score(self):
@@ -128,7 +130,8 @@ def _record(path, run):
     measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
                 "predicted_pixels": pixels[1],
                 **{key: run.test[key] for key in ("hd95", "assd") if key in run.test}}
-    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **gates)
+    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **gates,
+                  site=run.test.get("site"))
 
 
 @dataclass(frozen=True)

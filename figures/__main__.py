@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import statistics
+from experiments import dualnorm, statistics
 from experiments.papers import ordered, tables_of
 from experiments.scores import cells, collect
-from figures import differences, examples, gates, learning, predictions, rates, rho
+from figures import differences, examples, gates, learning, predictions, rates, rho, sites
 from ilnrepro import cli, dataset, runfile
 from ilnrepro.errors import command
 
@@ -60,14 +60,23 @@ def main(argv=None):
     if tested and runs[0].configuration.protocol.slab:
         drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
                                       known))
+    drawn += _of_tables(folder, records)
+    if records[0].configuration.protocol.class_mask:
+        name = records[0].configuration.protocol.name
+        found = dualnorm.groups(arguments.results, name, datasets, **cli.variants(arguments))
+        drawn.append(sites.draw(folder, dualnorm.build(found)[1],
+                                statistics.about([r for group in found for r in group.records])))
+    print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
+    return 0
+
+
+def _of_tables(folder, records):
     tables = statistics.build(records)
     if "rates" in tables:
         table, rows = tables["rates"]
-        drawn.append(rates.draw(folder, rows, table.caption))
+        yield rates.draw(folder, rows, table.caption)
     if "differences" in tables:
-        drawn.append(differences.draw(folder, tables["differences"][1], statistics.about(records)))
-    print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
-    return 0
+        yield differences.draw(folder, tables["differences"][1], statistics.about(records))
 
 
 if __name__ == "__main__":

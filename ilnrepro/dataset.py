@@ -54,6 +54,22 @@ class DataSet:
         return [int(k) for k in np.unique(self.fold)]
 
 
+    def trained_on(self, fold, site=""):
+        """Which images train when `fold` is tested, [n] booleans; with a site, its images alone.
+
+        Raises:
+          InputError: no image that trains is of the site.
+        """
+        chosen = self.fold != fold
+        if site:
+            sites = np.asarray(self.optional.get("site", np.full(len(self), ""))).astype(str)
+            chosen = chosen & (sites == site)
+            if not chosen.any():
+                raise InputError(f"site: no image of {self.title} outside fold {fold} is of {site!r} (sites: "
+                                 f"{', '.join(sorted(set(sites) - {''})) or 'none known'})")
+        return chosen
+
+
 _TEXT = ("title", "structure", "source", "licence", "citation", "audit")
 _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 

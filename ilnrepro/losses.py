@@ -48,7 +48,22 @@ def bce_dice(scores, masks):
     return cross_entropy(scores, masks) + 1 - dice
 
 
+def soft_dice(scores, masks):
+    """1 − D, D the mean over images and classes of (2·Σ p·m + 1e-6) / (Σ p + Σ m + 1e-6), sums over pixels (the public
+    code of Xiao et al. 2021), of scores `[N, ..., 2]` and masks `[N, ...]`."""
+    p = tf.sigmoid(margin(scores))
+    m = tf.cast(masks, p.dtype)
+    pixels = list(range(1, len(p.shape)))
+
+    def dice(p, m):
+        return ((2 * tf.reduce_sum(p * m, pixels) + 1e-6)
+                / (tf.reduce_sum(p, pixels) + tf.reduce_sum(m, pixels) + 1e-6))
+
+    return 1 - tf.reduce_mean([dice(p, m), dice(1 - p, 1 - m)])
+
+
 LOSSES = {
     "cross-entropy": Loss(cross_entropy, "cross-entropy of the batch, mean over pixels", "nat"),
     "bce-dice": Loss(bce_dice, "cross-entropy of the batch, mean over voxels, + 1 - its soft Dice coefficient", "1"),
+    "dice": Loss(soft_dice, "1 - soft Dice coefficient of the batch, mean over images and both classes", "1"),
 }

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from ilnrepro.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES
 from ilnrepro.networks import NETWORKS
@@ -45,6 +46,9 @@ class Protocol:
       optimizer: a name of `optimizers.OPTIMIZERS`.
       slab: slices of the slabs that volumes are cut into, see `slabs`; None for images.
       threshold: a pixel is the structure's where its probability is above it.
+      class_mask, mask_resizing: of a network that takes two steps a batch, see `dualnorm_unet`; '' for others.
+      clip: bound of each element of the gradients of a batch's second step; None leaves them.
+      site: train on the images of this site alone; '' trains on all.
     """
 
     name: str = "paper"
@@ -73,6 +77,10 @@ class Protocol:
     slab: int | None = None
     threshold: float = 0.5
     moving_decay: float = 0.99
+    class_mask: str = ""
+    mask_resizing: str = ""
+    clip: float | None = None
+    site: str = ""
 
     @property
     def settings(self):
@@ -99,6 +107,12 @@ _KOLARIK = Protocol(name="kolarik", network="res-unet-3d", loss="bce-dice", opti
                     threshold=128 / 255, angles=(("LV", (0,)),), epochs=30, rate_divisor=1.0, epsilon=1e-3,
                     initializer="glorot")
 
+# Xiao et al. 2021, from the authors' public code: Adam at 1e-3, batch 4, a soft Dice loss, elements of the second step's
+# gradients clipped at 0.1, PyTorch's batch normalization, 10 epochs of 900 batches, rotations among its augmentations.
+_DUALNORM = Protocol(name="dualnorm", network="dualnorm-unet", class_mask="predicted", mask_resizing="bilinear",
+                     clip=0.1, loss="dice", optimizer="adam", batch=4, epochs=10, steps_per_epoch=900, rate_divisor=1.0,
+                     moving_decay=0.9, initializer="fan-in")
+
 PROTOCOLS = {
     "paper": Protocol(),
     "lite": Protocol(name="lite", shrink=2, block=50,
@@ -108,13 +122,17 @@ PROTOCOLS = {
     "kolarik": _KOLARIK,
     # So few steps that averages which keep 0.99 of themselves would still hold where they started.
     "kolarik-quick": replace(_KOLARIK, name="kolarik-quick", epochs=8, block=8, moving_decay=0.9),
+    "dualnorm": _DUALNORM,
+    "dualnorm-quick": replace(_DUALNORM, name="dualnorm-quick", epochs=3, steps_per_epoch=100, block=5),
 }
 
 # What may differ from a protocol's defaults in one run, and how it shows in the run's path.
 VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "rho", "frozen_gate": "gate",
             "batch_statistics": "bn-", "renorm_steps": "renorm", "initializer": "init-", "form": "", "kernels": "",
             "xla": "xla-", "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps",
-            "momentum": "momentum"}
+            "momentum": "momentum", "shrink": "shrink", "class_mask": "mask-", "mask_resizing": "resize-",
+            "site": "site-"}
+_POSITIVE = ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps", "shrink")
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off"), "network": tuple(NETWORKS),
             "loss": tuple(LOSSES), "optimizer": tuple(OPTIMIZERS)}
@@ -124,7 +142,10 @@ def _choices(name):
     """The values that a field of the protocol `name` may take, for fields that have a list of them."""
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    return _CHOICES | {"initializer": NETWORKS[PROTOCOLS[name].network].initializers}
+    chosen = PROTOCOLS[name]
+    masks = {"class_mask": MASKS, "mask_resizing": RESIZINGS} if chosen.class_mask else \
+        {"class_mask": ("",), "mask_resizing": ("",)}
+    return _CHOICES | {"initializer": NETWORKS[chosen.network].initializers} | masks
 
 
 def variant_type(key):
@@ -141,9 +162,14 @@ def protocol(name, **changes):
     choices = _choices(name)
     for key, value in changes.items():
         if key in choices and value not in choices[key]:
-            raise InputError(f"{key}: {value!r} is unknown; choose one of {', '.join(choices[key])}")
-        if key in ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps") and not value > 0:
+            listed = ", ".join(filter(None, choices[key]))
+            raise InputError(f"{key}: {value!r} is unknown; choose one of {listed}" if listed else
+                             f"{key}: {value!r}: protocol {name} has none; leave it out")
+        if key in _POSITIVE and not value > 0:
             raise InputError(f"{key}: {value} must be above 0")
+        if key == "site" and not re.fullmatch(r"[\w.-]*", value):
+            raise InputError(f"site: {value!r} holds more than letters, digits, '_', '.' and '-', and it becomes part of "
+                             "a path; rename it in the data set")
         if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
             raise InputError(f"frozen_gate: {value} is not between 0 and 1")
     return replace(PROTOCOLS[name], **changes)
@@ -242,6 +268,8 @@ def _change(part, name):
     choices = _choices(name)
     for key, label in VARIANTS.items():
         value = part.removeprefix(label)
-        if part.startswith(label) and (value in choices[key] if key in choices else value.lstrip("-")[:1].isdigit()):
+        possible = value in choices[key] if key in choices else value if key == "site" else \
+            value.lstrip("-")[:1].isdigit()
+        if part.startswith(label) and possible:
             return key, variant_type(key)(value)
     raise InputError(f"variant: {part!r} is unknown")

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
-from ilnrepro.unet import Convolution, Head, check_sides
+from ilnrepro.unet import Convolution, PlainConvolution, check_sides
 
 
 class ResUNet3D:
@@ -160,7 +160,7 @@ class TransposedConvolution3D:
             y = tf.ensure_shape(y, [x.shape[0], *(2 * side for side in x.shape[1:4]), outputs])
         return tf.nn.bias_add(y, self.bias)
 
-    named_variables = Head.named_variables
+    named_variables = PlainConvolution.named_variables
 
 
 @dataclass
@@ -174,4 +174,4 @@ class Head3D:
     def __call__(self, x):
         return tf.nn.bias_add(tf.nn.conv3d(x, self.weights, [1] * 5, "SAME"), self.bias)
 
-    named_variables = Head.named_variables
+    named_variables = PlainConvolution.named_variables

@@ -2,19 +2,18 @@
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from ilnrepro import runfile
+from ilnrepro import networks, runfile
 from ilnrepro.errors import InputError
-from ilnrepro.unet import UNet
 
 
 class Segmenter(tf.Module):
-    """A trained U-Net together with what its protocol does to an image before.
+    """A trained network together with what its protocol does to an image before.
 
     Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network
     takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
@@ -34,10 +33,12 @@ class Segmenter(tf.Module):
             raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
         self.configuration = run.configuration
         protocol = run.configuration.protocol
-        if protocol.network != "unet":
+        if protocol.slab:
             raise InputError(f"{path}: its network, {protocol.network}, takes volumes slab by slab, and images alone "
                              "are segmented here; give a run of an image protocol")
-        self.network = UNet(run.configuration.method, settings=protocol.settings, form=form)
+        if protocol.class_mask == "oracle":
+            raise InputError(f"{path}: it was told the true masks; give a run of another --class-mask")
+        self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
         self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
@@ -54,8 +55,7 @@ class Segmenter(tf.Module):
         x = tf.pad(x, [[0, 0], [0, -height % side], [0, -width % side], [0, 0]])
         if self.shrink > 1:
             x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
-        scores = self.network(x)
-        probability = tf.nn.softmax(scores)[..., 1]
+        probability = tf.nn.softmax(networks.scores(self.network, x))[..., 1]
         for axis in (1, 2):
             probability = tf.repeat(probability, self.shrink, axis)
         probability = probability[:, :height, :width]

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ilnrepro import checkpoint
+from ilnrepro import checkpoint, networks
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES, margin
 from ilnrepro.metrics import overlap, surface_distances
-from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import kernels, method
 from ilnrepro.optimizers import OPTIMIZERS
 from ilnrepro.runfile import Run
@@ -57,8 +56,8 @@ class Training:
 
     def __init__(self, configuration):
         protocol = configuration.protocol
-        self.network = NETWORKS[protocol.network](configuration.method, configuration.seed, protocol.settings,
-                                                  protocol.form, protocol.initializer)
+        self.network = networks.build(configuration)
+        self.two_steps, self.clip = bool(protocol.class_mask), protocol.clip
         self.loss = LOSSES[protocol.loss].function
         trainable = {name: v for name, v in self.network.named_variables.items() if v.trainable}
         self.trainable = list(trainable.values())
@@ -71,13 +70,26 @@ class Training:
 
     @tf.autograph.experimental.do_not_convert
     def _step(self, images, masks, rate):
+        """The step or two of a batch; returns the last one's loss."""
+        loss, scores = self._update(images, masks, rate)
+        if self.two_steps:
+            mask = self.network.mask_of(scores, masks)
+            loss, _ = self._update(images, masks, rate, self.clip, **({} if mask is None else {"mask": mask}))
+        return loss
+
+    def _update(self, images, masks, rate, clip=None, **given):
         with tf.GradientTape() as tape:
-            loss = self.loss(self.network(images, training=True), masks)
-        self.optimizer.apply(tape.gradient(loss, self.trainable), rate)
+            scores = self.network(images, training=True, **given)
+            loss = self.loss(scores, masks)
+        # What one of two passes leaves aside has a gradient of zero there, so its momentum goes on, as in PyTorch.
+        gradients = tape.gradient(loss, self.trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        if clip is not None:
+            gradients = [tf.clip_by_value(gradient, -clip, clip) for gradient in gradients]
+        self.optimizer.apply(gradients, rate)
         for variable in self.trainable:
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable))
-        return loss
+        return loss, scores
 
     @tf.function
     def block(self, iterator, rate, steps):
@@ -89,9 +101,10 @@ class Training:
         return losses.stack()
 
     @tf.function(reduce_retracing=True)
-    def predict(self, images):
-        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold."""
-        return tf.cast(margin(self.network(images)) > self.least, tf.uint8)
+    def predict(self, images, truth=None):
+        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold.
+        `truth`, the true masks, is looked at by an oracle only."""
+        return tf.cast(margin(networks.scores(self.network, images, truth)) > self.least, tf.uint8)
 
     @property
     def _state(self):
@@ -136,13 +149,14 @@ class Stopped(Exception):
 
 
 def check(configuration, data):
-    """Raises InputError if the data set lacks the fold, or its dimensions, sides or the method's groups do not suit the
-    protocol's network."""
+    """Raises InputError if the data set lacks the fold or the site, or its dimensions, sides or the method's groups do
+    not suit the protocol's network."""
     if configuration.fold not in data.folds:
         raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
                          f"(it has {', '.join(map(str, data.folds))})")
     protocol, dimensions = configuration.protocol, data.images.ndim - 1
-    network = NETWORKS[protocol.network]
+    data.trained_on(configuration.fold, protocol.site)
+    network = networks.NETWORKS[protocol.network]
     if dimensions != network.dimensions:
         kinds = {2: "images [n, H, W]", 3: "volumes [n, D, H, W]"}
         raise InputError(f"data set {configuration.dataset}: holds {kinds[dimensions]}, and protocol {protocol.name} "
@@ -177,26 +191,27 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     check(configuration, data)
     protocol = configuration.protocol
     images, masks = prepare(data.images, data.masks, protocol.shrink)
-    testing = data.fold == configuration.fold
+    testing, chosen = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
     training = Training(configuration)
-    history = _train(training, configuration, images[~testing], masks[~testing], progress, path, stop, every,
-                     record)
+    history = _train(training, configuration, images[chosen], masks[chosen], progress, path, stop, every, record)
     started = time.perf_counter()
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
-        predicted = _predict(training, images[testing], protocol)
+        predicted = _predict(training, images[testing], masks[testing], protocol)
         truth_pixels, predicted_pixels, common = overlap(masks[testing], predicted)
         status = "complete" if predicted_pixels.any() else "collapsed"
         test = {"name": data.name[testing], "subject": data.subject[testing], "index": np.flatnonzero(testing),
                 "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
                 **_distances(masks[testing], predicted)}
+        if "site" in data.optional:
+            test["site"] = data.optional["site"][testing].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
         examples, truth = np.sort(drawn), masks[testing][np.sort(drawn)]
     gated = training.gated
     return Run(
         configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
         loss=history.loss, rate=history.rate, gate_step=history.gate_step, rho=history.rho, gate=history.share,
-        layers=list(gated), channels=[layer.bias.shape[0] for layer in gated.values()],
+        layers=list(gated), channels=[layer.channels for layer in gated.values()],
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
         weights={name: v.numpy() for name, v in training.network.named_variables.items()},
@@ -286,17 +301,19 @@ def _schedule(configuration, images):
     return image_index, angles[angle_index], np.float32(rates), blocks
 
 
-def _predict(training, images, protocol):
+def _predict(training, images, truth, protocol):
     """Masks uint8 of the shape of `images`; volumes are predicted slab by slab."""
     if protocol.slab:
         return np.stack([joined(_in_batches(training, cut(volume[np.newaxis], protocol.slab), protocol.batch),
                                 len(volume)) for volume in images])
-    return _in_batches(training, images, protocol.batch)
+    return _in_batches(training, images, protocol.batch, truth if protocol.class_mask == "oracle" else None)
 
 
-def _in_batches(training, images, batch):
-    parts = [training.predict(tf.constant(images[i:i + batch, ..., np.newaxis])).numpy()
-             for i in range(0, len(images), batch)]
+def _in_batches(training, images, batch, truth=None):
+    parts = []
+    for i in range(0, len(images), batch):
+        one = tf.constant(images[i:i + batch, ..., np.newaxis])
+        parts.append(training.predict(one, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
     return np.concatenate(parts)
 
 

@@ -60,7 +60,7 @@ class UNet:
             add(Convolution, f"up{level}/conv1", 2 * outputs, outputs)
             add(Convolution, f"up{level}/conv2", outputs, outputs)
         # The head takes the last level's deviation, as the authors' code for the preceding paper does.
-        self.layers.append(Head("head", weights([1, 1, start_channels, classes], start_channels),
+        self.layers.append(PlainConvolution("head", weights([1, 1, start_channels, classes], start_channels),
                                 tf.Variable(tf.fill([classes], tf.cast(0.1, dtype)), name="bias")))
 
     def __call__(self, images, training=False):
@@ -136,19 +136,14 @@ class TransposedConvolution:
         return [3, 3, outputs, inputs]
 
     def __call__(self, x, training):
-        n, height, width, _ = tf.unstack(tf.shape(x))
-        shape = [n, 2 * height, 2 * width, self.weights.shape[2]]
-        y = tf.nn.conv2d_transpose(x, self.weights, shape, 2, "SAME")
-        if x.shape[1:3].is_fully_defined():
-            y = tf.ensure_shape(y, [x.shape[0], 2 * x.shape[1], 2 * x.shape[2], self.weights.shape[2]])
-        return self.normalization(y, training)
+        return self.normalization(transposed(x, self.weights), training)
 
     named_variables = Convolution.named_variables
 
 
 @dataclass
-class Head:
-    """1×1 convolution to the class scores, with a bias and nothing after it."""
+class PlainConvolution:
+    """Convolution with a bias and nothing after it, such as the 1×1 head."""
 
     name: str
     weights: tf.Variable
@@ -160,6 +155,15 @@ class Head:
     @property
     def named_variables(self):
         return {"weights": self.weights, "bias": self.bias}
+
+
+def transposed(x, weights):
+    """The transposed convolution of stride 2 that doubles the sides; its shape is known where x's is."""
+    n, height, width, _ = tf.unstack(tf.shape(x))
+    y = tf.nn.conv2d_transpose(x, weights, [n, 2 * height, 2 * width, weights.shape[2]], 2, "SAME")
+    if x.shape[1:3].is_fully_defined():
+        y = tf.ensure_shape(y, [x.shape[0], 2 * x.shape[1], 2 * x.shape[2], weights.shape[2]])
+    return y
 
 
 def check_sides(sides, pools=4):

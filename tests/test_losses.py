@@ -23,7 +23,10 @@ def formula(name, scores, masks):
     p = probability(scores)
     bce = np.mean(-masks * np.log(p) - (1 - masks) * np.log(1 - p))
     dice = (2 * np.sum(p * masks) + 1) / (np.sum(p) + np.sum(masks) + 1)
-    return {"cross-entropy": bce, "bce-dice": bce + 1 - dice}[name]
+    pixels = tuple(range(1, p.ndim))
+    soft = np.mean([(2 * np.sum(q * m, pixels) + 1e-6) / (np.sum(q, pixels) + np.sum(m, pixels) + 1e-6)
+                    for q, m in ((p, masks), (1 - p, 1 - masks))])
+    return {"cross-entropy": bce, "bce-dice": bce + 1 - dice, "dice": 1 - soft}[name]
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from experiments.bench.ours import ready_step
 from ilnrepro.norms import kernels
-from ilnrepro.unet import Head, TransposedConvolution, UNet
+from ilnrepro.unet import TransposedConvolution, UNet
 
 
 def step_flop(size, batch=1):
@@ -23,7 +23,7 @@ def step_flop(size, batch=1):
     network, total = UNet("none"), 0
     for i, layer in enumerate(network.layers):
         stage = layer.name.split("/")[0]
-        level = network.pools if stage == "bottom" else 0 if isinstance(layer, Head) else int(stage[-1]) - 1
+        level = network.pools if stage == "bottom" else 0 if stage == "head" else int(stage[-1]) - 1
         side = size // 2**level
         # A transposed convolution of stride 2 uses each of its inputs once a kernel position.
         positions = (side // 2) ** 2 if isinstance(layer, TransposedConvolution) else side**2

@@ -18,7 +18,7 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
 
     Args:
       x: `[N, ..., C]`, a convolution's output without its bias.
-      bias: `[C]`; gamma, beta: `[C]`, or None for a rule without them.
+      bias: `[C]`; gamma, beta: `[C]`; a rule without them passes by.
       parameters: the rule's own tensors by name.
       relu: whether the ReLU is applied.
 

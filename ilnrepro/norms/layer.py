@@ -18,10 +18,12 @@ class Normalization:
       channels: C.
       settings: what the paper leaves open.
       form: 'fused' (moments, rule, apply) or 'reference' (the paper's equations, literally).
-      bias: start of the convolution's bias (paper, section 2.2: 0.1).
+      bias: start of the convolution's bias (paper, section 2.2: 0.1); None where none precedes.
+      affine: False leaves γ and β out.
 
     Attributes:
-      bias, gamma, beta: `[C]` variables; gamma and beta are None where the method has none ('none').
+      channels: C.
+      bias, gamma, beta: `[C]` variables, or None where there is none; 'none' has no gamma and beta.
       parameters: the method's own variables by name: `rho`, and BN's moving averages.
       rates: their learning rates by name, in learning rates of the network. Those with limits have a `constraint`.
 
@@ -29,16 +31,19 @@ class Normalization:
       InputError: unknown method or form, or groups that do not divide the channels.
     """
 
-    def __init__(self, name_of_method, channels, settings=None, form="fused", bias=0.1, dtype=tf.float32):
+    def __init__(self, name_of_method, channels, settings=None, form="fused", bias=0.1, affine=True,
+                 dtype=tf.float32):
         if form not in FORMS:
             raise InputError(f"form: {form!r} is unknown; choose one of {', '.join(FORMS)}")
         self.settings = settings or Settings()
         self.rule = method(name_of_method).rule
         self.form = form
         own = self.rule.parameters(channels, self.settings)
-        self.bias = tf.Variable(tf.fill([channels], tf.cast(bias, dtype)), name="bias")
-        self.gamma = tf.Variable(tf.ones([channels], dtype), name="gamma") if self.rule.affine else None
-        self.beta = tf.Variable(tf.zeros([channels], dtype), name="beta") if self.rule.affine else None
+        affine = affine and self.rule.affine
+        self.channels = channels
+        self.bias = None if bias is None else tf.Variable(tf.fill([channels], tf.cast(bias, dtype)), name="bias")
+        self.gamma = tf.Variable(tf.ones([channels], dtype), name="gamma") if affine else None
+        self.beta = tf.Variable(tf.zeros([channels], dtype), name="beta") if affine else None
         self.parameters = {key: tf.Variable(p.start, dtype=dtype, trainable=p.trainable, name=key,
                                             constraint=p.projection) for key, p in own.items()}
         self.rates = {key: p.rate for key, p in own.items()}
@@ -53,21 +58,22 @@ class Normalization:
     @property
     def named_variables(self):
         """All variables by role, in a fixed order."""
-        affine = {} if self.gamma is None else {"gamma": self.gamma, "beta": self.beta}
-        return {"bias": self.bias, **affine, **self.parameters}
+        own = {"bias": self.bias, "gamma": self.gamma, "beta": self.beta}
+        return {**{role: variable for role, variable in own.items() if variable is not None}, **self.parameters}
 
     def __call__(self, x, training=False, relu=True):
         """Normalizes x `[N, ..., C]`; in training also moves BN's averages."""
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
-        affine = [None if v is None else tf.convert_to_tensor(v) for v in (self.gamma, self.beta)]
+        bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else
+                             tf.convert_to_tensor(v)
+                             for v, neutral in ((self.bias, 0), (self.gamma, 1), (self.beta, 0)))
         if self.form == "fused":
             # Without moving averages a rule is the same in training and test, so one compiled pair serves both.
             follows = training and any(not variable.trainable for variable in self.parameters.values())
-            y, moments = fused.normalize(x, tf.convert_to_tensor(self.bias), *affine, values, self.rule,
-                                         self.settings, follows, relu)
+            y, moments = fused.normalize(x, bias, gamma, beta, values, self.rule, self.settings, follows, relu)
         else:
             context = Context(self.settings, training)
-            y = self.rule.reference(tf.nn.bias_add(x, self.bias), values, context, *affine)
+            y = self.rule.reference(tf.nn.bias_add(x, bias), values, context, gamma, beta)
             y = tf.nn.relu(y) if relu else y
             moments = context.batch_moments
         if training:
