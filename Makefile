@@ -179,7 +179,7 @@ scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid wo
 report: setup ## write the report, one HTML file to look at; with LV=FILE.h5 its test cases show their images
 	$(BIN)/python -m figures.report --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
-bench: setup ## what each method costs, against none, the literal equations and other frameworks (20 minutes)
+bench: setup ## what each method costs, against none, the literal equations and other frameworks (45 minutes)
 	$(BIN)/python -m experiments.bench
 
 verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict

@@ -217,8 +217,9 @@ def _convolved(x, weights, bias):
 
 
 def _convolution(seed, name, shape, dtype, transposed=False):
-    """Weights and bias of a convolution (side, inputs, outputs), or (side, outputs, inputs) of a transposed one: uniform
-    in ±1/√(side²·shape[1]), PyTorch's default. Each name has its own, so that modes share what they have in common."""
+    """Weights and bias of a convolution (side, inputs, outputs), or (side, outputs, inputs) of a transposed one:
+    uniform in ±1/√(side²·shape[1]), PyTorch's default. Each name has its own, so that modes share what they have in
+    common."""
     side, *channels = shape
     limit = 1 / math.sqrt(side**2 * channels[0])
     outputs = channels[0] if transposed else channels[1]

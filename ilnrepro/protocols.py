@@ -107,8 +107,9 @@ _KOLARIK = Protocol(name="kolarik", network="res-unet-3d", loss="bce-dice", opti
                     threshold=128 / 255, angles=(("LV", (0,)),), epochs=30, rate_divisor=1.0, epsilon=1e-3,
                     initializer="glorot")
 
-# Xiao et al. 2021, from the authors' public code: Adam at 1e-3, batch 4, a soft Dice loss, elements of the second step's
-# gradients clipped at 0.1, PyTorch's batch normalization, 10 epochs of 900 batches, rotations among its augmentations.
+# Xiao et al. 2021, from the authors' public code: Adam at 1e-3, batch 4, a soft Dice loss, elements of the second
+# step's gradients clipped at 0.1, PyTorch's batch normalization, 10 epochs of 900 batches, rotations among its
+# augmentations.
 _DUALNORM = Protocol(name="dualnorm", network="dualnorm-unet", class_mask="predicted", mask_resizing="bilinear",
                      clip=0.1, loss="dice", optimizer="adam", batch=4, epochs=10, steps_per_epoch=900, rate_divisor=1.0,
                      moving_decay=0.9, initializer="fan-in")
@@ -168,8 +169,8 @@ def protocol(name, **changes):
         if key in _POSITIVE and not value > 0:
             raise InputError(f"{key}: {value} must be above 0")
         if key == "site" and not re.fullmatch(r"[\w.-]*", value):
-            raise InputError(f"site: {value!r} holds more than letters, digits, '_', '.' and '-', and it becomes part of "
-                             "a path; rename it in the data set")
+            raise InputError(f"site: {value!r} holds more than letters, digits, '_', '.' and '-', and it becomes part "
+                             "of a path; rename it in the data set")
         if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
             raise InputError(f"frozen_gate: {value} is not between 0 and 1")
     return replace(PROTOCOLS[name], **changes)

@@ -1,6 +1,7 @@
-"""`python -m experiments.bench`: measures everything, writes bench.json, prints tables. About twenty minutes."""
+"""`python -m experiments.bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -27,16 +28,20 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=("steps", "limits", "growth", "end_to_end"), nargs="*")
+    parser.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
+                        f"{', '.join(PARTS)}")
     arguments = parser.parse_args(argv)
-    parts = arguments.only or ["steps", "limits", "growth", "end_to_end"]
+    parts = arguments.only or PARTS
     console = Console(stderr=True)
     keep = arguments.only and arguments.output.exists()
     found = json.loads(arguments.output.read_text(encoding="utf-8")) if keep else {}
     found["machine"] = machine()
     with console.status("benchmark: nothing else should run on this machine") as status:
         for part in parts:
-            found |= PARTS[part](arguments.rounds, lambda text: (status.update(text), console.log(text)))
+            new = PARTS[part](arguments.rounds, lambda text: (status.update(text), console.log(text)))
+            settings = {_setting(row) for row in new.get("steps", [])}
+            kept_rows = [row for row in found.get("steps", []) if _setting(row) not in settings]
+            found |= new | ({"steps": kept_rows + new["steps"]} if settings else {})
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
             arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     out = Console(width=max(160, Console().width))
@@ -61,14 +66,14 @@ def machine():
             "python": platform.python_version(), **versions}
 
 
-def _steps(count, say):
-    rows, skipped = [], {}
-    for setting in SETTINGS:
-        # A round of batch 1 takes half as long, and its short steps scatter more.
-        new, missing = rounds.measure(*setting, {"ours": ours.methods(), "torch": PEER_METHODS, "keras": PEER_METHODS},
-                                      2 * count if setting[1] == 1 else count, say)
-        rows += new
-        skipped |= missing
+def _setting(row):
+    return row["size"], row["batch"], row["threads"]
+
+
+def _steps(setting, count, say):
+    # A round of batch 1 takes half as long, and its short steps scatter more.
+    rows, skipped = rounds.measure(*setting, {"ours": ours.methods(), "torch": PEER_METHODS, "keras": PEER_METHODS},
+                                   2 * count if setting[1] == 1 else count, say)
     return {"steps": rows, "skipped": skipped}
 
 
@@ -105,7 +110,8 @@ def _end_to_end(count, say):
     return {"end_to_end": [end_to_end.measure(size, rounds=count) for size in (128, 256)]}
 
 
-PARTS = {"steps": _steps, "limits": _limits, "growth": _growth, "end_to_end": _end_to_end}
+PARTS = {**{f"steps-{size}-batch{batch}": functools.partial(_steps, (size, batch, threads))
+            for size, batch, threads in SETTINGS}, "limits": _limits, "growth": _growth, "end_to_end": _end_to_end}
 
 
 def sheets(found):
@@ -125,7 +131,7 @@ def _targets_sheets(found, where):
 
 def _steps_sheets(found, where):
     for size, batch, threads in SETTINGS:
-        rows = [r for r in found.get("steps", []) if (r["size"], r["batch"], r["threads"]) == (size, batch, threads)]
+        rows = [r for r in found.get("steps", []) if _setting(r) == (size, batch, threads)]
         if not rows:
             continue
         ms = next(r["ms"] for r in rows if (r["implementation"], r["method"]) == ("reference", "none"))
