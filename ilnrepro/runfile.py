@@ -31,7 +31,8 @@ class Run:
         gate: the first map's share `[k, layers]`; layers: the normalized layers' names; channels: of each.
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
-        common_pixels, where `surface-distance` is installed hd95 and assd, and where known site. Empty for a diverged run.
+        common_pixels, where `surface-distance` is installed hd95 and assd, and where known site. Empty for a diverged
+        run.
       masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
         that figure 2 needs no data set.

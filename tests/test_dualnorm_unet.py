@@ -128,7 +128,7 @@ def test_class_aware_normalization_by_hand(form, eagerly):
 
 @pytest.mark.parametrize("given", [False, True])
 def test_the_whole_network_by_hand(given, eagerly):
-    """One pool, batch statistics: stem, blocks, class-aware where a mask is given, skip, transposed convolution, head."""
+    """One pool, batch statistics: stem, blocks, class-aware where a mask is given, skip, transposed convolution."""
     network = DualNormUNet("bn", seed=1, start_channels=4, pools=1)
     v = {name: variable.numpy().astype(float) for name, variable in network.named_variables.items()}
     rng = np.random.default_rng(2)
@@ -149,7 +149,7 @@ def test_the_whole_network_by_hand(given, eagerly):
             for m in mask:
                 hidden = np.maximum(by_hand(bilinear(m, *x.shape[1:3]), v[f"{name}/masked/shared_weights"],
                                             v[f"{name}/masked/shared_bias"]), 0)
-                parts.append(by_hand(hidden, v[f"{name}/masked/modulation_weights"], v[f"{name}/masked/modulation_bias"]))
+                parts.append(by_hand(hidden, *(v[f"{name}/masked/modulation_{role}"] for role in ("weights", "bias"))))
             gamma, beta = np.split(np.stack(parts), 2, -1)
             y = normalized(x) * (1 + gamma) + beta
         return np.maximum(y, 0)
@@ -174,11 +174,12 @@ def test_the_whole_network_by_hand(given, eagerly):
     up += v["up1/transposed/bias"]
     x = block(convolved(np.concatenate([skip, up], -1), "up1/conv"), "up1/block")
     wanted = convolved(pre_activated(x, "head", None), "head")
-    found = network(tf.constant(images, tf.float32), training=True, mask=tf.constant(mask, tf.float32) if given else None)
+    mask = tf.constant(mask, tf.float32) if given else None
+    found = network(tf.constant(images, tf.float32), training=True, mask=mask)
     assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-def training_of(monkeypatch, mode, **changes):
+def training_of(monkeypatch, mode):
     build = networks.build
 
     def small(configuration):
@@ -187,7 +188,7 @@ def training_of(monkeypatch, mode, **changes):
                             start_channels=4, pools=1)
 
     monkeypatch.setattr(networks, "build", small)
-    made = Training(Configuration("d", "", "LV", "bn", 1, 1e-3, 5, protocol("dualnorm-quick", class_mask=mode, **changes)))
+    made = Training(Configuration("d", "", "LV", "bn", 1, 1e-3, 5, protocol("dualnorm-quick", class_mask=mode)))
     monkeypatch.setattr(networks, "build", build)
     return made
 
@@ -229,7 +230,7 @@ def test_a_batch_takes_two_steps(mode, monkeypatch, eagerly):
 def test_the_clip_bounds_every_element(monkeypatch, eagerly):
     images, masks = batch()
     seen = []
-    training = training_of(monkeypatch, "predicted", **{})
+    training = training_of(monkeypatch, "predicted")
     training.clip = 1e-4
     monkeypatch.setattr(training.optimizer, "apply", lambda gradients, rate: seen.append(
         max(float(tf.reduce_max(tf.abs(g))) for g in gradients)))

@@ -39,8 +39,8 @@ def test_pictures_and_make_targets_exist():
 def test_make_knows_the_protocols_and_refuses_others_before_it_does_anything(tmp_path):
     known = re.search(r"^PROTOCOLS := (.*)$", (tiny.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(known[1].split()) == sorted(PROTOCOLS)
-    done = subprocess.run(["make", "--no-print-directory", "-n", "reproduce", "PROTOCOL=fast"], cwd=tiny.ROOT, capture_output=True,
-                          encoding="utf-8")
+    done = subprocess.run(["make", "--no-print-directory", "-n", "reproduce", "PROTOCOL=fast"], cwd=tiny.ROOT,
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 2 and "'fast' is unknown; choose one of" in done.stderr and not done.stdout
 
 
