@@ -40,7 +40,7 @@ def draw(folder, runs):
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     c = runs[0].configuration
-    axes[0, 0].set_ylabel(f"{c.protocol.loss} (running mean)")
+    axes[0, 0].set_ylabel(f"loss ({c.protocol.loss}), running mean")
     falls = (f" The rate falls {c.protocol.rate_divisor:g}-fold at half of the steps."
              if c.protocol.rate_divisor != 1 else "")
     synthetic = "SYNTHETIC " if runs[0].synthetic else ""
