@@ -133,7 +133,7 @@ reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
 reproduce-family: override OPTIONS := --batch 4 $(if $(filter quick,$(PROTOCOL)),--renorm-steps 100) $(OPTIONS)
 reproduce-family: RESULTS = build/family
 reproduce-family: DATA = $(or $(LV),$(RV),build/data/phantom-lv-$(PHANTOM_SIZE).h5)
-reproduce-family: setup $(firstword $(PHANTOMS)) ## every method of the table at batch 4 on one data set (15 minutes)
+reproduce-family: setup $(firstword $(PHANTOMS)) ## every method of the table at batch 4 on one data set (9 minutes)
 	$(GRID) --tables family
 	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
 
