@@ -45,7 +45,7 @@ def real():
 
 
 def _arguments(path, **options):
-    return Namespace(**{"source": path, "contour": "i", "folds": "challenge", "seed": 0} | options)
+    return Namespace(**{"source": path, "contour": "i", "folds": "challenge", "seed": 0, "sites": None} | options)
 
 
 def dice(a, b):

@@ -76,13 +76,13 @@ def test_the_table_says_what_it_shows_and_its_numbers_are_the_run_files(grid):
         run, = (runfile.read(p) for p in files(grid[0]) if p.parent.name == f"bn+epochs1+steps2{mode}{site}")
         here = np.full(len(run.dice), True) if row["site"] == "all" else run.test["site"] == row["site"]
         assert int(row["images"]) == here.sum() and int(row["parameters"]) == run.parameters
-        assert abs(float(row["dice"]) - run.dice[here].mean()) < 1e-12
+        assert abs(float(row["dice"]) - run.dice[here].mean()) < 1e-6  # six digits in the file
         assert (row["difference"] == "") == (row["mode"] == "none")
         if row["mode"] == "oracle":
             base, = (runfile.read(p) for p in files(grid[0]) if p.parent.name == f"bn+epochs1+steps2+mask-none{site}")
             subjects = sorted(set(run.test["subject"][here]))
             wanted = np.mean([(run.dice - base.dice)[run.test["subject"] == s].mean() for s in subjects])
-            assert abs(float(row["difference"]) - wanted) < 1e-12
+            assert abs(float(row["difference"]) - wanted) < 1e-6
 
 
 def test_tables_and_figures_come_from_run_files_alone(grid, tmp_path):
