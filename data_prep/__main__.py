@@ -74,7 +74,7 @@ def main(argv=None):
     else:
         data = _from_source(arguments)
     counts = ", ".join(f"fold {k}: {(data.fold == k).sum()}" for k in data.folds)
-    print(f"{arguments.output}: {len(data)} images of {len(set(data.subject))} subjects ({counts})")
+    print(f"{arguments.output}: {data.size} ({counts})")
     return 0
 
 

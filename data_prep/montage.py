@@ -42,7 +42,7 @@ def montage(data, output, seed=0):
             if mask.any() and not mask.all():
                 axis.contour(mask, [0.5], colors="red", linewidths=0.8)
     synthetic = "SYNTHETIC: " if data.synthetic else ""
-    figure.suptitle(f"{synthetic}{data.title}: {len(data)} images of {len(subjects)} subjects", fontsize=10)
+    figure.suptitle(f"{synthetic}{data.title}: {data.size}", fontsize=10)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(output, dpi=130)

@@ -53,6 +53,10 @@ class DataSet:
         """The fold numbers, ascending."""
         return [int(k) for k in np.unique(self.fold)]
 
+    @property
+    def size(self):
+        """How many images, or volumes, of how many subjects, in words."""
+        return f"{len(self)} {'volumes' if self.images.ndim == 4 else 'images'} of {len(set(self.subject))} subjects"
 
     def trained_on(self, fold, site=""):
         """Which images train when `fold` is tested, [n] booleans; with a site, its images alone.
