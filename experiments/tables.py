@@ -25,7 +25,7 @@ def build(key, records, rule, methods=None):
         folds.
 
     Returns:
-      a list of dictionaries with the keys COLUMNS and 'label'.
+      a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
     """
     paper = TABLES[key]
     labels = dict(paper.rows)
@@ -44,7 +44,7 @@ def build(key, records, rule, methods=None):
         for structure in _structures(paper, (r.configuration.structure for r in records)):
             folds = [c for cell, c in sorted(found.items()) if cell[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
-            if len(folds) > 1:
+            if len(folds) == len({fold for _, s, fold in found if s == structure}) > 1:
                 rows.append({"label": label, **_mean_row(folds, rule)})
             if folds:
                 rows[-1] |= _published_beside(folds, paper)

@@ -68,6 +68,13 @@ def test_other_structures_have_columns_of_their_own():
         assert ("RV: no data set given" in made.caption) == (columns == 12)
 
 
+def test_a_mean_is_taken_over_all_folds_or_not_at_all():
+    grid = three_folds("in", (0.8, 0.7, 0.9)) + three_folds("iln", (0.8, 0.7))
+    rows = tables.build(3, grid, "test")
+    assert [(row["method"], row["fold"]) for row in rows] == [
+        ("in", "LV-1"), ("in", "LV-2"), ("in", "LV-3"), ("in", "LV-mean"), ("iln", "LV-1"), ("iln", "LV-2")]
+
+
 def test_published_numbers_stand_beside_sunnybrook_three_fold_means_only():
     grid = three_folds("iln", (0.8, 0.7, 0.9))
     rows = tables.build(3, grid, "test")
