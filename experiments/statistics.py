@@ -210,22 +210,27 @@ def _rates(records):
     for structure in _structures(records):
         for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
             of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
-            body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate])
+            folds = len({r["fold"] for r in tidy if r["structure"] == structure})
+            body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate], folds)
                                                         for rate in rates)])
-    shown = ", ".join(map(str, sorted(seeds))) or "all that there are"
+    shown = f"seed {', '.join(map(str, sorted(seeds)))}" if seeds else "all seeds"
     return Sheet("Every rate", "Mean Dice per image at every learning rate, mean over the folds; D: runs that "
                  "diverged (they count 0), C: runs that collapsed to background, of as many as there are folds and "
-                 "seeds. "
-                 f"Seeds {shown}. {about(records)}",
+                 f"seeds; shown are those of {shown}. {about(records)}",
                  ["structure", "Method", *(f"{rate:g}" for rate in rates)], body), tidy
 
 
-def _rate_cell(runs):
-    if not runs:
-        return ""
-    marks = "".join(f" {count}{letter}" for letter, status in (("D", "diverged"), ("C", "collapsed"))
-                    if (count := sum(r["status"] == status for r in runs)))
-    return f"{np.mean([r['dice'] for r in runs]):.3f}{marks}"
+def _rate_cell(runs, folds):
+    return f"{np.mean([r['dice'] for r in runs]):.3f} {marks(runs, folds)}".strip() if runs else ""
+
+
+def marks(runs, folds):
+    """'2D 1C' for runs that diverged and collapsed, and '1 of 3 folds' where runs are missing."""
+    counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
+              (("diverged", "D"), ("collapsed", "C"))]
+    present = len({r["fold"] for r in runs})
+    return " ".join([*(f"{count}{letter}" for count, letter in counts if count),
+                     *([f"{present} of {folds} folds"] if 0 < present < folds else [])])
 
 
 def about(records):

@@ -79,8 +79,8 @@ def build(records, results):
     those judge no claim."""
     if any(r.synthetic for r in records):
         return None
-    tidy = [_judged(claim, structure, records) for structure in ("LV", "RV") for claim in CLAIMS]
-    tidy += [_layers(records), _parameters(records), *_costs(results)]
+    tidy = [*(_judged(claim, "LV", records) for claim in CLAIMS), _layers(records), _parameters(records),
+            *_costs(results), *(_judged(claim, "RV", records) for claim in CLAIMS)]
     body = [[r["claim"], r["verdict"], r["paper"], r["ours"], r["smallest"], r["without"], r["test_rule"]]
             for r in tidy]
     table = Sheet("Verdicts", f"The paper's claims and what these runs say. {about(records)} {CRITERIA} Differences in "

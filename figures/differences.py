@@ -43,7 +43,7 @@ def draw(folder, rows, about):
         axis.set(xlabel="points of Dice", title=structure)
         axis.grid(False, axis="y")
     if len(rules) > 1:
-        axes[0, 0].legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+        axes[0, 0].legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5)
     return save(figure, folder, "differences",
                 "Paired differences ILN − other in Dice, mean over the subjects of all folds, with 95 % bootstrap "
                 f"intervals over subjects and seeds. {about} {about_rules(rules)} Right of the line at 0, ILN is the "

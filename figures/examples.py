@@ -31,14 +31,14 @@ def draw(folder, runs, datasets):
         configuration = run.configuration
         axis.set_title(f"{configuration.structure}-{configuration.fold}  DSC {run.dice[case]:.2f}", fontsize=8)
     first = runs[0]
-    missing = [] if datasets else ["the grey images are not in the run files: name the data sets to see them"]
+    missing = "" if datasets else " The grey images are not in the run files: name the data sets to see them."
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
     caption = (f"Figure 2. {min(EXAMPLES, len(cases))} test examples drawn at random{slices}, method "
                f"{first.configuration.method}, protocol {first.configuration.protocol.name}, "
                f"{'SYNTHETIC ' if first.synthetic else ''}data "
                f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). "
-               f"Red: truth. Green: prediction. Yellow: both. {'; '.join(missing)}")
-    return save(figure, folder, "figure2-examples", caption.strip())
+               f"Red: truth. Green: prediction. Yellow: both.{missing}")
+    return save(figure, folder, "figure2-examples", caption)
 
 
 def _picture(run, i, data):

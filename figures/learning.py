@@ -1,21 +1,27 @@
 """Learning curves: the loss over training, by method."""
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from figures.style import CYCLE, plt, save
 from ilnrepro.norms import method as method_row
 
 
 def window(runs):
-    """Steps of the running mean over losses: a twenty-fifth of the longest run."""
+    """Steps of the running median of losses: a twenty-fifth of the longest run."""
     return max(1, max(len(run.loss) for run in runs) // 25)
 
 
 def smoothed(loss, width):
-    """(steps, running mean over `width` steps) of the finite part of a loss curve."""
+    """(steps, running median over `width` steps) of the finite part of a loss curve.
+
+    A median, for where a rate is too high single losses are many orders of magnitude above all others.
+    """
     finite = loss[np.isfinite(loss)]
-    smooth = np.convolve(finite, np.ones(width) / width, "valid") if len(finite) >= width else finite
-    return np.arange(len(finite) - len(smooth), len(finite)) + 1, smooth
+    if len(finite) < width:
+        return np.arange(len(finite)) + 1, finite
+    whole = slice(width // 2, len(finite) - (width - 1) // 2)  # where the window has all its steps
+    return np.arange(width, len(finite) + 1), median_filter(finite, width)[whole]
 
 
 def draw(folder, runs):
@@ -40,11 +46,11 @@ def draw(folder, runs):
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     c = runs[0].configuration
-    axes[0, 0].set_ylabel(f"loss ({c.protocol.loss}), running mean")
+    axes[0, 0].set_ylabel(f"loss ({c.protocol.loss}), running median")
     falls = (f" The rate falls {c.protocol.rate_divisor:g}-fold at half of the steps."
              if c.protocol.rate_divisor != 1 else "")
     synthetic = "SYNTHETIC " if runs[0].synthetic else ""
     return save(figure, folder, "learning-curves",
-                f"Learning curves: training loss, running mean over {width} steps, each method at its chosen rate, "
+                f"Learning curves: training loss, running median over {width} steps, each method at its chosen rate, "
                 f"seed {c.seed}, protocol {c.protocol.name}, {synthetic}data "
                 f"({', '.join(sorted({r.configuration.dataset for r in runs}))}).{falls}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.papers import ordered
-from experiments.statistics import title_of
+from experiments.statistics import marks, title_of
 from figures.style import plt, save
 
 
@@ -15,7 +15,7 @@ class Grid(NamedTuple):
     Attributes:
       methods, rates: of rows and columns.
       dice: mean Dice per image, mean over the folds and seeds, `[methods, rates]`; NaN where there is no run.
-      marks: '2D 1C' for runs that diverged and collapsed, `[methods][rates]`.
+      marks: of `statistics.marks`, `[methods][rates]`.
     """
 
     methods: list
@@ -42,14 +42,9 @@ def grids(rows):
         rates = sorted({rate for _, rate in cells}, reverse=True)
         table = [[cells.get((method, rate), []) for rate in rates] for method in methods]
         dice = np.array([[np.mean([r["dice"] for r in runs]) if runs else np.nan for runs in row] for row in table])
-        made[structure] = Grid(methods, rates, dice, [[_marks(runs) for runs in row] for row in table])
+        folds = len({r["fold"] for r in rows if r["structure"] == structure})
+        made[structure] = Grid(methods, rates, dice, [[marks(runs, folds) for runs in row] for row in table])
     return made
-
-
-def _marks(runs):
-    counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
-              (("diverged", "D"), ("collapsed", "C"))]
-    return " ".join(f"{count}{letter}" for count, letter in counts if count)
 
 
 def draw(folder, rows, caption):

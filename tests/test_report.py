@@ -18,7 +18,7 @@ from ilnrepro.errors import InputError
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
 from figures import __main__ as figures_command
-from figures import differences, rates
+from figures import differences, learning, rates
 from figures.report import __main__ as report_command
 from figures.report import cases, charts
 
@@ -157,7 +157,7 @@ def test_a_grid_holds_means_and_marks():
     grid = rates.grids(rows)["LV"]
     assert grid.methods == ["none", "iln"] and grid.rates == [1.0, 0.1]
     np.testing.assert_allclose(grid.dice, [[0, 0.5], [0.7, np.nan]])
-    assert grid.marks == [["1D 1C", ""], ["", ""]]
+    assert grid.marks == [["1D 1C", "1 of 2 folds"], ["", ""]]
     np.testing.assert_allclose(grid.limits, (0.45, 0.7))
 
 
@@ -199,6 +199,23 @@ def test_the_worst_thirty_and_thirty_at_random(made):
     np.testing.assert_allclose([case.mean for case in worst], by_hand[:30])
     assert sum(case.random for case in found) == 30 and all(case.worst or case.random for case in found)
     assert all(case.picture and case.truth for case in found)
+    del folds[1]["none"]
+    for case in cases.chosen(folds, ["none", "iln"], None):
+        assert case.words[0] == ("not run" if case.fold == 1 else f"{case.scores[0]:.3f}")
+        assert (case.scores[0] is None) == (case.fold == 1)
+
+
+def test_one_loss_out_of_all_bounds_does_not_hide_the_others():
+    loss = np.linspace(2, 1, 101)
+    loss[3] = 1e30
+    steps, shown = learning.smoothed(loss, 5)
+    assert (steps[0], steps[-1], len(shown)) == (5, 101, 97)
+    np.testing.assert_allclose(shown[10:], loss[12:-2])
+    assert shown.max() < 2
+    lines = {"LV-1": {0: (np.arange(2), np.array([0.01, 1e30]))}}
+    wide = charts.chart("loss", "", "method", ("step", "loss"), [charts.Series("None", "#000")], lines,
+                        {"LV-1": {}}, "", [], log=True)
+    assert len(wide.panels[0].y_ticks) >= 3
 
 
 @pytest.fixture(scope="module")

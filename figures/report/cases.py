@@ -24,7 +24,8 @@ class Case:
       name, subject, fold: of it.
       worst, random: whether it is among the worst thirty, and among thirty at random.
       mean: Dice, mean over the methods that predicted it.
-      scores: Dice of every method, None where its run diverged.
+      scores: Dice of every method, None where its run diverged or was not made.
+      words: the same in words.
       box: (left, top, width, height) of the part that is shown, in pixels.
       picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
       truth: SVG path of the true mask; '' where it is not known.
@@ -38,6 +39,7 @@ class Case:
     random: bool
     mean: float
     scores: list
+    words: list
     box: tuple
     picture: str
     truth: str
@@ -76,8 +78,10 @@ def _case(runs, methods, data, worst, random, mean, fold, i, scores):
         k = int(marked.sum((1, 2)).argmax())
         image, truth, *predicted = (None if mask is None else mask[k] for mask in (image, truth, *predicted))
     box = _box([mask for mask in (truth, *predicted) if mask is not None])
+    words = ["not run" if m not in runs else f"{score:.3f}" if runs[m].test else "diverged"
+             for m, score in zip(methods, scores, strict=True)]
     return Case(str(run.test["name"][i]), str(run.test["subject"][i]), fold, worst, random, mean,
-                [None if np.isnan(score) else float(score) for score in scores], box,
+                [None if np.isnan(score) else float(score) for score in scores], words, box,
                 "" if image is None else _png(image, box), _path(truth), [_path(mask) for mask in predicted])
 
 

@@ -70,7 +70,8 @@ def chart(name, heading, of, labels, series, lines, ends, caption, commands, log
     x_all = np.concatenate([[0], *(x for of_panel in lines.values() for x, _ in of_panel.values())])
     y_all = np.concatenate([y for of_panel in lines.values() for _, y in of_panel.values()])
     x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, _TICKS)
-    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, LogLocator(subs=(1, 2, 5)) if log else _TICKS, log, margin=0.04)
+    decades = LogLocator(subs=(1, 2, 5)) if y_all.max() < 1000 * y_all.min() else LogLocator(numticks=6)
+    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, decades if log else _TICKS, log, margin=0.04)
     panels = [Panel(title, [(k, _points(x_axis(x), y_axis(y))) for k, (x, y) in sorted(of_panel.items())],
                     x_axis.ticks, y_axis.ticks) for title, of_panel in lines.items()]
     table = [(one.label, [ends[title].get(k, "") for title in lines]) for k, one in enumerate(series)]

@@ -173,7 +173,7 @@ def _learning(runs, methods, about):
     protocol = next(iter(runs.values())).configuration.protocol
     return charts.chart(
         "learning", "Training loss", "method", ("step", "cross-entropy"), series, lines, ends,
-        f"Training loss, running mean over {width} steps, logarithmic. The rate falls {protocol.rate_divisor:g}-fold "
+        f"Training loss, running median over {width} steps, logarithmic. The rate falls {protocol.rate_divisor:g}-fold "
         f"at every epoch after the first of {protocol.epochs}. {about}", [_made_by(run) for run in runs.values()],
         log=True)
 
