@@ -44,6 +44,7 @@ def test_volumes_are_written_read_and_explained(tmp_path):
     again = dataset.read(tmp_path / "d.h5")
     np.testing.assert_array_equal(again.images, data.images)
     np.testing.assert_array_equal(again.masks, data.masks)
+    assert again.size.startswith("6 volumes of ")
     with h5py.File(tmp_path / "d.h5") as file:
         assert [d.label for d in file["images"].dims] == ["image", "slice", "row", "column"]
 

@@ -165,6 +165,8 @@ def test_verdicts_come_from_the_runs(tmp_path):
     rows = verdict_rows(grid(**gains), tmp_path)
     assert rows["ILN costs 1.05 times IN, composed literally"]["verdict"] == "not reproduced"
     assert rows["ILN costs 1.05 times IN, as this library computes it"]["verdict"] == "reproduced"
+    private = [row["ours"] == "private data" for row in rows.values()]
+    assert private == sorted(private) and any(private)  # what these data cannot judge comes last
 
 
 def test_synthetic_data_judge_no_claim(tmp_path):
@@ -172,9 +174,10 @@ def test_synthetic_data_judge_no_claim(tmp_path):
 
 
 def test_missing_methods_leave_a_claim_open(tmp_path):
-    rows = verdict_rows(grid(**{"in": 0.0}, iln=0.03), tmp_path)
-    assert rows["ILN is better than LN (LV)"]["ours"] == "runs missing"
-    assert rows["ILN is better than LN (LV)"]["verdict"] == "cannot tell"
+    records = [*grid(**{"in": 0.0}, iln=0.03), *(record("none", k, gain=-0.2) for k in (1, 2))]
+    rows = verdict_rows(records, tmp_path)
+    for claim in ("ILN is better than LN (LV)", "ILN is better than None (LV)"):
+        assert rows[claim]["ours"] == "runs missing" and rows[claim]["verdict"] == "cannot tell"
 
 
 def test_layers_are_compared_on_folds_that_did_not_choose_them(tmp_path):
