@@ -151,7 +151,7 @@ def _differences(records, rules):
                  "Wilcoxon signed-rank over subjects, and after Holm's correction over the methods of the same block; "
                  "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
                  "standard deviation of the difference over seeds; smallest: the true difference that such data would "
-                 f"have shown four times in five. {about_rules(rules)}",
+                 f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
                  ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
@@ -243,9 +243,17 @@ def about(records):
         synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
         parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} folds.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
-    seeds = sorted({c.seed for c in configurations})
     return " ".join([*parts, f"Protocol {configurations[0].protocol.name}. Rates {', '.join(f'{r:g}' for r in rates)}. "
-                     f"Seeds {', '.join(map(str, seeds))}."])
+                     f"Seeds {', '.join(map(str, _seeds(records)))}."])
+
+
+def _seeds(records):
+    return sorted({r.configuration.seed for r in records})
+
+
+def about_one_seed(records):
+    """What the intervals leave out where no run was repeated with another seed; nothing where one was."""
+    return "With one seed the intervals hold no spread over seeds. " if len(_seeds(records)) == 1 else ""
 
 
 def about_rules(rules):

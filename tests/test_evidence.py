@@ -169,6 +169,13 @@ def test_verdicts_come_from_the_runs(tmp_path):
     assert private == sorted(private) and any(private)  # what these data cannot judge comes last
 
 
+def test_captions_say_what_one_seed_leaves_out():
+    for seeds in ((0,), (0, 1)):
+        records = [record(m, k, seed=s) for m in ("in", "iln") for k in (1, 2, 3) for s in seeds]
+        captions = (verdicts.build(records, Path("."))[0].caption, statistics.build(records)["differences"][0].caption)
+        assert all(("no spread over seeds" in caption) == (len(seeds) == 1) for caption in captions)
+
+
 def test_synthetic_data_judge_no_claim(tmp_path):
     assert verdicts.write([record(synthetic=True)], tmp_path) is None
 
