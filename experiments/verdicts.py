@@ -83,12 +83,14 @@ def build(records, results):
             *_costs(results), *(_judged(claim, "RV", records) for claim in CLAIMS)]
     body = [[r["claim"], r["verdict"], r["paper"], r["ours"], r["smallest"], r["without"], r["test_rule"]]
             for r in tidy]
-    table = Sheet("Verdicts", f"The paper's claims and what these runs say. {about(records)} {CRITERIA} Differences in "
-                  "points of Dice (hundredths), 95 % interval in brackets (bootstrap over subjects and seeds); paper: "
-                  "difference of the means over its three folds; smallest: the true difference that such data would "
-                  f"have shown four times in five. {about_one_seed(records)}The last columns repeat the judgement "
-                  "without SC-N-06, whose labels are misaligned in the source, and with rates chosen on the test fold "
-                  "itself, the paper's rule.",
+    given = [r["verdict"] for r in tidy]
+    counts = ", ".join(f"{given.count(verdict)} {verdict}" for verdict in VERDICTS)
+    table = Sheet("Verdicts", f"The paper's claims and what these runs say: {counts}. {about(records)} {CRITERIA} "
+                  "Differences in points of Dice (hundredths), 95 % interval in brackets (bootstrap over subjects and "
+                  "seeds); paper: difference of the means over its three folds; smallest: the true difference that "
+                  f"such data would have shown four times in five. {about_one_seed(records)}The last columns repeat "
+                  "the judgement without SC-N-06, whose labels are misaligned in the source, and with rates chosen on "
+                  "the test fold itself, the paper's rule.",
                   ["claim", "verdict", "paper", "ours", "smallest", "without SC-N-06", "rule 'test'"], body)
     return table, tidy
 

@@ -165,6 +165,9 @@ def test_verdicts_come_from_the_runs(tmp_path):
     rows = verdict_rows(grid(**gains), tmp_path)
     assert rows["ILN costs 1.05 times IN, composed literally"]["verdict"] == "not reproduced"
     assert rows["ILN costs 1.05 times IN, as this library computes it"]["verdict"] == "reproduced"
+    caption = verdicts.build(grid(**gains), tmp_path)[0].caption
+    given = [row["verdict"] for row in rows.values()]
+    assert all(f"{given.count(verdict)} {verdict}" in caption for verdict in verdicts.VERDICTS)
     private = [row["ours"] == "private data" for row in rows.values()]
     assert private == sorted(private) and any(private)  # what these data cannot judge comes last
 
