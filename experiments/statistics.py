@@ -234,7 +234,7 @@ def marks(runs, folds):
 
 
 def about(records):
-    """Data, protocol, n, rates and seeds in one sentence each."""
+    """Data, protocol with what all runs change of it, n, rates and seeds in one sentence each."""
     configurations = [r.configuration for r in records]
     parts = []
     for structure in _structures(records):
@@ -243,8 +243,10 @@ def about(records):
         synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
         parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} folds.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
-    return " ".join([*parts, f"Protocol {configurations[0].protocol.name}. Rates {', '.join(f'{r:g}' for r in rates)}. "
-                     f"Seeds {', '.join(map(str, _seeds(records)))}."])
+    variants = {c.variant for c in configurations}
+    protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
+    shown = ", ".join(f"{rate:g}" for rate in rates)
+    return " ".join([*parts, f"Protocol {protocol}. Rates {shown}. Seeds {', '.join(map(str, _seeds(records)))}."])
 
 
 def _seeds(records):
@@ -254,6 +256,19 @@ def _seeds(records):
 def about_one_seed(records):
     """What the intervals leave out where no run was repeated with another seed; nothing where one was."""
     return "With one seed the intervals hold no spread over seeds. " if len(_seeds(records)) == 1 else ""
+
+
+def primary_rule(records):
+    """The rule by which single runs are shown: the first of `rules_of` by which any can be."""
+    return next(rule for rule in rules_of(records) if cells(records, rule))
+
+
+def about_runs(records):
+    """`about`, and which run of each method and fold is shown."""
+    rules = rules_of(records)
+    rule = primary_rule(records)
+    chosen = f"Rate by the rule '{rule}', {RULES[rule]}" if len(rules) > 1 else about_rules(rules).rstrip(".")
+    return f"{about(records)} {chosen}; the first seed."
 
 
 def about_rules(rules):

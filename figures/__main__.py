@@ -32,8 +32,8 @@ def main(argv=None):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
     records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
-    # One run a cell: the chosen rate by the paper's rule, the first seed.
-    chosen = {key: cell.chosen[0].path for key, cell in cells(records, "test").items()}
+    about = statistics.about_runs(records)
+    chosen = {key: cell.chosen[0].path for key, cell in cells(records, statistics.primary_rule(records)).items()}
     drawn = []
     methods = list(dict.fromkeys(method for method, _, _ in chosen))
     shown = next((m for m in ("iln", "in") if m in methods), methods[0])
@@ -41,14 +41,14 @@ def main(argv=None):
     tested = [run for run in runs if run.test]
     known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
     if tested:
-        drawn.append(examples.draw(folder, tested, known))
+        drawn.append(examples.draw(folder, tested, known, about))
     curves = []
     for method in methods:
         # The paper shows LV-1.
         key = min((key for key in chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
         first = runfile.read(chosen[key])
         if first.layers:
-            curves.append(rho.draw(folder, first, "figure3-rho" if method == shown else f"rho-{method}"))
+            curves.append(rho.draw(folder, first, about, "figure3-rho" if method == shown else f"rho-{method}"))
     if curves:
         drawn += [gates.draw(folder), *curves]
     first_folds = {}
@@ -56,10 +56,10 @@ def main(argv=None):
     for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]), key[2])):
         first_folds.setdefault((structure, method), chosen[method, structure, fold])
     runs = [runfile.read(path) for path in first_folds.values()]
-    drawn.append(learning.draw(folder, runs))
+    drawn.append(learning.draw(folder, runs, about))
     if tested and runs[0].configuration.protocol.slab:
         drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
-                                      known))
+                                      known, about))
     drawn += _of_tables(folder, records)
     if records[0].configuration.protocol.class_mask:
         name = records[0].configuration.protocol.name

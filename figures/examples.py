@@ -10,12 +10,13 @@ from ilnrepro.metrics import fullest_slice
 EXAMPLES = 8
 
 
-def draw(folder, runs, datasets):
+def draw(folder, runs, datasets, about):
     """Draws eight test examples drawn at random from some runs.
 
     Args:
       runs: `Run`s of one method, one a structure and fold.
       datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
+      about: data, protocol, n, rates, seeds and rule in words.
     """
     cases = [(run, i) for run in runs for i in range(len(run.examples))]
     drawn = np.random.default_rng(0).permutation(len(cases))[:EXAMPLES]
@@ -34,10 +35,7 @@ def draw(folder, runs, datasets):
     missing = "" if datasets else " The grey images are not in the run files: name the data sets to see them."
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
     caption = (f"Figure 2. {min(EXAMPLES, len(cases))} test examples drawn at random{slices}, method "
-               f"{first.configuration.method}, protocol {first.configuration.protocol.name}, "
-               f"{'SYNTHETIC ' if first.synthetic else ''}data "
-               f"({', '.join(sorted({r.configuration.dataset for r in runs}))}). "
-               f"Red: truth. Green: prediction. Yellow: both.{missing}")
+               f"{first.configuration.method}. Red: truth. Green: prediction. Yellow: both.{missing} {about}")
     return save(figure, folder, "figure2-examples", caption)
 
 

@@ -24,11 +24,19 @@ def smoothed(loss, width):
     return np.arange(width, len(finite) + 1), median_filter(finite, width)[whole]
 
 
-def draw(folder, runs):
+def rate_falls(runs):
+    """How the learning rate falls over training, in words; nothing where it stays."""
+    protocol = runs[0].configuration.protocol
+    return (f"The rate falls {protocol.rate_divisor:g}-fold at every epoch after the first of {protocol.epochs}. "
+            if protocol.rate_divisor != 1 else "")
+
+
+def draw(folder, runs, about):
     """Draws the loss of one run a method and structure.
 
     Args:
       runs: `Run`s; one panel a structure.
+      about: data, protocol, n, rates, seeds and rule in words.
     """
     methods = list(dict.fromkeys(run.configuration.method for run in runs))
     structures = list(dict.fromkeys(run.configuration.structure for run in runs))
@@ -45,12 +53,7 @@ def draw(folder, runs):
                       label=f"{label}, rate {run.configuration.rate:g}")
         axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
-    c = runs[0].configuration
-    axes[0, 0].set_ylabel(f"loss ({c.protocol.loss}), running median")
-    falls = (f" The rate falls {c.protocol.rate_divisor:g}-fold at half of the steps."
-             if c.protocol.rate_divisor != 1 else "")
-    synthetic = "SYNTHETIC " if runs[0].synthetic else ""
+    axes[0, 0].set_ylabel(f"loss ({runs[0].configuration.protocol.loss}), running median")
     return save(figure, folder, "learning-curves",
-                f"Learning curves: training loss, running median over {width} steps, each method at its chosen rate, "
-                f"seed {c.seed}, protocol {c.protocol.name}, {synthetic}data "
-                f"({', '.join(sorted({r.configuration.dataset for r in runs}))}).{falls}")
+                f"Learning curves: training loss, running median over {width} steps, each method at its chosen "
+                f"rate. {rate_falls(runs)}{about}")

@@ -8,12 +8,13 @@ from ilnrepro.metrics import fullest_slice
 from ilnrepro.norms import method as method_row
 
 
-def draw(folder, runs, datasets):
+def draw(folder, runs, datasets, about):
     """Draws the slice that holds most truth of one test volume.
 
     Args:
       runs: `Run`s of volumes, one a method, all of one fold, one of them tested at least.
       datasets: `DataSet`s by checksum; where the runs' is there, its grey slice comes first.
+      about: data, protocol, n, rates, seeds and rule in words.
     """
     first = next(run for run in runs if run.test)
     case = first.examples[0]
@@ -38,5 +39,4 @@ def draw(folder, runs, datasets):
     c = first.configuration
     return save(figure, folder, "kolarik-figure3",
                 f"Figure 3 of Kolarik et al. 2020: slice {k + 1} of {first.test['name'][case]}, the methods' "
-                f"predictions, and the truth; DSC of the whole volume. Fold {c.fold}, seed {c.seed}, protocol "
-                f"{c.protocol.name}, {'SYNTHETIC ' if first.synthetic else ''}data ({c.dataset}).")
+                f"predictions, and the truth; DSC of the whole volume. Fold {c.fold}, seed {c.seed}. {about}")

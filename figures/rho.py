@@ -9,7 +9,7 @@ from ilnrepro.norms.rules import gated_part
 DRAWN = 8
 
 
-def draw(folder, run, name="figure3-rho"):
+def draw(folder, run, about, name="figure3-rho"):
     """Draws the gates of eight layers drawn at random, and of all; for ILN, the layers that the theory freezes marked.
 
     A gate is ρ itself where a layer has one number, and otherwise the first map's share: a mean over the layer, with a
@@ -17,6 +17,7 @@ def draw(folder, run, name="figure3-rho"):
 
     Args:
       run: a `Run` of a method with gates; the paper shows ILN on LV-1.
+      about: data, protocol, n, rates, seeds and rule in words.
     """
     c = run.configuration
     part = gated_part(method(c.method).rule)
@@ -60,5 +61,4 @@ def draw(folder, run, name="figure3-rho"):
     number = "Figure 3. " if name.startswith("figure3") else "Gates: "
     return save(figure, folder, name,
                 f"{number}{shown} over training, method {c.method}, {c.structure}-{c.fold}, rate {c.rate:g}, seed "
-                f"{c.seed}, protocol {c.protocol.name}{c.variant}, {'SYNTHETIC ' if run.synthetic else ''}data "
-                f"({c.dataset}). {note}".strip())
+                f"{c.seed}. {note}{about}")

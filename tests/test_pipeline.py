@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import tiny
+from PIL import Image
 
 from ilnrepro import runfile
 
@@ -77,6 +78,9 @@ def test_tables_and_figures_come_again_from_run_files_alone(grid, tmp_path):
     for name in PICTURES:
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        caption = Image.open(tmp_path / "figures" / f"{name}.png").text["Description"]
+        assert name == "figure1-gates" or ("SYNTHETIC" in caption and "Protocol quick+steps3. Rates 0.5. Seeds 0." in
+                                           caption), caption
 
 
 def test_tables_name_all_damaged_and_stale_files_and_how_to_do_them_again(grid, tmp_path):

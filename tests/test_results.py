@@ -4,8 +4,13 @@ import shutil
 
 import pytest
 import tiny
+from PIL import Image
 
 COMMITTED = tiny.ROOT / "results"
+
+
+def captions(folder):
+    return {path.name: Image.open(path).text["Description"] for path in folder.glob("*.png")}
 
 
 @pytest.mark.parametrize("name", sorted({"sunnybrook-lite", *(p.name for p in COMMITTED.iterdir())}))
@@ -25,6 +30,12 @@ def test_tables_come_again(name, tmp_path):
     for words in (["figures"], ["figures.report"]):
         done = tiny.command(*words, "--results", tmp_path, timeout=1800)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "figures" / "learning-curves.png").stat().st_size > 10_000
+    shown = captions(tmp_path / "figures")
+    assert shown == captions(source / "figures")
+    for name, caption in shown.items():
+        if name != "figure1-gates.png":  # drawn from no run
+            for words in ("Data: ", "test images in", "Protocol ", "Rates ", "Seeds "):
+                assert words in caption, (name, words)
+            assert "rule '" in caption or "every learning rate" in caption or "Rules: '" in caption, name
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The images are not shown" in report and len(report.encode()) < 10_000_000

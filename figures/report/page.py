@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import cost, evidence, grid, statistics, tables, verdicts
 from experiments.papers import ordered, tables_of
-from experiments.scores import RULES, cells
+from experiments.scores import cells
 from experiments.sheet import Sheet
 from figures import differences, learning, rates
 from figures.report import cases, charts
@@ -52,7 +52,7 @@ def render(results, records, datasets, options):
 
 def content(results, records, datasets, options):
     """What the template shows, by name."""
-    rule = next(rule for rule in statistics.rules_of(records) if cells(records, rule))
+    rule = statistics.primary_rule(records)
     found = {key: cell.chosen[0] for key, cell in cells(records, rule).items()}  # of each cell the first seed's run
     runs = {key: runfile.read(record.path) for key, record in found.items()}
     methods = ordered({method for method, _, _ in runs})
@@ -60,7 +60,7 @@ def content(results, records, datasets, options):
     command = {name: " ".join([f"make {name}", here, *more]) for name, more in
                (("report", options), ("tables", []), ("figures", []), ("reproduce-cost", []))}
     about, about_rules = statistics.about(records), statistics.about_rules(statistics.rules_of(records))
-    of_runs = f"{about} Rate by the rule '{rule}': {RULES[rule]}; the first seed."
+    of_runs = statistics.about_runs(records)
     built = statistics.build(records)
     variant = records[0].configuration.variant
     name = records[0].configuration.protocol.name
@@ -170,12 +170,10 @@ def _learning(runs, methods, about):
             ends[title][k] = f"{text}at rate {run.configuration.rate:g}"
             if len(loss):
                 lines[title][k] = steps, loss
-    protocol = next(iter(runs.values())).configuration.protocol
     return charts.chart(
         "learning", "Training loss", "method", ("step", "cross-entropy"), series, lines, ends,
-        f"Training loss, running median over {width} steps, logarithmic. The rate falls {protocol.rate_divisor:g}-fold "
-        f"at every epoch after the first of {protocol.epochs}. {about}", [_made_by(run) for run in runs.values()],
-        log=True)
+        f"Training loss, running median over {width} steps, logarithmic. "
+        f"{learning.rate_falls(list(runs.values()))}{about}", [_made_by(run) for run in runs.values()], log=True)
 
 
 def _made_by(run):
