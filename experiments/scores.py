@@ -211,7 +211,7 @@ def _chosen_rate(folds, fold, rule):
         return every.pop()
     judges = [fold] if rule == "test" else [k for k in folds if k != fold]
     rates = set.intersection(*(set(folds[k]) for k in judges)) if judges else set()
-    if not rates:
+    if not rates >= set(folds[fold]):  # while the judges' runs are being made, a few rates say nothing
         return None
     # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.
     seeds = set.intersection(*({r.configuration.seed for r in folds[k][rate]} for k in judges for rate in rates))

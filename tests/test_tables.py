@@ -36,6 +36,13 @@ def test_cross_fold_never_looks_at_the_fold_itself():
     assert scores.cells(changed, "cross-fold")["in", "LV", 1].rate == before == 1.0
 
 
+def test_cross_fold_waits_until_the_other_folds_have_every_rate():
+    grid = three_folds("in", (0.9, 0.5, 0.5), rate=1.0) + three_folds("in", (0.6, 0.7, 0.7), rate=0.1)
+    partial = [r for r in grid if r.configuration.fold == 1 or (r.configuration.fold, r.configuration.rate) == (2, 1.0)]
+    assert ("in", "LV", 1) not in scores.cells(partial, "cross-fold")
+    assert scores.cells(partial, "test")["in", "LV", 1].rate == 1.0
+
+
 def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():
     grid = [record(rate=1.0, status="diverged"), record(rate=0.1)]
     cell = scores.cells(grid, "test")["in", "LV", 1]
