@@ -184,8 +184,8 @@ class Cell:
 def cells(records, rule):
     """One cell for each (method, structure, fold), the rate chosen by `rule`; a dictionary by those three.
 
-    The rate is chosen on the mean over seeds. Under 'cross-fold' a fold gets no cell where it is alone, or where another
-    fold lacks one of its rates: there is nothing to choose on yet. With one rate only there is nothing to choose.
+    The rate is chosen on the mean over seeds. Under 'cross-fold' a fold gets no cell where it is alone, or where
+    another fold lacks one of its rates: there is nothing to choose on yet. One rate needs no choice.
     """
     grid = {}
     for record in records:
