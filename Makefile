@@ -52,7 +52,9 @@ SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)
 CHOSEN_PROTOCOL = $(if $(filter command% environment%,$(origin PROTOCOL)),--protocol $(PROTOCOL))
 CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
 # What differs from the protocol's defaults, for commands that look at runs rather than do them.
-VARIANT = $(filter-out --keep-weights --dry-run,$(OPTIONS))
+VARIANT = $(shell printf '%s' '$(OPTIONS)' | sed -E 's/--(keep-weights|dry-run|tensorboard[ =]+[^ ]+)//g')
+# Where OPTIONS has --dry-run, what measures and shows is left out too.
+AFTER_RUNS = $(if $(filter --dry-run,$(OPTIONS)),@true,$(BIN)/python)
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
 EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
@@ -64,7 +66,7 @@ comma := ,
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
 	@echo
-	@echo "variables: PROTOCOL=quick|lite|paper LV=FILE.h5 RV=FILE.h5 METHODS= FOLDS= RATES= SEEDS= JOBS= RESULTS= OPTIONS="
+	@echo "variables: PROTOCOL=quick|lite|paper LV=FILE.h5 RV=FILE.h5 METHODS= FOLDS= RATES= SEEDS= JOBS= RESULTS= EXECUTOR= OPTIONS="
 
 setup: $(VENV)/ready ## make a virtual environment with everything needed
 
@@ -108,11 +110,9 @@ data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folde
 
 reproduce: setup $(PHANTOMS) ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
 	$(GRID) --quiet
-ifeq ($(filter --dry-run,$(OPTIONS)),)
-	$(BIN)/python -m experiments cost --results $(RESULTS)
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
-	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION) $(VARIANT)
-endif
+	$(AFTER_RUNS) -m experiments cost --results $(RESULTS)
+	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+	$(AFTER_RUNS) -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION) $(VARIANT)
 
 reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup $(PHANTOMS)
 	$(GRID) --tables $*
@@ -124,8 +124,8 @@ reproduce-table3: ## Table 3: None, IN, LN, GN4, ILN
 reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
 	$(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) --methods iln \
 		--folds $(or $(FOLDS),1) $(if $(RATES),--rates $(RATES)) $(if $(SEEDS),--seeds $(SEEDS)) \
-		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS) --quiet
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+		$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
+	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
 
 # Over one image batch statistics are instance statistics, so the methods that pool over the batch are compared at four.
 # In the short protocol batch renormalization is BN for 100 steps, which its averages remember; in the longer ones for
@@ -135,7 +135,7 @@ reproduce-family: RESULTS = build/family
 reproduce-family: DATA = $(or $(LV),$(RV),build/data/phantom-lv-$(PHANTOM_SIZE).h5)
 reproduce-family: setup $(firstword $(PHANTOMS)) ## every method of the table at batch 4 on one data set (9 minutes)
 	$(GRID) --tables family
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
 	$(BIN)/python -m experiments cost --results $(RESULTS)
@@ -148,20 +148,20 @@ reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, th
 
 reproduce-kolarik: RESULTS = build/kolarik
 reproduce-kolarik: setup $(SPINE) ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
-	$(BIN)/python -m experiments time --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) --size $(TIMED_SIZE) \
+	$(AFTER_RUNS) -m experiments time --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) --size $(TIMED_SIZE) \
 		--methods $(KOLARIK_METHODS)
 	$(BIN)/python -m experiments run --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) \
 		--folds $(or $(FOLDS),1) --methods $(KOLARIK_METHODS) $(if $(RATES),--rates $(RATES)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
-	$(BIN)/python -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
+	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
+	$(AFTER_RUNS) -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
 
 reproduce-dualnorm: RESULTS = build/dualnorm
 reproduce-dualnorm: DATA = $(or $(LV),$(SITES))
 reproduce-dualnorm: setup $(if $(LV),,$(SITES)) ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
 	$(BIN)/python -m experiments dualnorm --protocol $(DUALNORM) --data $(DATA) --results $(RESULTS) $(SELECTION) \
 		$(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
-	$(BIN)/python -m figures --results $(RESULTS) --protocol $(DUALNORM) --data $(DATA) $(VARIANT)
+	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(DUALNORM) --data $(DATA) $(VARIANT)
 
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT) \
@@ -193,5 +193,5 @@ inspect: setup ## print what a file holds: FILE=...
 	$(BIN)/ilnrepro inspect "$(FILE)"
 
 clean: ## remove what was built, but for the results
-	rm -rf build/data build/bench .pytest_cache .ruff_cache *.egg-info
+	rm -rf build/data .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep import acdc, audit, folder, spine, sunnybrook
 from ilnrepro import dataset
-from ilnrepro.errors import command
+from ilnrepro.errors import command, whole_number
 
 # Each has add_arguments(parser), source(arguments) and prepare(arguments, audit).
 SOURCES = {
@@ -46,7 +46,7 @@ def parser():
     show = commands.add_parser("show", help="draw a montage with contours")
     show.add_argument("file", type=Path)
     show.add_argument("--output", type=Path, help="default: beside the file, .png")
-    show.add_argument("--seed", type=int, default=0, help="of the images drawn")
+    show.add_argument("--seed", type=whole_number(0), default=0, help="of the images drawn")
     return top
 
 

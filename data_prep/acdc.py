@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro import images as readers
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, whole_number
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
             "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")
@@ -29,7 +29,7 @@ def add_arguments(parser):
     parser.add_argument("--size", type=int, default=256, help="pixels a side, cropped or padded to")
     parser.add_argument("--spacing", type=float, metavar="MM", help="resample to this pixel size")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the folds")
     parser.add_argument("--keep-empty", action="store_true", help="keep slices without the structure")
 
 

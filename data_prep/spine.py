@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro import images as readers
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, whole_number
 from ilnrepro.images import by
 
 CITATION = ("J. Yao, J. E. Burns, H. Munoz, R. M. Summers, Detection of vertebral body fractures based on cortical "
@@ -27,7 +27,7 @@ def add_arguments(parser):
     parser.add_argument("--source", type=Path, required=True, help="the folder of volumes")
     parser.add_argument("--size", type=int, default=256, help="pixels a side, resampled to (the paper's: 256)")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the folds")
 
 
 def source(arguments):

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep import cases, folder, folds, images, sunnybrook_raw
 from data_prep.cases import Case
 from ilnrepro import images as readers
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, whole_number
 
 CITATION = ("P. Radau et al., Evaluation framework for algorithms segmenting short axis cardiac MRI, "
             "The MIDAS Journal, 2009")
@@ -29,7 +29,7 @@ def add_arguments(parser):
                         help="of the raw release: i endocardium, o epicardium (end-diastole only)")
     parser.add_argument("--folds", choices=("challenge", "random"), default="challenge",
                         help="the challenge's three groups, or a random split by subject")
-    parser.add_argument("--seed", type=int, default=0, help="of random folds")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of random folds")
     parser.add_argument("--sites", choices=("pathology",), help="keep each subject's group of patients as its site: "
                         "HF-I and HF-NI (heart failure with and without infarction), HYP (hypertrophy), N (normal)")
 

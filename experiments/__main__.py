@@ -13,7 +13,7 @@ from experiments import cost, dualnorm, epoch_time, evidence, grid, readme, scor
 from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of, tables_of
 from ilnrepro import cli, dataset
-from ilnrepro.errors import InputError, command
+from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.norms import kernels
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import PROTOCOLS, protocol
@@ -24,12 +24,6 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
-    run.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
-    run.add_argument("--keep-weights", action="store_true")
-    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run; "
-                     "with Ray, a folder that every machine sees")
-    run.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
-    run.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     run.add_argument("--quiet", action="store_true", help="do not print the tables")
     show = commands.add_parser("tables", help="write the tables from run files alone")
     for one in (run, show):
@@ -46,9 +40,6 @@ def parser():
     proof.add_argument("--stage", type=int, choices=(1, 2, 3), required=True)
     proof.add_argument("--data", type=Path, nargs="+", required=True, help="data set files, one a structure")
     proof.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}")
-    proof.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
-    proof.add_argument("--executor", choices=EXECUTORS, default="local")
-    proof.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     dual = commands.add_parser("dualnorm", help="DualNorm-UNet: the runs of every mode, their cost, Dice by site")
     cli.add_variants(dual)
     dual.add_argument("--data", type=Path, required=True, help="data set file that tells sites")
@@ -59,17 +50,22 @@ def parser():
     dual.add_argument("--folds", type=int, nargs="*", default=[])
     dual.add_argument("--rates", type=float, nargs="*", default=[])
     dual.add_argument("--seeds", type=int, nargs="*", default=[])
-    dual.add_argument("--jobs", type=int, help="runs at a time (default: cores over threads a run)")
-    dual.add_argument("--executor", choices=EXECUTORS, default="local")
-    dual.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
+    for one in (run, proof, dual):
+        one.add_argument("--jobs", type=whole_number(1), help="runs at a time (default: cores over threads a run)")
+        one.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
+        one.add_argument("--keep-weights", action="store_true")
+        one.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a "
+                         "run; with Ray, a folder that every machine sees")
+        one.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
     timed = commands.add_parser("time", help="time an epoch and a prediction of every method (Kolarik's Table 1)")
     timed.add_argument("--protocol", required=True, choices=[name for name, row in PROTOCOLS.items() if row.slab])
     timed.add_argument("--data", type=Path, required=True, help="data set file, whose slabs are counted")
-    timed.add_argument("--size", type=int, help="pixels a side of the slabs measured (default: the data set's)")
+    timed.add_argument("--size", type=whole_number(1),
+                       help="pixels a side of the slabs measured (default: the data set's)")
     timed.add_argument("--methods", nargs="*", default=[])
-    timed.add_argument("--rounds", type=int, default=7)
+    timed.add_argument("--rounds", type=whole_number(1), default=7)
     commands.add_parser("readme", help="insert the tables into README.md")
     for one in (run, show, proof, dual, measured, timed):
         one.add_argument("--results", type=Path, required=True)
@@ -104,16 +100,13 @@ def main(argv=None):
 def _run(arguments):
     if not arguments.data:
         raise InputError("--data: no data set; give LV=FILE.h5 or RV=FILE.h5, or make one with `make data`")
+    if arguments.protocol.startswith("dualnorm"):
+        raise InputError(f"--protocol: {arguments.protocol} has modes, not tables; use `make reproduce-dualnorm`")
     numbers = arguments.tables or tables_of(arguments.protocol)
     jobs = grid.plan(arguments.data, arguments.methods or methods_of(numbers),
                      protocol(arguments.protocol, **cli.variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
-    options = ["--keep-weights"] if arguments.keep_weights else []
-    if arguments.tensorboard:
-        options += ["--tensorboard", str(arguments.tensorboard.absolute())]
-        if not arguments.dry_run:
-            cli.check_writable(arguments.tensorboard)
-    return _do(jobs, arguments, options, lambda: _tables(arguments, numbers, arguments.quiet))
+    return _do(jobs, arguments, lambda: _tables(arguments, numbers, arguments.quiet))
 
 
 def _dualnorm(arguments):
@@ -129,12 +122,17 @@ def _dualnorm(arguments):
         measured = dualnorm.measure(arguments.protocol, size)
         (arguments.results / f"{dualnorm.COST_STEM}.json").write_text(json.dumps(measured, indent=1) + "\n",
                                                                      encoding="utf-8")
-    return _do(jobs, arguments, then=lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
-                                                                  [arguments.data.stem], **changes)))
+    return _do(jobs, arguments, lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
+                                                             [arguments.data.stem], **changes)))
 
 
-def _do(jobs, arguments, options=(), then=lambda: None):
+def _do(jobs, arguments, then=lambda: None):
     """Does the runs, then what is to be done if any succeeded; tells which failed. Returns the exit status."""
+    options = ["--keep-weights"] if arguments.keep_weights else []
+    if arguments.tensorboard:
+        options += ["--tensorboard", str(arguments.tensorboard.absolute())]
+        if not arguments.dry_run:
+            cli.check_writable(arguments.tensorboard)
     if arguments.dry_run:
         return _dry_run(jobs, arguments, options)
     failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
@@ -165,6 +163,8 @@ def _tables(arguments, numbers, quiet=False):
     records = scores.collect(arguments.results, arguments.protocol, [path.stem for path in arguments.data] or None,
                              variant, arguments.methods or None, arguments.folds or None, arguments.rates or None,
                              arguments.seeds or None)
+    if not arguments.methods:
+        records = evidence.without_answers(records)
     keys = numbers or tables_of(records[0].configuration.protocol.name if records else "")
     shown = [table for key in keys
              for table in tables.write(key, records, arguments.results / "tables", arguments.methods or None)]
@@ -177,11 +177,9 @@ def _tables(arguments, numbers, quiet=False):
         verdicts.write(records, arguments.results),
         evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]
-    if (arguments.results / "cost.json").exists():
-        measured = json.loads((arguments.results / "cost.json").read_text(encoding="utf-8"))
+    if measured := cost.measurement(arguments.results / "cost.json"):
         shown.append(cost.write(measured, arguments.results))
-    if (arguments.results / f"{epoch_time.STEM}.json").exists():
-        measured = json.loads((arguments.results / f"{epoch_time.STEM}.json").read_text(encoding="utf-8"))
+    if measured := cost.measurement(arguments.results / f"{epoch_time.STEM}.json"):
         shown.insert(0, epoch_time.write(measured, arguments.results))
     if quiet:
         return 0

@@ -44,7 +44,7 @@ class Comparison:
       improvement: probability that first is better than second on a subject, over all pairs of seeds, ties half.
       seed_sd: standard deviation over seeds of the difference of the means, for seeds that both have on every fold;
         NaN for fewer than two.
-      subjects, seeds: numbers of them (seeds: of the first, the second).
+      subjects, seeds: numbers of them (seeds: of the first, the second, each on the fold that has least).
       per_subject: the differences, `{subject: difference}`.
     """
 
@@ -111,7 +111,8 @@ def compare(first, second, names, measure="dice"):
     return Comparison(*names, float(differences.mean()), float(low), float(high), float(resampled.std(ddof=1)),
                       _wilcoxon(differences), float(images.mean()), _wilcoxon(images),
                       1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
-                      len(differences), (len(first[0].seeds), len(second[0].seeds)), per_subject)
+                      len(differences), tuple(min(len(s.seeds) for s in of_it) for of_it in (first, second)),
+                      per_subject)
 
 
 def _bootstrap(first, second):

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from experiments.papers import published_cost
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
+from ilnrepro.errors import InputError
 from ilnrepro.norms import FORMS, kernels
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.training import Training
@@ -76,6 +77,20 @@ def device():
             "kernels": kernels.chosen(),
             "device": "GPU" if gpus else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
             "tensorflow": tf.__version__}
+
+
+def measurement(path):
+    """The measurement that a file holds; None where there is none.
+
+    Raises:
+      InputError: it is not what was written.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove it, and measure again") from error
 
 
 def _with_paper(measured):

@@ -1,6 +1,5 @@
 """DualNorm-UNet on images of several sites: its runs, Dice by site in every mode, and what the modes cost."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from experiments import grid
 from experiments.comparisons import compare, fold_scores, interval
-from experiments.cost import device, in_turns
+from experiments.cost import device, in_turns, measurement
 from experiments.papers import RATES
 from experiments.scores import cells, collect
 from experiments.sheet import Sheet
@@ -60,10 +59,11 @@ def groups(results, name, datasets=None, **changes):
     """The `Group`s that a results folder holds, of the protocol with some changes, in every mode and on every site.
 
     Raises:
-      InputError: none; or as `scores.collect`.
+      InputError: there are none; or as `scores.collect`.
     """
     found = []
-    for variant in {path.name.partition("+")[2] for path in Path(results).glob(f"runs/*/{name}/*")}:
+    for variant in {path.name.partition("+")[2] for path in Path(results).glob(f"runs/*/{name}/*")
+                    if datasets is None or path.parts[-3] in datasets}:
         records = collect(results, name, datasets, f"+{variant}" if variant else "")
         p = records[0].configuration.protocol
         if protocol(name, **{**changes, "class_mask": p.class_mask, "site": p.site}) == p:
@@ -182,8 +182,7 @@ def write(results, name, datasets=None, **changes):
     table, tidy = build(groups(results, name, datasets, **changes))
     write_sheet(results / "tables", STEM, table, tidy)
     shown = [table.rich()]
-    if (measured := results / f"{COST_STEM}.json").exists():
-        found = json.loads(measured.read_text(encoding="utf-8"))
+    if found := measurement(results / f"{COST_STEM}.json"):
         write_sheet(results / "tables", COST_STEM, cost_sheet(found), found["rows"])
         shown.append(cost_sheet(found).rich())
     return shown

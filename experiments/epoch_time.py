@@ -16,6 +16,7 @@ from experiments.papers import KOLARIK_ROWS, kolarik_published
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
 from ilnrepro import dataset
+from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.slabs import starts
@@ -36,8 +37,13 @@ def measure(name, data_path, size=None, methods=None, rounds=7, steps=2, progres
 
     Returns:
       plain numbers and text, as `write` needs them.
+
+    Raises:
+      InputError: the data set holds no volumes.
     """
     data, chosen = dataset.read(data_path), protocol(name)
+    if data.images.ndim != 4:
+        raise InputError(f"{data_path}: holds images [n, H, W], and protocol {name} takes volumes; choose another")
     slabs = len(starts(data.images.shape[1], chosen.slab))
     size = size or data.images.shape[-1]
     rng = np.random.default_rng(0)

@@ -1,6 +1,5 @@
 """The evidence on the paper's claims: its runs in three stages, and the open questions that the third one settles."""
 
-import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from experiments.comparisons import compare, fold_scores, subjects_of
 from experiments.papers import RATES, methods_of
 from experiments.scores import cells, collect
 from experiments.sheet import Sheet
-from experiments.statistics import about
+from experiments.statistics import about, marks, seed_spread, title_of
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 
@@ -53,7 +52,7 @@ def stage(number, data_files, protocol_name, results):
     rule, two further seeds. Stage 3: the open questions on fold 1, at their base method's rate there, three seeds.
 
     Raises:
-      InputError: stages 2 and 3 need the runs of stage 1, and 3 those of stage 2, to be there.
+      InputError: stage 2 needs the runs of stage 1 to be there, and stage 3 those of both.
     """
     chosen = protocol(protocol_name)
     rates = RATES[protocol_name]
@@ -66,13 +65,14 @@ def stage(number, data_files, protocol_name, results):
     datasets = [path.stem for path in data_files]
     found = cells(collect(results, protocol_name, datasets, seeds=SEEDS[:1]), RULE)
     of_paper = [m for m in methods() if m != "bn"]
-    jobs = []
+    second = [job for job in grid.plan(data_files, of_paper, chosen, rates, SEEDS[1:]) for c in [job.configuration]
+              if c.rate == found[c.method, c.structure, c.fold].rate]
     if number == 2:
-        for job in grid.plan(data_files, of_paper, chosen, rates, SEEDS[1:]):
-            c = job.configuration
-            if c.rate == found[c.method, c.structure, c.fold].rate:
-                jobs.append(job)
-        return jobs
+        return second
+    if left := grid.remaining(second, results):
+        raise InputError(f"{results}: {len(left)} runs of stage 2 are missing, with whose seeds stage 3 compares its "
+                         "own; do stage 2 first")
+    jobs = []
     structures = {structure for _, structure, _ in found}
     for question, structure in ((q, s) for q in QUESTIONS for s in structures):
         rate = found[question.base, structure, QUESTION_FOLD].rate
@@ -85,40 +85,43 @@ def build(results, protocol_name, datasets):
     """(`Sheet`, tidy rows): every open question's variant against its base, on fold 1, paired by subject; None where no
     variant was run."""
     base_records = collect(results, protocol_name, datasets)
-    base_cells = cells(base_records, RULE)
-    tidy = []
+    base_cells, subjects = cells(base_records, RULE), subjects_of(base_records)
+    tidy, compared = [], {}
     for question in QUESTIONS:
-        cell = next((c for (m, _, k), c in base_cells.items() if (m, k) == (question.base, QUESTION_FOLD)), None)
         variant = _variant_records(results, question, protocol_name, datasets)
-        if cell is None or not variant:
-            continue
-        theirs = [r for r in variant if (r.configuration.rate, r.configuration.fold) == (cell.rate, QUESTION_FOLD)]
-        if not theirs:
-            continue
-        changed = replace(cell, method=question.method, chosen=tuple(theirs))
-        subject = subjects_of(base_records)[cell.structure, cell.fold]
-        a, b = fold_scores(changed, subject), fold_scores(cell, subject)
-        c = compare([a], [b], (question.method, question.base))
-        tidy.append({"question": question.words, "base": question.base, "rate": cell.rate,
-                     "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()),
-                     "status": " ".join(sorted({r.status for r in theirs})), "difference": c.difference,
-                     "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
-                     "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown})
+        for cell in (c for (m, _, k), c in base_cells.items() if (m, k) == (question.base, QUESTION_FOLD)):
+            theirs = tuple(r for r in variant for c in [r.configuration]
+                           if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
+            if theirs:
+                tidy.append(_answer(question, replace(cell, method=question.method, chosen=theirs), cell,
+                                    subjects[cell.structure, cell.fold]))
+                compared[question.base, cell.structure] = cell.chosen
     if not tidy:
         return None
-    body = [[r["question"], r["base"].upper() if r["base"] == "iln" else r["base"].capitalize(), f"{r['rate']:g}",
-             f"{r['dice']:.3f}", f"{r['base_dice']:.3f}",
+    body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
+             f"{r['dice']:.3f} {r['lost']}".strip(), f"{r['base_dice']:.3f}",
              f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
-             "one seed" if math.isnan(r["seed_sd"]) else f"{100 * r['seed_sd']:.2f}",
-             f"{r['seeds']}, {r['base_seeds']}"]
+             seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
                   f"default, on fold {QUESTION_FOLD}, at the default's rate there by the rule '{RULE}'. "
-                  f"{about(base_records)} Difference changed − default in points of Dice, mean over subjects, 95 % "
-                  "interval in brackets (bootstrap over subjects and seeds); spread: its standard deviation over "
-                  "seeds.",
+                  f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
+                  "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
+                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); spread: its "
+                  "standard deviation over seeds.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
     return table, tidy
+
+
+def _answer(question, changed, default, subject):
+    """A tidy row from the two `scores.Cell`s."""
+    a, b = fold_scores(changed, subject), fold_scores(default, subject)
+    c = compare([a], [b], (question.method, question.base))
+    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.chosen], 1)
+    return {"question": question.words, "structure": default.structure, "base": question.base, "rate": default.rate,
+            "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
+            "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
+            "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown}
 
 
 def write(results, protocol_name, datasets):
@@ -131,8 +134,18 @@ def write(results, protocol_name, datasets):
 
 def _variant_records(results, question, protocol_name, datasets):
     """The records of a question's runs; none where they were not made."""
-    changed = replace(protocol(protocol_name), **question.changes)
-    try:
-        return collect(results, protocol_name, datasets, changed.variant, methods=[question.method])
-    except InputError:
-        return []
+    variant = replace(protocol(protocol_name), **question.changes).variant
+    made = any(path.parts[-4] in datasets
+               for path in results.glob(f"runs/*/{protocol_name}/{question.method}{variant}/*.h5"))
+    return collect(results, protocol_name, datasets, variant, methods=[question.method]) if made else []
+
+
+def without_answers(records):
+    """The records but for those of a question's other method on one fold alone: at its base method's rate, they belong
+    in the questions' table and in no other."""
+    folds = {}
+    for c in (r.configuration for r in records):
+        folds.setdefault(c.method, set()).add((c.structure, c.fold))
+    left_out = {q.method for q in QUESTIONS
+                if q.method != q.base and not folds.get(q.method, set()) >= folds.get(q.base, set())}
+    return [r for r in records if r.configuration.method not in left_out]

@@ -45,14 +45,14 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
         import ray
     except ImportError as error:
         raise InputError('EXECUTOR=ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
-    address = os.environ.get("ADDRESS")
+    address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
     if not ray.is_initialized():
         try:
             ray.init(address=address, num_cpus=None if address else jobs_at_once, log_to_driver=False,
                      include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             raise InputError(f"ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
-    gpus = float(os.environ.get("GPUS", 1)) if ray.cluster_resources().get("GPU") else 0
+    gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=jobs[0].configuration.protocol.threads, num_gpus=gpus)(_task)
     waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job

@@ -24,6 +24,12 @@ def filled(text, root):
 
 
 def update(readme):
-    """Fills the blocks of the file `readme`."""
+    """Fills the blocks of the file `readme`.
+
+    Raises:
+      InputError: there is none; or as `filled`.
+    """
     readme = Path(readme)
+    if not readme.exists():
+        raise InputError(f"{readme.absolute()}: no such file; give the command in the project's folder")
     readme.write_text(filled(readme.read_text(encoding="utf-8"), readme.parent))

@@ -67,8 +67,11 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
               and (datasets is None or p.parts[-4] in datasets)
               and (p.parts[-2].partition("+")[1:] == (("+", variant[1:]) if variant else ("", "")))]
     if not wanted:
+        there = sorted({"/".join(p.parts[-4:-1]) for p in paths})
         raise InputError(f"{results}: no run files fit (protocol {protocol or 'any'}, data sets "
-                         f"{', '.join(datasets or ['any'])}); run `make reproduce` first, or choose others")
+                         f"{', '.join(datasets or ['any'])}, changes {variant or 'none'}); " + (
+                             f"there are {', '.join(there)}: choose among them, what follows a '+' by OPTIONS"
+                             if there else "run `make reproduce` first"))
     names = sorted({p.parts[-3] for p in wanted})
     if len(names) > 1:
         raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with PROTOCOL=")
@@ -79,13 +82,15 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     for structure, found in by_structure.items():
         if len(found) > 1:
             raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(found))}); "
-                             f"choose one with {structure}=FILE.h5")
+                             f"choose one with {'RV' if structure == 'RV' else 'LV'}=FILE.h5")
 
     def fits(c):
         return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
                 and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
 
-    return [record for record in records if fits(record.configuration)]
+    if not (kept := [record for record in records if fits(record.configuration)]):
+        raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
+    return kept
 
 
 def _records(paths, results):
@@ -139,9 +144,10 @@ class Cell:
     """The score of one method on one fold at the chosen rate.
 
     Attributes:
-      dice: per image, pooled over seeds; empty where every run at the chosen rate diverged.
+      dice: per image, pooled over seeds, a run that diverged with 0; empty where every run at the chosen rate did.
       seed_means: mean DSC of each seed's run.
       runs, diverged, collapsed: counts over all rates and seeds of this method and fold.
+      chosen: the records at the chosen rate.
     """
 
     method: str
@@ -184,40 +190,51 @@ class Cell:
 def cells(records, rule):
     """One cell for each (method, structure, fold), the rate chosen by `rule`; a dictionary by those three.
 
-    The rate is chosen on the mean over seeds. Under 'cross-fold' a fold gets no cell where it is alone, or where
-    another fold lacks one of its rates: there is nothing to choose on yet. One rate needs no choice.
+    The rate is chosen on the mean over the seeds that every rate has. There is no cell while a fold that judges (of the
+    structure's folds that any method has) lacks one of the method's rates, or under 'cross-fold' where there is no
+    other fold. One rate needs no choice. Under 'test' a cell has the seeds that it was chosen on alone: another seed's
+    score, on which nothing was chosen, would stand beside scores that are best of several.
     """
-    grid = {}
+    grid, every_fold = {}, {}
     for record in records:
         c = record.configuration
+        every_fold.setdefault(c.structure, set()).add(c.fold)
         grid.setdefault((c.method, c.structure), {}).setdefault(c.fold, {}).setdefault(c.rate, []).append(record)
     found = {}
     for (method, structure), folds in grid.items():
+        rates = {rate for by_rate in folds.values() for rate in by_rate}
         for fold, by_rate in folds.items():
-            rate = _chosen_rate(folds, fold, rule)
-            if rate is None or rate not in by_rate:
+            judges = {fold} if rule == "test" else every_fold[structure] - {fold}
+            rate, seeds = _chosen_rate([folds.get(k, {}) for k in sorted(judges)], rates)
+            if rate not in by_rate:
                 continue
-            chosen = [r for r in by_rate[rate] if len(r.dice)]
+            chosen = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
+            n = max(len(r.dice) for r in chosen)
             every = [r for runs in by_rate.values() for r in runs]
             found[method, structure, fold] = Cell(
-                method, structure, fold, rate, np.concatenate([r.dice for r in chosen]) if chosen else np.zeros(0),
+                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in chosen]),
                 tuple(r.score for r in chosen), len(every), sum(r.status == "diverged" for r in every),
-                sum(r.status == "collapsed" for r in every), tuple(by_rate[rate]))
+                sum(r.status == "collapsed" for r in every), tuple(chosen))
     return found
 
 
-def _chosen_rate(folds, fold, rule):
-    if len(every := {rate for by_rate in folds.values() for rate in by_rate}) == 1:
-        return every.pop()
-    judges = [fold] if rule == "test" else [k for k in folds if k != fold]
-    rates = set.intersection(*(set(folds[k]) for k in judges)) if judges else set()
-    if not rates >= set(folds[fold]):  # while the judges' runs are being made, a few rates say nothing
-        return None
+def _chosen_rate(judges, rates):
+    """(the best of the rates, the seeds that it was chosen on); None for a choice that cannot be made, no seeds where
+    none was needed, or no seed has every rate.
+
+    Args:
+      judges: {rate: records} of each fold that judges.
+      rates: all rates of the method.
+    """
+    if len(rates) == 1:
+        return next(iter(rates)), set()
+    if not judges or not all(rates <= set(by_rate) for by_rate in judges):
+        return None, set()
     # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.
-    seeds = set.intersection(*({r.configuration.seed for r in folds[k][rate]} for k in judges for rate in rates))
+    seeds = set.intersection(*({r.configuration.seed for r in runs} for by_rate in judges for runs in by_rate.values()))
 
     def score(rate):
-        return np.mean([np.mean([r.score for r in folds[k][rate] if r.configuration.seed in seeds or not seeds])
-                        for k in judges])
+        return np.mean([np.mean([r.score for r in by_rate[rate] if r.configuration.seed in seeds or not seeds])
+                        for by_rate in judges])
 
-    return max(sorted(rates), key=score)
+    return max(sorted(rates), key=score), seeds

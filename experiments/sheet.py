@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
-          "}": r"\}", "±": r"$\pm$", "ρ": r"$\rho$", "×": r"$\times$", "≥": r"$\geq$", "²": r"$^2$", "−": "$-$"}
+          "}": r"\}", "±": r"$\pm$", "ρ": r"$\rho$", "ε": r"$\epsilon$", "·": r"$\cdot$", "×": r"$\times$",
+          "≥": r"$\geq$", "²": r"$^2$", "−": "$-$"}
 
 
 @dataclass

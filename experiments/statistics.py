@@ -22,7 +22,7 @@ from ilnrepro.norms import method as method_row
 
 _INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
-              "as distance)")
+              "as distance; a run that diverged has none, and Dice 0)")
 _OMITTED = ("SC-N-06",)
 
 
@@ -76,11 +76,12 @@ def _scores(records, rules):
     for rule in rules:
         found = cells(records, rule)
         for structure in _structures(records):
+            every = {k for _, s, k in found if s == structure}
             for method in ordered({m for m, s, _ in found if s == structure}):
                 folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
-                groups += [(f"{structure}-all", folds)] if len(folds) > 1 else []
+                groups += [(f"{structure}-all", folds)] if len(folds) == len(every) > 1 else []
                 tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(of_it, measures)}
                          for name, of_it in groups]
     body = [[title_of(r["method"]), r["fold"], r["rule"], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
@@ -102,19 +103,27 @@ def _row_of_scores(of_it, measures):
     row = {}
     for measure in measures:
         scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in of_it) if s]
-        images = np.concatenate([s.by_image.ravel() for s in scores]) if scores else np.full(1, np.nan)
-        row |= {f"{measure}_mean": float(images.mean()), f"{measure}_std": float(images.std())}
+        mean, std = _mean_std(scores) if scores else (math.nan, math.nan)
+        row |= {f"{measure}_mean": mean, f"{measure}_std": std}
         if measure == "dice":
             mean, low, high = interval(scores) if scores else (math.nan,) * 3
-            seeds = {len(s.seeds) for s in scores}
+            seeds = {s.seeds for s in scores}
             spread = [s.by_image.mean(1) for s in scores]
             row |= {"dice_subjects": mean, "dice_low": low, "dice_high": high,
-                    "seeds": max(seeds, default=0), "rate": of_it[0][0].rate if len(of_it) == 1 else math.nan,
-                    "seed_sd": float(np.std(np.mean(spread, 0), ddof=1)) if len(seeds) == 1 and seeds != {1}
-                    else math.nan}
+                    "seeds": min(map(len, seeds), default=0), "rate": of_it[0][0].rate if len(of_it) == 1 else math.nan,
+                    "seed_sd": float(np.std(np.mean(spread, 0), ddof=1))
+                    if len(seeds) == 1 and len(scores[0].seeds) > 1 else math.nan}
     row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in of_it for r in cell.chosen
                            if len(r.dice)))
     return row
+
+
+def _mean_std(scores):
+    """Over images and seeds, every image with the same weight, however many seeds its fold has."""
+    values = np.concatenate([s.by_image.ravel() for s in scores])
+    weights = np.concatenate([np.full(s.by_image.size, 1 / len(s.seeds)) for s in scores])
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
 def _differences(records, rules):
@@ -143,17 +152,23 @@ def _differences(records, rules):
                      f"{unit * r['difference']:+.2f} [{unit * r['low']:+.2f}, "
                      f"{unit * r['high']:+.2f}]", f"{r['p']:.2g}", f"{r['p_holm']:.2g}",
                      f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
-                     "one seed" if math.isnan(r["seed_sd"]) else f"{unit * r['seed_sd']:.2f}",
-                     f"{unit * r['smallest_shown']:.2f}", f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
+                     seed_spread(r["seed_sd"], unit), f"{unit * r['smallest_shown']:.2f}",
+                     f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
-                 f"(hundredths), HD95 and ASSD in pixels (there, below 0 is better). {about(records)} {_INTERVAL}; p: "
-                 "Wilcoxon signed-rank over subjects, and after Holm's correction over the methods of the same block; "
+                 "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
+                 f"out). {about(records)} {_INTERVAL}; p: Wilcoxon signed-rank over subjects, whose scores are means "
+                 "over seeds, and after Holm's correction over the methods of the same block; "
                  "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
                  "standard deviation of the difference over seeds; smallest: the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
                  ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
+
+
+def seed_spread(seed_sd, unit=100):
+    """A standard deviation over seeds for a table's cell."""
+    return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
 
 
 def _terciles(records, rules):
@@ -241,21 +256,38 @@ def about(records):
         of_it = [r for r in records if r.configuration.structure == structure]
         images = {r.configuration.fold: len(r.dice) for r in of_it if len(r.dice)}
         synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
-        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} folds.")
+        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} "
+                     f"fold{'s'[:len(images) != 1]}.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
     variants = {c.variant for c in configurations}
     protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
     shown = ", ".join(f"{rate:g}" for rate in rates)
-    return " ".join([*parts, f"Protocol {protocol}. Rates {shown}. Seeds {', '.join(map(str, _seeds(records)))}."])
+    return " ".join([*parts, f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}."])
 
 
 def _seeds(records):
-    return sorted({r.configuration.seed for r in records})
+    """Those of all runs, and which only some rates have."""
+    by_rate = {}
+    for c in (r.configuration for r in records):
+        by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
+    every = set.intersection(*by_rate.values())
+    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
+    return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
+                      *([f"at some rates {further}, which the rule 'test' leaves out"] if further else [])])
 
 
 def about_one_seed(records):
-    """What the intervals leave out where no run was repeated with another seed; nothing where one was."""
-    return "With one seed the intervals hold no spread over seeds. " if len(_seeds(records)) == 1 else ""
+    """Which methods' intervals hold no spread over seeds, for they have but one; nothing where none has."""
+    methods, alone = {r.configuration.method for r in records}, {}
+    for rule in rules_of(records):
+        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
+            alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
+    if not alone:
+        return ""
+    if len({r.configuration.seed for r in records}) == 1:
+        return "With one seed the intervals hold no spread over seeds. "
+    return ("With one seed the intervals hold no spread over seeds: " +
+            "; ".join(f"{who} by the rule '{rule}'" for rule, who in alone.items()) + ". ")
 
 
 def primary_rule(records):

@@ -69,7 +69,8 @@ def _mean_row(folds, rule):
     first = folds[0]
     row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
                                "mean": float(np.mean([c.mean for c in folds])),
-                               "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds)}
+                               "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
+                               "seeds": min(len(c.chosen) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
     return row
@@ -86,8 +87,8 @@ def _published_beside(folds, paper):
 
 
 def _mean_seed_sd(folds):
-    """Spread over seeds of the mean over folds, for seeds that every fold has."""
-    if len({len(c.seed_means) for c in folds}) > 1 or len(folds[0].seed_means) < 2:
+    """Spread over seeds of the mean over folds, where all have the same."""
+    if len({tuple(r.configuration.seed for r in c.chosen) for c in folds}) > 1 or len(folds[0].chosen) < 2:
         return math.nan
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
@@ -115,7 +116,7 @@ def caption(key, records, rule):
     if protocol.name == "kolarik-quick":
         lines.append("Dice is under-trained here: it shows that everything works, not which method is best.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
-    seeds = sorted({c.seed for c in configurations})
+    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
     chosen = f"chosen by the rule '{rule}': {RULES[rule]}" if len(rates) > 1 else "one rate, nothing to choose"
     lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
@@ -166,9 +167,11 @@ def _notes(rows, labels):
         folds = [row for row in rows if row["label"] == label and not row["fold"].endswith("mean")]
         lost = [f"{row['fold']}: {row[what]} of {row['runs']} {what}"
                 for row in folds for what in ("diverged", "collapsed") if row[what]]
-        spread = [f"{row['fold']} {row['seed_sd']:.3f}" for row in folds if not math.isnan(row["seed_sd"])]
+        spread = [f"{row['fold']} " + ("one seed" if row["seeds"] == 1 else
+                                       f"{row['seed_sd']:.3f} ({row['seeds']} seeds)") for row in folds]
         body.append([label, ", ".join(f"{row['fold']} {row['rate']:g}" for row in folds),
-                     ", ".join(f"{row['fold']} {row['n']}" for row in folds), ", ".join(spread) or "one seed",
+                     ", ".join(f"{row['fold']} {row['n']}" for row in folds),
+                     ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
                      "; ".join(lost) or "none"])
     return Sheet("", "", ["Method", "learning rate chosen", "test images", "spread over seeds",
                           "diverged or collapsed runs (*), over all rates and seeds"], body)

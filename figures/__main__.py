@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import dualnorm, statistics
+from experiments import dualnorm, evidence, statistics
 from experiments.papers import ordered, tables_of
 from experiments.scores import cells, collect
 from figures import differences, examples, gates, learning, predictions, rates, rho, sites
@@ -31,7 +31,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
+    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments)))
     about = statistics.about_runs(records)
     chosen = {key: cell.chosen[0].path for key, cell in cells(records, statistics.primary_rule(records)).items()}
     drawn = []
@@ -51,11 +51,10 @@ def main(argv=None):
             curves.append(rho.draw(folder, first, about, "figure3-rho" if method == shown else f"rho-{method}"))
     if curves:
         drawn += [gates.draw(folder), *curves]
-    first_folds = {}
     order = ordered(methods, tables_of(records[0].configuration.protocol.name))
-    for method, structure, fold in sorted(chosen, key=lambda key: (order.index(key[0]), key[2])):
-        first_folds.setdefault((structure, method), chosen[method, structure, fold])
-    runs = [runfile.read(path) for path in first_folds.values()]
+    first_folds = {structure: min(fold for _, s, fold in chosen if s == structure) for _, structure, _ in chosen}
+    runs = [runfile.read(chosen[key]) for key in sorted(chosen, key=lambda key: order.index(key[0]))
+            if key[2] == first_folds[key[1]]]
     drawn.append(learning.draw(folder, runs, about))
     if tested and runs[0].configuration.protocol.slab:
         drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
@@ -76,7 +75,8 @@ def _of_tables(folder, records):
         table, rows = tables["rates"]
         yield rates.draw(folder, rows, table.caption)
     if "differences" in tables:
-        yield differences.draw(folder, tables["differences"][1], statistics.about(records))
+        yield differences.draw(folder, tables["differences"][1],
+                               f"{statistics.about_one_seed(records)}{statistics.about(records)}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ from ilnrepro.norms.rules import gated_part
 DRAWN = 8
 
 
+def undone_at_16(configuration):
+    """Whether GN16 undoes the mix on 16 channels: one channel a group, divided by its deviation."""
+    return configuration.method == "iln" and configuration.protocol.group_divisor == "deviation"
+
+
 def draw(folder, run, about, name="figure3-rho"):
     """Draws the gates of eight layers drawn at random, and of all; for ILN, the layers that the theory freezes marked.
 
@@ -25,7 +30,7 @@ def draw(folder, run, about, name="figure3-rho"):
     first = next((row.title for row in METHODS.values() if row.rule == part.first), "the first map")
     gate, shown = (run.rho[:, :, 0], "ρ") if one else (run.gate, f"share of {first}")
     layers, channels = np.array(run.layers), np.array(run.channels)
-    frozen = (channels == 16) & (c.method == "iln")
+    frozen = (channels == 16) & undone_at_16(c)
     drawn = np.sort(np.random.default_rng(0).permutation(len(layers))[:DRAWN])
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained", sharey=True)
     every = max(1, len(run.gate_step) // 8)

@@ -16,7 +16,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from ilnrepro import checkpoint, dataset, inspection, runfile, verification
-from ilnrepro.errors import InputError, command
+from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.locking import locked
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS
@@ -44,7 +44,7 @@ def parser():
     predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
-    predict.add_argument("--batch", type=int, default=8)
+    predict.add_argument("--batch", type=whole_number(1), default=8)
     export = commands.add_parser("export", help="write a TensorFlow SavedModel that needs nothing of this package")
     export.add_argument("run", type=Path, help="run file that kept its weights")
     export.add_argument("--output", type=Path, required=True, help="folder to write")

@@ -1,5 +1,6 @@
 """The one exception for a user's mistake, and how every command line answers it."""
 
+import argparse
 import errno
 import os
 import sys
@@ -14,6 +15,17 @@ class InputError(Exception):
 
 class DamagedError(InputError):
     """A file is not what was written: cut short, or its content denied by its checksum."""
+
+
+def whole_number(least):
+    """What argparse makes an option's text with: a whole number from `least`."""
+
+    def convert(text):
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give a whole number from {least}")
+        return int(text)
+
+    return convert
 
 
 def command(main):

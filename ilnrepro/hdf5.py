@@ -95,7 +95,7 @@ def _parts(file):
 
 @contextlib.contextmanager
 def reading(path, kind):
-    """Opens the HDF5 file `path` of the given kind ('data set' or 'run') after checking that it is whole.
+    """Opens the HDF5 file `path` of the given kind ('data set', 'run' or 'checkpoint') after checking that it is whole.
 
     Raises:
       InputError: missing, unreadable, or of another kind.

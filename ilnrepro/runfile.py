@@ -13,8 +13,6 @@ from ilnrepro.losses import LOSSES
 from ilnrepro.metrics import dice
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
 
-STATUSES = ("complete", "diverged", "collapsed")
-
 
 @dataclass
 class Run:

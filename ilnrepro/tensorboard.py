@@ -12,9 +12,9 @@ QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: mo
 class Curves:
     """Event files of one run: scalars by the number of steps taken, the same float32 numbers as in the run file.
 
-    `loss` (nat, of the batch) and `learning_rate` at every step; before training and after every block `gate/LAYER`,
-    the first normalization's share, and `rho/LAYER`, the gate's trainable parameter (`rho/LAYER/1`, ... where it has
-    several: of a ρ a channel, its quantiles).
+    `loss` (the protocol's, of the batch) and `learning_rate` at every step; before training and after every block
+    `gate/LAYER`, the first normalization's share, and `rho/LAYER`, the gate's trainable parameter (`rho/LAYER/1`, ...
+    where it has several: of a ρ a channel, its quantiles).
 
     Args:
       folder: of this run alone. A run that goes on from a checkpoint writes its curves from the start, so older event

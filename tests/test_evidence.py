@@ -179,6 +179,27 @@ def test_captions_say_what_one_seed_leaves_out():
         assert all(("no spread over seeds" in caption) == (len(seeds) == 1) for caption in captions)
 
 
+def test_captions_name_the_methods_that_have_one_seed():
+    first = [record(m, k, rate, gain=rate / 10) for m in ("in", "iln", "bn") for k in (1, 2, 3) for rate in (1.0, 0.1)]
+    second = [record(m, k, 1.0, seed=1) for m in ("in", "iln") for k in (1, 2, 3)]
+    text = statistics.about_one_seed(first + second)
+    assert "BN by the rule 'cross-fold'; all methods by the rule 'test'" in text
+    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in statistics.about(first + second)
+    rows = statistics.build(first + second)["differences"][1]
+    of_in = {r["rule"]: r for r in rows if (r["other"], r["measure"]) == ("in", "dice")}
+    assert [(of_in[rule]["seeds"], of_in[rule]["other_seeds"]) for rule in ("cross-fold", "test")] == [(2, 2), (1, 1)]
+
+
+def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fold_has():
+    records = [*(record("in", k) for k in (1, 2, 3)), *(record("in", 3, seed=s, gain=-0.5) for s in (1, 2))]
+    whole = next(r for r in statistics.build(records)["scores"][1] if r["fold"] == "LV-all")
+    dice = [np.mean([r.dice for r in records if r.configuration.fold == k], axis=0) for k in (1, 2, 3)]
+    assert abs(whole["dice_mean"] - np.concatenate(dice).mean()) < 1e-12 and whole["seeds"] == 1
+    partial = [*(record("in", k) for k in (1, 2, 3)), *(record("none", k) for k in (1, 2))]
+    folds = [(r["method"], r["fold"]) for r in statistics.build(partial)["scores"][1]]
+    assert ("in", "LV-all") in folds and ("none", "LV-all") not in folds
+
+
 def test_synthetic_data_judge_no_claim(tmp_path):
     assert verdicts.write([record(synthetic=True)], tmp_path) is None
 
@@ -196,6 +217,10 @@ def test_layers_are_compared_on_folds_that_did_not_choose_them(tmp_path):
     assert verdicts._layers(noise)["verdict"] == "cannot tell"
     real = [record("iln", k, seed=s, rho=[0.5, 0.4, 0.6 + 0.01 * s]) for k in (1, 2, 3) for s in (0, 1, 2)]
     assert verdicts._layers(real)["verdict"] == "reproduced"
+    assert "9 runs (over means of 3 folds [" in verdicts._layers(real)["ours"]
+    copies = [record("iln", k, seed=s, rho=[0.5, 0.4, 0.6 + 0.1 * k]) for k in (1, 2, 3) for s in (0, 1, 2)]
+    one = verdicts._layers([r for r in copies if r.configuration.seed == 0])["ours"]
+    assert one.split(" in ")[0].split("[")[1] in verdicts._layers(copies)["ours"].split("folds [")[1]
     still = [record("iln", k, seed=s, rho=[0.9, 0.5, 0.5]) for k in (1, 2, 3) for s in (0, 1, 2)]
     assert verdicts._layers(still)["verdict"] == "not reproduced"
 
@@ -229,13 +254,61 @@ def test_every_question_is_one_setting_or_another_number_of_groups():
         assert (variant != "") != (question.method != question.base), question.words
 
 
-def test_later_stages_need_the_first(tmp_path):
+def test_later_stages_need_the_earlier(tmp_path, monkeypatch):
     import tiny
 
     data = tiny.phantom(tmp_path)
     assert len(evidence.stage(1, [data], "lite", tmp_path)) == 9 * 3 * 5
     with pytest.raises(InputError, match="135 runs of stage 1 are missing"):
         evidence.stage(2, [data], "lite", tmp_path)
+    made = [record(m, k, rate) for m in evidence.methods() for k in (1, 2, 3) for rate in (1.5, 1.0, 0.5, 0.1, 0.05)]
+    monkeypatch.setattr(evidence, "collect", lambda *_, **__: made)
+    done = {0}
+    monkeypatch.setattr(evidence.grid, "remaining",
+                        lambda jobs, _: [job for job in jobs if job.configuration.seed not in done])
+    assert len(evidence.stage(2, [data], "lite", tmp_path)) == 8 * 3 * 2
+    with pytest.raises(InputError, match="48 runs of stage 2 are missing"):
+        evidence.stage(3, [data], "lite", tmp_path)
+    done |= {1, 2}
+    assert len(evidence.stage(3, [data], "lite", tmp_path)) == len(evidence.QUESTIONS) * 3
+
+
+def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch):
+    base = [record(m, k, rate, seed=s, gain=rate / 100, structure=structure) for m in ("iln", "sigmoid")
+            for k in (1, 2, 3) for rate in (1.0, 0.1) for s in (0, 1) for structure in ("LV", "RV")]
+    answers = {"4 groups after the mix": dict(gain=-0.1), "ε 1e-12": dict(status="diverged")}
+    monkeypatch.setattr(evidence, "collect", lambda *_, **__: base)
+    monkeypatch.setattr(evidence, "_variant_records", lambda _, question, *__: [
+        record(question.method, 1, 1.0, seed=s, **answers[question.words]) for s in (0, 1)
+    ] if question.words in answers else [])
+    table, tidy = evidence.build(Path("."), "lite", ["made-up"])
+    assert [r["question"] for r in tidy] == list(answers) and {r["structure"] for r in tidy} == {"LV"}
+    assert -0.2 < tidy[0]["difference"] < -0.05 and tidy[1]["dice"] == 0
+    assert [row[3].partition(" ")[2] for row in table.body] == ["", "2D"]
+    assert "90 test images in 1 fold." in table.caption and "Rates 1. Seeds 0, 1." in table.caption
+
+
+def test_an_answer_s_damaged_file_is_named(tmp_path):
+    import tiny
+
+    data, changed = tiny.phantom(tmp_path), protocol("lite", epsilon=1e-12).variant
+    question = next(q for q in evidence.QUESTIONS if q.changes == {"epsilon": 1e-12})
+    assert evidence._variant_records(tmp_path, question, "lite", [data.stem]) == []
+    path = tmp_path / "runs" / data.stem / "lite" / f"iln{changed}" / "fold1-lr1-seed0.h5"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(InputError, match="1 run file.s. cannot be used"):
+        evidence._variant_records(tmp_path, question, "lite", [data.stem])
+
+
+def test_what_was_run_for_a_question_alone_is_in_no_other_table():
+    base = [record("iln", k) for k in (1, 2, 3)]
+    def methods(records):
+        return {r.configuration.method for r in evidence.without_answers(records)}
+
+    assert methods([*base, record("iln4", 1), *(record("bn", k) for k in (1, 2))]) == {"iln", "bn"}
+    assert methods([*base, *(record("iln4", k) for k in (1, 2, 3))]) == {"iln", "iln4"}
+    assert methods([record("iln4", 1)]) == {"iln4"}
 
 
 def test_smallest_difference_shown_has_the_power_it_says():

@@ -9,6 +9,7 @@ import tiny
 
 from experiments import epoch_time
 from ilnrepro import dataset, runfile
+from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol
 
@@ -124,6 +125,11 @@ def test_the_first_table_compares_ratios_with_the_paper(tmp_path):
     text = (tmp_path / "tables" / "kolarik-table1.md").read_text(encoding="utf-8")
     assert "| IN | 17.6 | 1.10 | 163 | 1.24 | 1.20 | 1.20 | 8 | 1.00 | 10 |" in text
     assert "| LN | 19.2 | 1.20 |  |  | 1.20 | 1.20 |  |  | 10 |" in text and "SYNTHETIC" in text
+
+
+def test_images_have_no_time_by_the_slab(tmp_path):
+    with pytest.raises(InputError, match="protocol kolarik-quick takes volumes"):
+        epoch_time.measure("kolarik-quick", tiny.phantom(tmp_path))
 
 
 def test_times_are_measured(data, monkeypatch):

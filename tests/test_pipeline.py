@@ -118,6 +118,8 @@ def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
     (["--folds", "7"], "folds: it has [1, 2, 3]"),
     (["--rates", "0"], "rate: 0.0 must be a positive number"),
     (["--protocol", "fast"], "protocol: 'fast' is unknown"),
+    (["--protocol", "dualnorm-quick"], "dualnorm-quick has modes, not tables; use `make reproduce-dualnorm`"),
+    (["--jobs", "-1"], "argument --jobs: '-1' cannot be used; give a whole number from 1"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_requests(grid, tmp_path, words, message):
     done = experiments(grid[1], tmp_path, *words)
@@ -127,6 +129,10 @@ def test_bad_requests(grid, tmp_path, words, message):
 def test_no_runs_and_ambiguous_runs(grid, tmp_path):
     done = tiny.command("experiments", "tables", "--results", tmp_path)
     assert done.returncode == 2 and "no run files fit" in done.stderr
+    done = tiny.command("experiments", "tables", "--results", grid[0])
+    assert done.returncode == 2 and "there are tiny-lv/quick/iln+steps3, tiny-lv/quick/in+steps3" in done.stderr
+    done = tiny.command("experiments", "tables", "--results", grid[0], *VARIANT, "--methods", "bn")
+    assert done.returncode == 2 and "no run files of these methods" in done.stderr and "Trace" not in done.stderr
     shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "quick" / "in")
     shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "lite" / "in")
     done = tiny.command("experiments", "tables", "--results", tmp_path)

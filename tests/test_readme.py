@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import tiny
 
-from experiments.readme import filled
+from experiments.readme import filled, update
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOLS
 
@@ -23,6 +23,8 @@ def test_blocks_are_filled(tmp_path):
     assert filled(text, tmp_path) == "x\n<!-- table: t.md -->\n| a |\n<!-- end -->\ny"
     with pytest.raises(InputError, match="gone.md: no such table"):
         filled("<!-- table: gone.md -->\n<!-- end -->", tmp_path)
+    with pytest.raises(InputError, match="in the project's folder"):
+        update(tmp_path / "README.md")
 
 
 def test_pictures_and_make_targets_exist():
@@ -45,7 +47,19 @@ def test_make_knows_the_protocols_and_refuses_others_before_it_does_anything(tmp
 
 
 def test_make_hands_options_on_to_tables_and_figures():
-    done = subprocess.run(["make", "-n", "reproduce", "OPTIONS=--epsilon 1e-12 --keep-weights"], cwd=tiny.ROOT,
-                          capture_output=True, encoding="utf-8")
-    lines = [line for line in done.stdout.splitlines() if "-m figures" in line or "experiments tables" in line]
-    assert len(lines) == 2 and all("--epsilon 1e-12" in line and "--keep-weights" not in line for line in lines)
+    of_runs = "--keep-weights --tensorboard curves"
+    lines = [line for line in recipe("reproduce", f"OPTIONS=--epsilon 1e-12 {of_runs}")
+             if "-m figures" in line or "experiments tables" in line]
+    assert len(lines) == 2 and all(line.endswith("--epsilon 1e-12") for line in lines)
+
+
+@pytest.mark.parametrize("target", ["reproduce", "reproduce-rho", "reproduce-family", "reproduce-kolarik",
+                                    "reproduce-dualnorm"])
+def test_a_dry_run_measures_and_draws_nothing(target):
+    lines = [line for line in recipe(target, "OPTIONS=--dry-run") if re.search(r"-m (experiments|figures)", line)]
+    assert len(lines) == 1 and re.search("experiments (run|dualnorm)", lines[0])
+
+
+def recipe(*words):
+    done = subprocess.run(["make", "-n", *words], cwd=tiny.ROOT, capture_output=True, encoding="utf-8", check=True)
+    return [line.strip() for line in done.stdout.replace("\\\n", " ").splitlines() if not line.startswith("true")]

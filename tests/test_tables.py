@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import cost, papers, scores, sheet, tables
+from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 
 
@@ -41,6 +42,39 @@ def test_cross_fold_waits_until_the_other_folds_have_every_rate():
     partial = [r for r in grid if r.configuration.fold == 1 or (r.configuration.fold, r.configuration.rate) == (2, 1.0)]
     assert ("in", "LV", 1) not in scores.cells(partial, "cross-fold")
     assert scores.cells(partial, "test")["in", "LV", 1].rate == 1.0
+
+
+def test_cross_fold_waits_until_the_other_folds_are_there():
+    grid = three_folds("in", (0.9, 0.5, 0.5), rate=1.0) + three_folds("in", (0.6, 0.7, 0.7), rate=0.1)
+    partial = [r for r in grid if r.configuration.fold != 3]
+    assert scores.cells(partial, "cross-fold")["in", "LV", 1].rate == 0.1
+    others = three_folds("iln", (0.5, 0.5, 0.5))  # a third fold, which no IN run was tested on
+    assert not [key for key in scores.cells(partial + others, "cross-fold") if key[0] == "in"]
+
+
+def test_the_rule_test_waits_until_the_fold_has_every_rate():
+    grid = three_folds("in", (0.9, 0.5, 0.5), rate=1.0) + [record("in", 1, 0.1, dice=(0.6, 0.6))]
+    assert [key[2] for key in scores.cells(grid, "test")] == [1]
+
+
+def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
+    grid = three_folds("in", (0.9, 0.9, 0.9), rate=1.0) + three_folds("in", (0.6, 0.6, 0.6), rate=0.1)
+    further = three_folds("in", (0.2, 0.2, 0.2), rate=1.0, seed=1)
+    seeds = {rule: {tuple(r.configuration.seed for r in cell.chosen)
+                    for cell in scores.cells(grid + further, rule).values()} for rule in scores.RULES}
+    assert seeds == {"test": {(0,)}, "cross-fold": {(0, 1)}}
+    by_rule = {rule: tables.caption(3, grid + further, rule) for rule in scores.RULES}
+    assert "Seeds 0. " in by_rule["test"] and "Seeds 0, 1. " in by_rule["cross-fold"]
+    rows = tables.build(3, grid + further, "cross-fold")
+    notes = tables.sheet(3, rows, "", False).notes
+    assert notes.body[0][notes.headings.index("spread over seeds")].startswith("LV-1 0.495 (2 seeds)")
+
+
+def test_a_diverged_seed_counts_as_nothing_in_the_mean():
+    grid = [record(dice=(0.5, 0.7)), record(seed=1, status="diverged")]
+    cell = scores.cells(grid, "test")["in", "LV", 1]
+    assert abs(cell.mean - 0.3) < 1e-12 and cell.seed_means == (0.6, 0.0) and cell.n == 2
+    assert tables.build(3, grid, "test")[0]["seeds"] == 2
 
 
 def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():
@@ -105,6 +139,13 @@ def test_published_tables_are_whole_and_agree_with_each_other():
     assert papers.TABLES[2].published("iln", "RV") == papers.TABLES[3].published("iln", "RV")
 
 
+def test_a_measurement_that_was_cut_short_is_named(tmp_path):
+    assert cost.measurement(tmp_path / "cost.json") is None
+    (tmp_path / "cost.json").write_text('{"rows": [', encoding="utf-8")
+    with pytest.raises(InputError, match="cost.json: cannot be read"):
+        cost.measurement(tmp_path / "cost.json")
+
+
 def test_best_is_bold_and_methods_outside_the_paper_join_table_3():
     grid = three_folds("in", (0.8, 0.7, 0.9)) + three_folds("bn", (0.7, 0.75, 0.9))
     rows = tables.build(3, grid, "test")
@@ -128,6 +169,7 @@ def test_sheets_escape_what_the_forms_would_misread():
     s = sheet.Sheet("t", "a_b & 5 % {x}", ["h|1", "h2"], [["a|b", "c_d"]], {(0, 1)})
     assert "h\\|1" in s.markdown() and "**c_d**" in s.markdown()
     assert r"a\_b \& 5 \% \{x\}" in s.latex() and r"\textbf{c\_d}" in s.latex()
+    assert sheet.Sheet("ε", "ρ", ["·"], [["−"]]).latex().isascii()
     assert sheet.as_csv([{"a": 1, "b": float("nan")}, {"a": 0.25, "b": None}]) == "a,b\n1,\n0.25,\n"
 
 

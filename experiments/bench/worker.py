@@ -13,24 +13,23 @@ LEAST = 0.25  # seconds that one measurement takes at least
 
 def main(framework, size, batch, threads, methods):
     """Makes the steps, then measures one for each line on standard input."""
-    methods = methods.split(",")
-    if framework == "ours":
-        from experiments.bench import ours as peer
-
-        peer.set_threads(int(threads))
-    elif framework == "torch":
-        import torch
-
-        from experiments.bench import torch_peer as peer
-
-        torch.set_num_threads(int(threads))
-    else:
-        from experiments.bench import keras_peer as peer
-        from experiments.bench.ours import set_threads
-
-        set_threads(int(threads))
     try:
-        steps = peer.steps(int(size), int(batch), methods)
+        if framework == "ours":
+            from experiments.bench import ours as peer
+
+            peer.set_threads(int(threads))
+        elif framework == "torch":
+            import torch
+
+            from experiments.bench import torch_peer as peer
+
+            torch.set_num_threads(int(threads))
+        else:
+            from experiments.bench import keras_peer as peer
+            from experiments.bench.ours import set_threads
+
+            set_threads(int(threads))
+        steps = peer.steps(int(size), int(batch), methods.split(","))
     except ImportError as error:
         print(json.dumps({"skipped": str(error)}), flush=True)
         return

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from experiments import evidence
 from experiments.scores import collect
 from figures.report import page
 from ilnrepro import cli, dataset
@@ -32,14 +33,14 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments))
+    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments)))
     found = [(path, dataset.read(path)) for path in present]
     used = {r.configuration.dataset_checksum for r in records}
     for path, data in found:
         if data.checksum not in used:
             print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
                   file=sys.stderr)
-    options = [f"{data.structure}={path}" for path, data in found]
+    options = [f"{'RV' if data.structure == 'RV' else 'LV'}={path}" for path, data in found]  # make knows these two
     text = page.render(arguments.results, records, {data.checksum: data for _, data in found}, options)
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -13,7 +12,7 @@ from experiments import cost, evidence, grid, statistics, tables, verdicts
 from experiments.papers import ordered, tables_of
 from experiments.scores import cells
 from experiments.sheet import Sheet
-from figures import differences, learning, rates
+from figures import differences, learning, rates, rho
 from figures.report import cases, charts
 from ilnrepro import runfile
 from ilnrepro.errors import InputError
@@ -71,7 +70,8 @@ def content(results, records, datasets, options):
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "command": command, "runs": len(records),
+        "about": about, "about_rules": about_rules, "one_seed": statistics.about_one_seed(records),
+        "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
         "marks": dict(zip(verdicts.VERDICTS, ("good", "bad", "open"), strict=True)),
         "verdicts": judged and judged[0], "judged": judged and Counter(row["verdict"] for row in judged[1]),
@@ -134,16 +134,16 @@ def _gates(runs, methods, about):
             continue
         first = next(iter(panels.values()))
         n = len(first.layers)
-        hues = np.linspace(250, 30, n)
+        hues, undone = np.linspace(250, 30, n), rho.undone_at_16(first.configuration)
         series = [charts.Series(f"{layer} ({channels} channels)", f"hsl({hue:.0f} 65% 50%)",
-                                "4 3" if channels == 16 and method == "iln" else "")
+                                "4 3" if channels == 16 and undone else "")
                   for layer, channels, hue in zip(first.layers, first.channels, hues, strict=True)]
         two = first.rho.shape[2] > 1
         title, what = statistics.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
         lines = {name: {k: (run.gate_step, _one(run.rho)[:, k]) for k in range(n)} for name, run in panels.items()}
         ends = {name: {k: f"{y[-1]:.3f}" for k, (_, y) in of_it.items()} for name, of_it in lines.items()}
         note = ("Dashed: layers of 16 channels, where GN16 is one channel a group and undoes the mix, so that ρ gets "
-                "no gradient. " if method == "iln" else "")
+                "no gradient. " if undone else "")
         yield charts.chart(
             f"rho-{method}", f"{what} of {title}", "layer", ("step", what), series, lines, ends,
             f"{title}: {what} of the {n} layers over training, first layer blue to last red. {note}{about}",
@@ -205,8 +205,8 @@ def _browsers(runs, methods, datasets):
 
 
 def _cost(results):
-    path = results / "cost.json"
-    return cost.build(json.loads(path.read_text(encoding="utf-8")))[0] if path.exists() else None
+    measured = cost.measurement(results / "cost.json")
+    return cost.build(measured)[0] if measured else None
 
 
 def _machines(runs, methods):
