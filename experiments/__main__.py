@@ -149,7 +149,7 @@ def _do(jobs, arguments, then=lambda: None):
 
 def _dry_run(jobs, arguments, options):
     """Lists the runs still to do as commands, for a job array of any scheduler, with an estimate of their time."""
-    todo = grid.remaining(jobs, arguments.results)
+    todo = grid.remaining(jobs, arguments.results, options)
     for job in todo:
         print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
     seconds = grid.estimate(todo, arguments.results)

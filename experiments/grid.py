@@ -93,7 +93,7 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
     """
     check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
-        todo = remaining(jobs, results)
+        todo = remaining(jobs, results, options)
         for job in set(jobs) - set(todo):
             checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
         console = Console(stderr=True)
@@ -118,9 +118,10 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
                          if job not in known and not (results / job.configuration.path).exists()]
 
 
-def remaining(jobs, results):
-    """The jobs whose run files are not there yet."""
-    return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration)]
+def remaining(jobs, results, options=()):
+    """The jobs whose run files are not there yet, or where `options` ask for weights, have none."""
+    weights = "--keep-weights" in options
+    return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 
 
 def estimate(jobs, results):

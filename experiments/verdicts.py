@@ -27,8 +27,8 @@ CRITERIA = (
     "above 0, not reproduced where the interval's upper end is below half a point (0.005), else cannot tell. ρ differs "
     "over layers: the two layers that differ most in the other folds' runs, measured in a fold's own; reproduced where "
     "the 95 % interval over runs lies above 0, not reproduced where its upper end is below 0.01. Cost: reproduced "
-    "where the 95 % interval of the ratio lies below the paper's ratio, rounded up to two digits, not reproduced where "
-    "it lies above. Parameters: by equality.")
+    "where the 95 % interval of the ratio (over rounds on one machine) lies below the paper's ratio, rounded up to two "
+    "digits, not reproduced where it lies above. Parameters: by equality.")
 
 
 class Better(NamedTuple):

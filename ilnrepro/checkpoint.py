@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 
 from ilnrepro import hdf5
-from ilnrepro.errors import InputError
+from ilnrepro.errors import DamagedError, InputError
 
 KEPT = 2
 
@@ -31,19 +31,25 @@ def save(path, configuration, step, arrays, seconds):
 
 
 def latest(path, configuration):
-    """(step, arrays, seconds) of the newest whole checkpoint of exactly this run, or None."""
+    """(step, arrays, seconds) of the newest whole checkpoint of exactly this run, or None.
+
+    Newer ones that are damaged, or of other data under the same name, are removed: `save` would keep them for the sake
+    of their steps. An older one, or the start, gives the same run.
+    """
     for candidate in reversed(_all(path)):
         try:
             with hdf5.reading(candidate, "checkpoint") as file:
-                if file.attrs["configuration_hash"] != configuration.hash:
-                    continue
-                arrays = {}
-                file["state"].visititems(
-                    lambda name, item, arrays=arrays: arrays.update({name: item[()]})
-                    if isinstance(item, h5py.Dataset) else None)
-                return int(file.attrs["step"]), arrays, float(file["timing"].attrs["training"])
-        except (InputError, KeyError):
-            continue  # damaged: an older one, or the start, gives the same run
+                if file.attrs["configuration_hash"] == configuration.hash:
+                    arrays = {}
+                    file["state"].visititems(
+                        lambda name, item, arrays=arrays: arrays.update({name: item[()]})
+                        if isinstance(item, h5py.Dataset) else None)
+                    return int(file.attrs["step"]), arrays, float(file["timing"].attrs["training"])
+        except (DamagedError, KeyError):
+            pass
+        except InputError:
+            continue  # it cannot be read now
+        candidate.unlink(missing_ok=True)
     return None
 
 

@@ -35,7 +35,8 @@ def parser():
     run.add_argument("--rate", required=True, type=float, help="initial learning rate")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--protocol", default="paper", help=f"one of {', '.join(PROTOCOLS)}")
-    run.add_argument("--keep-weights", action="store_true", help="store the final weights in the run file (about 7 MB)")
+    run.add_argument("--keep-weights", action="store_true", help="store the final weights in the run file (7 MB of the "
+                     "U-Net's)")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
     run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
@@ -44,7 +45,8 @@ def parser():
     predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
-    predict.add_argument("--batch", type=whole_number(1), default=8)
+    predict.add_argument("--batch", type=whole_number(1), default=8, help="images at a time; it is part of the result "
+                         "of a run with --batch-statistics batch, which was tested with its protocol's")
     export = commands.add_parser("export", help="write a TensorFlow SavedModel that needs nothing of this package")
     export.add_argument("run", type=Path, help="run file that kept its weights")
     export.add_argument("--output", type=Path, required=True, help="folder to write")
@@ -119,7 +121,7 @@ def _run(arguments):
     path = arguments.results / configuration.path
     check_writable(arguments.results)
     with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
-        if runfile.is_done(path, configuration):
+        if runfile.is_done(path, configuration, arguments.keep_weights):
             checkpoint.remove(path)  # of a process that was killed between its last two acts
             print(f"{path}: done before, nothing to do")
             return 0

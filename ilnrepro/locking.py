@@ -46,8 +46,12 @@ def _opened(path, what):
             return file
     except FileNotFoundError:
         pass
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise InputError(f"{path.parent}: another process is {what}; wait for it, or end it") from error
+    except OSError as error:
+        file.close()
+        raise InputError(f"{path.parent}: files there cannot be locked ({error.strerror}); choose another "
+                         "folder") from error
     file.close()
     return None

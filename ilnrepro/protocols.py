@@ -202,8 +202,8 @@ class Configuration:
         method(self.method)
         if not 0 < self.rate < float("inf"):
             raise InputError(f"rate: {self.rate} must be a positive number")
-        if self.seed < 0:
-            raise InputError(f"seed: {self.seed} must not be negative")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: {self.seed} must lie between 0 and 2^63")
 
     @property
     def angles(self):

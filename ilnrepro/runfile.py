@@ -188,9 +188,9 @@ def _unpacked(stored):
     return bits.reshape(-1, *shape)
 
 
-def is_done(path, configuration):
-    """Whether `path` holds the finished run of exactly this configuration. A damaged file does not: doing its run again
-    replaces it.
+def is_done(path, configuration, weights=False):
+    """Whether `path` holds the finished run of exactly this configuration, and where asked for its weights. A damaged
+    file does not, nor one without them: doing its run again replaces it.
 
     Raises:
       InputError: it holds a run of another configuration or version, or cannot be read.
@@ -200,7 +200,7 @@ def is_done(path, configuration):
     try:
         with hdf5.reading(path, "run") as file:
             if file.attrs["configuration_hash"] == configuration.hash:
-                return True
+                return "weights" in file or not weights
             found, version = Configuration.from_json(file.attrs["configuration"])
     except DamagedError as error:
         warnings.warn(f"{error}: its run is done again", stacklevel=2)

@@ -25,6 +25,34 @@ def test_same_numbers_as_the_library_s_own_layer(method):
         assert np.abs(expected - found).max() < 1e-5
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("method", ["none", "bn", "in", "iln", "brn"])
+def test_computes_in_32_bits_where_the_model_computes_in_16(method, policy):
+    x = np.random.default_rng(0).normal(2, 3, (2, 256, 256, 16)).astype(np.float32)  # its sums overflow 16 bits
+    half = tf.cast(x, policy.partition("_")[2])
+    wide, narrow = Normalization(method), Normalization(method, dtype=policy)
+    expected = wide(tf.cast(half, tf.float32), training=True)
+    with tf.GradientTape() as tape:
+        tape.watch(half)
+        found = narrow(half, training=True)
+        loss = tf.reduce_sum(tf.cast(found[0, :8, :8], tf.float32))
+    assert found.dtype == half.dtype and all(v.dtype == "float32" for v in narrow.weights)
+    assert np.abs(tf.cast(found, tf.float32) - expected).max() < 0.05
+    assert np.isfinite(tf.cast(tape.gradient(loss, half), tf.float32)).all()
+    for a, b in zip(narrow.weights, wide.weights, strict=True):
+        assert np.abs(a.numpy() - b.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", ["bn", "brn", "sn"])
+def test_a_frozen_layer_s_averages_stand_still(method):
+    layer = Normalization(method)
+    layer(features(), training=True)
+    layer.trainable, before = False, [v.numpy() for v in layer.weights]
+    y = layer(features(), training=True)
+    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, layer.weights, strict=True))
+    assert np.array_equal(y, layer(features(), training=False))
+
+
 def model(method):
     x = inputs = keras.Input([None, None, 3])
     for channels in (16, 32):

@@ -186,6 +186,11 @@ def test_nan_and_infinity_pass(kernel, relu):
     assert not np.isfinite(mean[0, :2]).any() and np.isfinite(mean[0, 2])
 
 
+def test_moments_of_an_empty_map_are_nan(kernel):
+    mean, variance = called(kernel.moments, tf.zeros([2, 0, 3, 4]))
+    assert mean.shape == variance.shape == (2, 4) and np.isnan([mean, variance]).all()
+
+
 # The choice.
 
 def test_use_chooses(use):

@@ -417,7 +417,7 @@ def test_groups_that_do_not_divide_the_channels(name, groups, channels):
 
 
 @pytest.mark.parametrize("name", ["foo", "gn", "gn0", "gn<G>", "iln<G>", "iln-4", "gn4x", "4", "", "in3",
-                                  "IN", "gn²"])
+                                  "IN", "gn²", "gn04", "gn4\n", "in\n"])
 def test_unknown_methods(name):
     with pytest.raises(InputError) as caught:
         row_of(name)

@@ -1,5 +1,6 @@
 """A run goes on from where it was ended, and its file is that of an uninterrupted run, bit for bit."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import tiny
 
-from ilnrepro import checkpoint
+from ilnrepro import checkpoint, locking
+from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 
 WORDS = ["--method", "bin-projected", "--batch", "2", "--fold", "1", "--rate", "0.5", "--protocol", "quick",
@@ -84,9 +86,30 @@ def test_the_last_two_are_kept_and_only_the_run_s_own_are_taken(tmp_path):
     step, arrays, seconds = checkpoint.latest(path, configuration())
     assert step == 30 and seconds == 15
     np.testing.assert_array_equal(arrays["a/b"], np.arange(30))
-    assert checkpoint.latest(path, configuration(rate=0.5)) is None
     newest = sorted(tmp_path.glob(".*.checkpoint"))[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     assert checkpoint.latest(path, configuration())[0] == 20
     checkpoint.remove(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, monkeypatch):
+    if locking.fcntl is None:
+        pytest.skip("no flock here")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locking.fcntl, "flock", refuse)
+    with pytest.raises(InputError, match="cannot be locked .No locks"), locking.locked(tmp_path / "x", "here"):
+        pass
+
+
+def test_checkpoints_of_other_data_do_not_displace_the_run_s_own(tmp_path):
+    path, other = tmp_path / "run.h5", configuration(dataset_checksum="1")
+    for step in (40, 50):
+        checkpoint.save(path, other, step, {"a": np.arange(3)}, seconds=1)
+    assert checkpoint.latest(path, configuration()) is None
+    for step in (10, 20):
+        checkpoint.save(path, configuration(), step, {"a": np.arange(3)}, seconds=1)
+        assert checkpoint.latest(path, configuration())[0] == step

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,18 @@ def test_a_finished_run_is_not_repeated(finished, data):
     before = path.stat().st_mtime_ns
     done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
     assert done.returncode == 0 and "done before" in done.stdout and path.stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_repeated_for_its_weights(finished, data, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    path = next(tmp_path.rglob("*.h5"))
+    run = runfile.read(path)
+    run.weights = {}
+    runfile.write(path, run)
+    words = ["--method", "iln", "--fold", 1, "--rate", 0.5]
+    assert "done before" in tiny.run(data, tmp_path, *words).stdout
+    assert "done before" not in tiny.run(data, tmp_path, *words, "--keep-weights").stdout
+    assert "done before" in tiny.run(data, tmp_path, *words, "--keep-weights").stdout and runfile.read(path).weights
 
 
 def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):

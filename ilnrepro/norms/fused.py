@@ -17,7 +17,8 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     """relu(γ·rule(x + bias) + β), differentiable once in x and all parameters.
 
     Args:
-      x: `[N, ..., C]`, a convolution's output without its bias.
+      x: `[N, ..., C]`, a convolution's output without its bias. Of 16 bits, its moments and all sums are taken in
+        float32, for they would overflow.
       bias: `[C]`; gamma, beta: `[C]`; a rule without them passes by.
       parameters: the rule's own tensors by name.
       relu: whether the ReLU is applied.
@@ -25,6 +26,11 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     Returns:
       the normalized feature map, and the batch moments that moving averages follow (by parameter name).
     """
+    if x.dtype.size < 4:
+        wide = [v if v is None else tf.cast(v, tf.float32) for v in (x, bias, gamma, beta)]
+        values = {name: tf.cast(v, tf.float32) for name, v in parameters.items()}
+        y, moments = normalize(*wide, values, rule, settings, training, relu)
+        return tf.cast(y, x.dtype), moments
     if not rule.needs_moments:
         y = tf.nn.bias_add(x, bias)
         return (tf.nn.relu(y) if relu else y), {}

@@ -66,9 +66,10 @@ def method(name):
     """
     if name in METHODS and "<G>" not in name:
         return METHODS[name]
-    stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
-    row = METHODS.get(f"{stem}<G>")
-    if row is None or not number.isdigit() or int(number) < 1:
+    found = re.fullmatch(r"(.*?)([1-9][0-9]*)", name)
+    row = found and METHODS.get(f"{found[1]}<G>")
+    if not row:
         raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>)")
+    number = found[2]
     description = row.description.replace(" G ", f" {number} ")
     return Method(row.title.replace("<G>", number), row.rule(int(number)), description)

@@ -214,7 +214,9 @@ def _compile(compiler, folder, key):
 def _run(command):
     """Runs the compiler in silence and returns what it says; BuildError with the end of it if it fails."""
     try:
-        result = subprocess.run(command, encoding="utf-8", errors="replace", capture_output=True)
+        # In a session of its own: Ctrl-C must not end the compiler, for the run would go on with other kernels.
+        result = subprocess.run(command, encoding="utf-8", errors="replace", capture_output=True,
+                                start_new_session=True)
     except OSError as error:
         raise BuildError(f"the C++ compiler {command[0]!r} cannot be run ({error.strerror})") from error
     if result.returncode:

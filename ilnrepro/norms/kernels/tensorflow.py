@@ -1,4 +1,4 @@
-"""The four streaming kernels as TensorFlow operations: any device, any float type, compilable by XLA.
+"""The four streaming kernels as TensorFlow operations: any device, float32 or float64, compilable by XLA.
 
 Feature maps are `[N, ..., C]`; P is the number of spatial positions; per-channel arrays are `[N, C]`.
 """
@@ -12,7 +12,8 @@ def moments(x):
     Sums run over differences from the first pixel, so a constant channel gives exactly its value and exactly 0.
     """
     axes = _spatial_axes(x)
-    first = x[(slice(None), *[slice(1)] * len(axes))]  # [N, 1, ..., 1, C]
+    # [N, 1, ..., 1, C]; a sum over one pixel, that an empty map has one too, for its NaN
+    first = tf.reduce_sum(x[(slice(None), *[slice(1)] * len(axes))], axes, keepdims=True)
     shifted = x - first
     shift = tf.reduce_mean(shifted, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(shifted, shift), axes)
