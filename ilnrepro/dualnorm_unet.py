@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
-from ilnrepro.unet import PlainConvolution, check_sides, transposed
+from ilnrepro.unet import PlainConvolution, UNet, check_sides, transposed
 
 MASKS = ("none", "predicted", "oracle")
 RESIZINGS = ("bilinear", "nearest")
@@ -152,11 +152,7 @@ class DualNormUNet:
                     found[f"{layer.name}/masked"] = layer.masked.normalization
         return found
 
-    @property
-    def named_variables(self):
-        """All variables by a name that tells layer and role, in a fixed order."""
-        return {f"{layer.name}/{role}": variable for layer in self.layers
-                for role, variable in layer.named_variables.items()}
+    named_variables = UNet.named_variables
 
 
 def resize(mask, size, how):

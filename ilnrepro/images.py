@@ -14,8 +14,8 @@ import numpy as np
 
 from ilnrepro.errors import InputError
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-SUFFIXES = (*_PICTURES, ".dcm", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = (*PICTURES, ".dcm", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _ITK_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError)
 
@@ -48,7 +48,7 @@ def read(path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
-    return Picture(_read_pillow(path)) if suffix(path) in _PICTURES else _read_itk(path)
+    return Picture(_read_pillow(path)) if suffix(path) in PICTURES else _read_itk(path)
 
 
 def simpleitk():

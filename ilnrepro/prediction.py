@@ -9,8 +9,6 @@ from ilnrepro.errors import InputError
 from ilnrepro.metrics import dice, overlap
 from ilnrepro.segmenter import in_batches
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-
 
 def plan(inputs, output):
     """What is to be read and where its mask goes: [(input, mask file)], checked before any work.
@@ -109,7 +107,7 @@ def _file_name(name):
 
 
 def _write_mask(to, path, mask):
-    if images.suffix(to) in _PICTURES:
+    if images.suffix(to) in images.PICTURES:
         from PIL import Image
 
         Image.fromarray(255 * mask).save(to)

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
-from ilnrepro.unet import Convolution, PlainConvolution, check_sides
+from ilnrepro.unet import Convolution, PlainConvolution, UNet, check_sides
 
 
 class ResUNet3D:
@@ -107,11 +107,7 @@ class ResUNet3D:
         """The normalization layers by name, in the order of computation."""
         return {layer.name: layer.normalization for layer in self.layers if isinstance(layer, Convolution3D)}
 
-    @property
-    def named_variables(self):
-        """All variables by a name that tells layer and role, in a fixed order."""
-        return {f"{layer.name}/{role}": variable for layer in self.layers
-                for role, variable in layer.named_variables.items()}
+    named_variables = UNet.named_variables
 
 
 @dataclass

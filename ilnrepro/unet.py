@@ -96,11 +96,8 @@ class UNet:
     @property
     def named_variables(self):
         """All variables by a name that tells layer and role, in a fixed order."""
-        named = {}
-        for layer in self.layers:
-            for role, variable in layer.named_variables.items():
-                named[f"{layer.name}/{role}"] = variable
-        return named
+        return {f"{layer.name}/{role}": variable for layer in self.layers
+                for role, variable in layer.named_variables.items()}
 
 
 @dataclass
