@@ -18,6 +18,7 @@ from experiments.comparisons import (
 from experiments.papers import STRUCTURES, ordered
 from experiments.scores import RULES, cells
 from experiments.sheet import Sheet
+from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 
 _INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
@@ -291,8 +292,16 @@ def about_one_seed(records):
 
 
 def primary_rule(records):
-    """The rule by which single runs are shown: the first of `rules_of` by which any can be."""
-    return next(rule for rule in rules_of(records) if cells(records, rule))
+    """The rule by which single runs are shown: the first of `rules_of` by which any can be.
+
+    Raises:
+      InputError: there is none.
+    """
+    for rule in rules_of(records):
+        if cells(records, rule):
+            return rule
+    raise InputError(f"{records[0].path.parent}: no method has all of its learning rates on any fold yet, so that none "
+                     "can be chosen; let the runs go on")
 
 
 def about_runs(records):

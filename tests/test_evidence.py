@@ -200,6 +200,13 @@ def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fol
     assert ("in", "LV-all") in folds and ("none", "LV-all") not in folds
 
 
+def test_a_grid_on_which_no_rate_can_be_chosen_says_so():
+    records = [record("in", 1, 1.0), record("in", 2, 0.1)]
+    with pytest.raises(InputError, match="no method has all of its learning rates on any fold yet"):
+        statistics.about_runs(records)
+    assert statistics.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
+
+
 def test_synthetic_data_judge_no_claim(tmp_path):
     assert verdicts.write([record(synthetic=True)], tmp_path) is None
 
