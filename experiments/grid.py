@@ -110,6 +110,8 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
             with contextlib.closing(ended):
                 for finished, (job, reason) in enumerate(ended, 1):
                     bar.update(everything, description=f"runs {finished}/{len(todo)}")
+                    if not console.is_terminal and finished < len(todo):  # a log shows the bar at its end alone
+                        console.print(bar.get_renderable())
                     if reason:
                         failed.append((job, reason))
                         bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)

@@ -37,6 +37,8 @@ def test_grid_makes_every_run_once(grid):
     results, data, done = grid
     assert len(list(results.glob("runs/tiny-lv/quick/*/*.h5"))) == 6
     assert "6 runs, 0 done before, 6 to do" in done.stderr
+    shown = [line for line in done.stderr.splitlines() if " left " in line]
+    assert [line.split()[1] for line in shown] == [f"{finished}/6" for finished in range(1, 7)]  # a log's progress
     again = experiments(data, results)
     assert again.returncode == 0 and "6 done before, 0 to do" in again.stderr
 
