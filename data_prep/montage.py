@@ -6,8 +6,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from ilnrepro.errors import InputError
-from ilnrepro.images import one_line
+from ilnrepro import files
 from ilnrepro.metrics import fullest_slice
 
 SUBJECTS, SLICES = 6, 6
@@ -44,9 +43,6 @@ def montage(data, output, seed=0):
     synthetic = "SYNTHETIC: " if data.synthetic else ""
     figure.suptitle(f"{synthetic}{data.title}: {data.size}", fontsize=10)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(output, dpi=130)
-    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
-        raise InputError(f"{output}: cannot be written ({one_line(error)}); give --output a .png elsewhere") from error
+        files.write_figure(output, figure, dpi=130)
     finally:
         plt.close(figure)

@@ -6,8 +6,7 @@ import numpy as np
 
 from data_prep import cases, folder, folds, images, sunnybrook_raw
 from data_prep.cases import Case
-from ilnrepro import images as readers
-from ilnrepro.errors import InputError, whole_number
+from ilnrepro.errors import InputError, one_line, whole_number
 
 CITATION = ("P. Radau et al., Evaluation framework for algorithms segmenting short axis cardiac MRI, "
             "The MIDAS Journal, 2009")
@@ -91,7 +90,7 @@ def _from_npz(path, audit):
             missing = [key for key in keys if key not in file]
             arrays = [] if missing else [file[key] for key in keys]
     except Exception as error:  # zipfile and zlib raise their own for a damaged file
-        reason = readers.one_line(error)
+        reason = one_line(error)
         raise InputError(f"{path}: cannot be read as .npz ({reason}); get it again") from error
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; give an .npz with {', '.join(keys)}")

@@ -1,7 +1,6 @@
 """`python -m experiments`: the grids of runs behind the papers' tables, and the tables themselves."""
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -12,7 +11,7 @@ from rich.console import Console
 from experiments import cost, dualnorm, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
 from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of, tables_of
-from ilnrepro import cli, dataset
+from ilnrepro import cli, dataset, files
 from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.norms import kernels
 from ilnrepro.norms import method as method_row
@@ -120,8 +119,7 @@ def _dualnorm(arguments):
         cli.check_writable(arguments.results)
         size = dataset.read(arguments.data).images.shape[-1] // jobs[0].configuration.protocol.shrink
         measured = dualnorm.measure(arguments.protocol, size)
-        (arguments.results / f"{dualnorm.COST_STEM}.json").write_text(json.dumps(measured, indent=1) + "\n",
-                                                                     encoding="utf-8")
+        files.write_json(arguments.results / f"{dualnorm.COST_STEM}.json", measured)
     return _do(jobs, arguments, lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
                                                              [arguments.data.stem], **changes)))
 

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from experiments.papers import published_cost
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
+from ilnrepro import files
 from ilnrepro.errors import InputError
 from ilnrepro.norms import FORMS, kernels
 from ilnrepro.protocols import Configuration, protocol
@@ -133,8 +134,7 @@ def build(measured):
 def write(measured, results):
     """Writes tables/cost.{md,csv,tex} and the measurement, cost.json, below `results`; returns a screen table."""
     results = Path(results)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "cost.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    files.write_json(results / "cost.json", measured)
     table, rows = build(measured)
     write_sheet(results / "tables", "cost", table, rows)
     return table.rich()

@@ -4,7 +4,6 @@ Steps and predictions of every method are measured in turns on slabs of one size
 epoch and of a test volume. The runs' own times would not do: they are made side by side, with little work a step.
 """
 
-import json
 import statistics
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from experiments.cost import device, in_turns
 from experiments.papers import KOLARIK_ROWS, kolarik_published
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
-from ilnrepro import dataset
+from ilnrepro import dataset, files
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import Configuration, protocol
@@ -109,8 +108,7 @@ def caption(measured):
 def write(measured, results):
     """Writes the table's files below `results`/tables and the measurement beside them; returns a screen table."""
     results = Path(results)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / f"{STEM}.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    files.write_json(results / f"{STEM}.json", measured)
     rows = _with_paper(measured)
 
     def shown(value, digits):

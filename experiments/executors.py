@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from ilnrepro import files
 from ilnrepro.errors import InputError
 
 RETRIES = 3  # of a run whose node is lost
@@ -66,7 +67,10 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             except ray.exceptions.RayError as error:
                 content, reason = None, _lost(error)
             if content is not None:
-                reason = _keep(results / job.configuration.path, content)
+                try:
+                    files.write(results / job.configuration.path, content)
+                except InputError as error:
+                    reason = str(error)
             advance(job.steps)
             yield job, reason
     finally:  # after an interruption
@@ -91,19 +95,6 @@ def _lost(error):
     """Why Ray could not give a run's outcome, in one line."""
     cause = getattr(error, "cause", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
-
-
-def _keep(path, content):
-    """Gives a run file that travelled its name, whole or not at all; returns why it could not, or None."""
-    temporary = path.with_name(f".{path.name}.ray.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        return f"{path}: cannot be written ({error.strerror})"
-    return None
 
 
 EXECUTORS = {"local": local, "ray": on_ray}

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ilnrepro import files
 from ilnrepro.errors import InputError
 
 _BLOCK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -32,4 +33,4 @@ def update(readme):
     readme = Path(readme)
     if not readme.exists():
         raise InputError(f"{readme.absolute()}: no such file; give the command in the project's folder")
-    readme.write_text(filled(readme.read_text(encoding="utf-8"), readme.parent))
+    files.write(readme, filled(readme.read_text(encoding="utf-8"), readme.parent))

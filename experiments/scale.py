@@ -5,7 +5,6 @@ Nothing else should run on the machine. About half an hour on two cores; --steps
 
 import argparse
 import heapq
-import json
 import os
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ from experiments import executors, grid
 from experiments.bench.__main__ import machine
 from experiments.papers import PAPER_RATES, methods_of, tables_of
 from experiments.sheet import Sheet
-from ilnrepro import checkpoint, dataset, training
+from ilnrepro import checkpoint, dataset, files, training
 from ilnrepro.errors import InputError, command
 from ilnrepro.protocols import protocol
 
@@ -61,10 +60,8 @@ def main(argv=None):
         found["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
         found["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
         found["grid"] = _grid(found, list(data.values()))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    text = "\n".join(sheet.markdown() for sheet in sheets(found))
-    arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
+    files.write_json(arguments.output, found)
+    files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(found)))
     out = Console(width=max(160, Console().width))
     for sheet in sheets(found):
         out.print(sheet.rich())

@@ -10,6 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ilnrepro import files
+
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
           "}": r"\}", "±": r"$\pm$", "ρ": r"$\rho$", "ε": r"$\epsilon$", "·": r"$\cdot$", "×": r"$\times$",
           "≥": r"$\geq$", "²": r"$^2$", "−": "$-$"}
@@ -67,10 +69,9 @@ class Sheet:
 def write(folder, stem, sheet, tidy):
     """Writes stem.md, stem.tex and, from the dictionaries `tidy`, stem.csv below `folder`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{stem}.md").write_text(sheet.markdown(), encoding="utf-8")
-    (folder / f"{stem}.tex").write_text(sheet.latex(), encoding="utf-8")
-    (folder / f"{stem}.csv").write_text(as_csv(tidy), encoding="utf-8")
+    files.write(folder / f"{stem}.md", sheet.markdown())
+    files.write(folder / f"{stem}.tex", sheet.latex())
+    files.write(folder / f"{stem}.csv", as_csv(tidy))
 
 
 def as_csv(tidy):

@@ -8,6 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from ilnrepro import files
+
 # Okabe and Ito's palette.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -23,11 +25,10 @@ plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.righ
 def save(figure, folder, name, caption):
     """Saves a figure as PNG and PDF with its caption below it, and returns the PNG's path."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     width = int(figure.get_size_inches()[0] * 17)
     figure.text(0.01, -0.01, "\n".join(textwrap.wrap(caption, width)), va="top", ha="left", fontsize=7.5)
     for suffix in ("png", "pdf"):
         metadata = {"CreationDate": None} if suffix == "pdf" else {"Description": caption}
-        figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight", pad_inches=0.1, metadata=metadata)
+        files.write_figure(folder / f"{name}.{suffix}", figure, bbox_inches="tight", pad_inches=0.1, metadata=metadata)
     plt.close(figure)
     return folder / f"{name}.png"

@@ -17,6 +17,11 @@ class DamagedError(InputError):
     """A file is not what was written: cut short, or its content denied by its checksum."""
 
 
+def one_line(error):
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def whole_number(least):
     """What argparse makes an option's text with: a whole number from `least`."""
 

@@ -3,14 +3,13 @@
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ilnrepro.errors import DamagedError, InputError
+from ilnrepro import files
+from ilnrepro.errors import DamagedError, InputError, one_line
 
 # What may differ between two identical runs lies in these groups, so the checksum of the content leaves them out.
 UNCHECKED = ("provenance", "timing")
@@ -27,31 +26,13 @@ def writing(path):
     Raises:
       InputError: the folder cannot be written, or the disk is full; nothing is left behind under `path`.
     """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with open(handle, "wb") as written:
-            # In memory, for HDF5's library gets into trouble when a disk fills up under it.
-            memory = io.BytesIO()
-            with h5py.File(memory, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
-                yield file
-                file.attrs["checksum"] = checksum(file)
-            content = memory.getbuffer()[_BLOCK:]
-            written.write(_block([content]))
-            written.write(content)
-            written.flush()
-            os.fsync(handle)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or _reason(error)}); free space or choose "
-                         "another folder") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # gone already, or the file system has become read-only
-                os.unlink(temporary)
+    # In memory, for HDF5's library gets into trouble when a disk fills up under it.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
+        yield file
+        file.attrs["checksum"] = checksum(file)
+    content = memory.getbuffer()[_BLOCK:]
+    files.write(path, _block([content]), content)
 
 
 def seal(path):
@@ -112,7 +93,7 @@ def reading(path, kind):
     except OSError as error:
         # An error with a number is the system's (no permission, too many files, ...): it says nothing of the content.
         kind_of_error = DamagedError if error.errno is None else InputError
-        raise kind_of_error(f"{path}: not a readable HDF5 file ({_reason(error)}); it may be cut short: "
+        raise kind_of_error(f"{path}: not a readable HDF5 file ({one_line(error)}); it may be cut short: "
                             "make it again") from error
     with file:
         _check(file, path, kind)
@@ -124,7 +105,7 @@ def _check(file, path, kind):
         found, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
     except Exception as error:  # on damaged bytes HDF5 may say anything
         kind_of_error = InputError if getattr(error, "errno", None) else DamagedError
-        raise kind_of_error(f"{path}: damaged ({_reason(error)}); make it again") from error
+        raise kind_of_error(f"{path}: damaged ({one_line(error)}); make it again") from error
     if written != actual and (found == kind or written is not None):
         raise DamagedError(f"{path}: damaged: its content does not match its checksum; make it again")
     if found != kind:
@@ -162,13 +143,3 @@ def _plain(value):
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     return value
-
-
-def _reason(error):
-    return " ".join(str(error).split())
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

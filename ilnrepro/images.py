@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, one_line
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".dcm", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -161,8 +161,3 @@ def stem(path):
 def by(shape):
     """A shape in words, 256×256."""
     return "×".join(map(str, shape))
-
-
-def one_line(error):
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

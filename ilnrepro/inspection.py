@@ -7,10 +7,9 @@ import h5py
 import numpy as np
 from rich.table import Table
 
-from ilnrepro import dataset, hdf5, runfile
+from ilnrepro import dataset, files, hdf5, runfile
 from ilnrepro.augmentation import prepare
 from ilnrepro.errors import InputError
-from ilnrepro.images import one_line
 from ilnrepro.metrics import fullest_slice
 
 
@@ -148,8 +147,6 @@ def draw_case(run_path, data_path, case, output):
     figure.suptitle(f"{synthetic}{run.test['name'][case]}{where}: DSC {run.dice[case]:.3f}\n"
                     "truth red, prediction green", fontsize=9)
     try:
-        figure.savefig(output, dpi=150)
-    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
-        raise InputError(f"{output}: cannot be written ({one_line(error)}); give --output a .png elsewhere") from error
+        files.write_figure(output, figure, dpi=150)
     finally:
         plt.close(figure)

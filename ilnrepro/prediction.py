@@ -1,11 +1,13 @@
 """Segmenting files: data sets, pictures, volumes, DICOM; masks in the input's format and geometry, and overlays."""
 
+import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import dataset, hdf5, images
-from ilnrepro.errors import InputError
+from ilnrepro import dataset, files, hdf5, images
+from ilnrepro.errors import InputError, one_line
 from ilnrepro.metrics import dice, overlap
 from ilnrepro.segmenter import in_batches
 
@@ -20,22 +22,22 @@ def plan(inputs, output):
       InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
     """
     output = Path(output)
-    files = []
+    found = []
     for path in map(Path, inputs):
         if path.is_dir():
             inside = [p for p in _files(path) if output.resolve() not in p.resolve().parents]
             if not inside:
                 raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)}) outside "
                                  "the output folder; check the path")
-            files += [(p, p.relative_to(path).parent) for p in inside]
+            found += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
         elif images.suffix(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
-            files.append((path, Path()))
+            found.append((path, Path()))
     planned, taken = [], {}
-    for path, place in files:
+    for path, place in found:
         target = output / place / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
         if target in taken:
             raise InputError(f"{path}: its mask would have the name of that of {taken[target]}; give them apart")
@@ -75,7 +77,7 @@ def predict(segment, path, target, batch=8, progress=lambda done, total: None):
         raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
     slices = values if values.ndim == 3 else values[np.newaxis]
     masks = in_batches(segment, slices, batch, progress)
-    _written(target, lambda to: _write_mask(to, path, masks.reshape(values.shape)))
+    _write_mask(target, path, masks.reshape(values.shape))
     overlays = target.with_name(target.name.removesuffix(images.suffix(target)).removesuffix("-mask") + "-overlay.png")
     if values.ndim == 2:
         _write_overlay(overlays, slices[0], masks[0])
@@ -106,11 +108,9 @@ def _file_name(name):
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(name)).lstrip(".") or "_"
 
 
-def _write_mask(to, path, mask):
-    if images.suffix(to) in images.PICTURES:
-        from PIL import Image
-
-        Image.fromarray(255 * mask).save(to)
+def _write_mask(target, path, mask):
+    if images.suffix(target) in images.PICTURES:
+        _write_picture(target, 255 * mask)
         return
     sitk = images.simpleitk()
     reader = sitk.ImageFileReader()
@@ -119,12 +119,18 @@ def _write_mask(to, path, mask):
     written = sitk.GetImageFromArray(mask.reshape([int(n) for n in reversed(reader.GetSize())]))
     for what in ("Origin", "Spacing", "Direction"):
         getattr(written, f"Set{what}")(getattr(reader, f"Get{what}")())
-    sitk.WriteImage(written, str(to), useCompression=True)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / target.name
+        try:
+            sitk.WriteImage(written, str(made), useCompression=True)
+            content = made.read_bytes()
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{target}: cannot be made in {folder} ({one_line(error)}); free space there") from error
+    files.write(target, content)
 
 
 def _write_overlay(path, image, mask):
     """The grey image, its 99.5th percentile white, with the mask's rim in red."""
-    from PIL import Image
     from scipy import ndimage
 
     image = image.astype(np.float32)
@@ -133,18 +139,12 @@ def _write_overlay(path, image, mask):
     picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
     rim = mask.astype(bool) & ~ndimage.binary_erosion(mask, border_value=1)
     picture[rim] = (255, 0, 0)
-    _written(path, lambda to: Image.fromarray(picture).save(to))
+    _write_picture(path, picture)
 
 
-def _written(path, write):
-    """Calls write(temporary name) and gives the file its name when it is whole."""
-    temporary = path.with_name(f".part-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write_picture(path, values):
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, Image.registered_extensions()[images.suffix(path)])
+    files.write(path, content.getbuffer())

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ilnrepro import networks, runfile
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, one_line
 
 
 class Segmenter(tf.Module):
@@ -74,7 +74,7 @@ def load(path):
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
         except Exception as error:  # the loader raises all kinds for a damaged model
-            raise InputError(f"{path}: not an exported model ({' '.join(str(error).split())}); give a run file or a "
+            raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:
         model = Segmenter(path)
@@ -105,8 +105,8 @@ def export(path, folder):
                 folder.rmdir()
             model.replace(folder)
     except (OSError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder}: cannot be written ({reason}); free space or choose another folder") from error
+        raise InputError(f"{folder}: cannot be written ({one_line(error)}); free space or choose another "
+                         "folder") from error
 
 
 def in_batches(segment, images, batch=8, progress=lambda done, total: None):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, one_line
 
 QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: more than a block has
 
@@ -37,7 +37,7 @@ class Curves:
                 self._write(history)
             self.writer.flush()
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            reason = getattr(error, "strerror", None) or one_line(error)
             raise InputError(f"{self.folder}: cannot be written ({reason}); free space, give --tensorboard another "
                              "folder, or leave it out: a run under way goes on from its last checkpoint") from error
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from experiments.bench import end_to_end, limits, ours, rounds
 from experiments.bench.targets import targets
 from experiments.sheet import Sheet
+from ilnrepro import files
 from ilnrepro.errors import command
 
 PEER_METHODS = ["none", "in", "gn4", "iln"]
@@ -42,14 +43,12 @@ def main(argv=None):
             settings = {_setting(row) for row in new.get("steps", [])}
             kept_rows = [row for row in found.get("steps", []) if _setting(row) not in settings]
             found |= new | ({"steps": kept_rows + new["steps"]} if settings else {})
-            arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            files.write_json(arguments.output, found)
     out = Console(width=max(160, Console().width))
     tables = arguments.output.parent / "tables"
-    tables.mkdir(exist_ok=True)
     for name, table in sheets(found).items():
         out.print(table.rich())
-        (tables / f"{name}.md").write_text(table.markdown(), encoding="utf-8")
+        files.write(tables / f"{name}.md", table.markdown())
     print(f"benchmark: {arguments.output} (tables: {tables})")
     return 0
 

@@ -6,7 +6,6 @@ kills fall into every act of a run. About a quarter of an hour on two cores.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from experiments.faults.disks import SECONDS, fill_disks
 from experiments.faults.kills import GRID_KILL, kill_grids, kill_runs
 from experiments.faults.trial import FAULTS, KILL, METHODS, Tally, prepare
 from experiments.sheet import Sheet
+from ilnrepro import files
 from ilnrepro.errors import command
 
 
@@ -79,10 +79,9 @@ def _report(tally, arguments, seconds):
              "corruptions": sum(tally.damage.values()), "corruptions_by_kind": dict(tally.damage),
              "harmless": dict(tally.harmless), "disk": tally.disk, "skipped": tally.skipped, "faults": tally.faults,
              "seed": arguments.seed, "seconds": round(seconds)}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    files.write_json(arguments.output, found)
     shown = sheet(tally, arguments.seed)
-    arguments.output.with_suffix(".md").write_text(shown.markdown(), encoding="utf-8")
+    files.write(arguments.output.with_suffix(".md"), shown.markdown())
     Console(width=160).print(shown.rich())
     for kind, stories in tally.faults.items():
         for story in stories:

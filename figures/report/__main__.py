@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments import evidence
 from experiments.scores import collect
 from figures.report import page
-from ilnrepro import cli, dataset
+from ilnrepro import cli, dataset, files
 from ilnrepro.errors import InputError, command
 
 LIMIT = 10_000_000  # bytes
@@ -45,7 +45,7 @@ def main(argv=None):
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
                          f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")
-    output.write_text(text, encoding="utf-8")
+    files.write(output, text)
     print(f"report:    {output}")
     return 0
 
