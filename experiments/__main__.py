@@ -78,7 +78,7 @@ def main(argv=None):
         readme.update("README.md")
         return 0
     if arguments.command == "cost":
-        cli.check_writable(arguments.results)
+        files.check_writable(arguments.results)
         kernels.use(arguments.kernels)
         _print([cost.write(cost.measure(), arguments.results)])
         return 0
@@ -89,7 +89,7 @@ def main(argv=None):
     if arguments.command == "dualnorm":
         return _dualnorm(arguments)
     if arguments.command == "time":
-        cli.check_writable(arguments.results)
+        files.check_writable(arguments.results)
         _print([epoch_time.write(epoch_time.measure(arguments.protocol, arguments.data, arguments.size,
                                                     arguments.methods or None, arguments.rounds), arguments.results)])
         return 0
@@ -116,7 +116,7 @@ def _dualnorm(arguments):
     jobs = dualnorm.plan(arguments.data, arguments.protocol, arguments.methods, arguments.train_sites, arguments.rates,
                          arguments.seeds, arguments.folds, **changes)
     if not arguments.dry_run and grid.remaining(jobs, arguments.results):
-        cli.check_writable(arguments.results)
+        files.check_writable(arguments.results)
         size = dataset.read(arguments.data).images.shape[-1] // jobs[0].configuration.protocol.shrink
         measured = dualnorm.measure(arguments.protocol, size)
         files.write_json(arguments.results / f"{dualnorm.COST_STEM}.json", measured)
@@ -130,7 +130,7 @@ def _do(jobs, arguments, then=lambda: None):
     if arguments.tensorboard:
         options += ["--tensorboard", str(arguments.tensorboard.absolute())]
         if not arguments.dry_run:
-            cli.check_writable(arguments.tensorboard)
+            files.check_writable(arguments.tensorboard)
     if arguments.dry_run:
         return _dry_run(jobs, arguments, options)
     failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.executors import EXECUTORS
-from ilnrepro import checkpoint, dataset, runfile
+from ilnrepro import checkpoint, dataset, files, runfile
 from ilnrepro.augmentation import epoch_steps
-from ilnrepro.cli import check_writable
 from ilnrepro.errors import InputError
 from ilnrepro.locking import locked
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
@@ -91,7 +90,7 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another
         configuration.
     """
-    check_writable(results)
+    files.check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
         todo = remaining(jobs, results, options)
         for job in set(jobs) - set(todo):

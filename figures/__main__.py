@@ -8,7 +8,7 @@ from experiments import dualnorm, evidence, statistics
 from experiments.papers import ordered, tables_of
 from experiments.scores import cells, collect
 from figures import differences, examples, gates, learning, predictions, rates, rho, sites
-from ilnrepro import cli, dataset, runfile
+from ilnrepro import cli, dataset, files, runfile
 from ilnrepro.errors import command
 
 
@@ -25,7 +25,7 @@ def parser():
 def main(argv=None):
     """Draws the figures; returns the exit status."""
     arguments = parser().parse_args(argv)
-    cli.check_writable(arguments.results)
+    files.check_writable(arguments.results)
     folder = arguments.results / "figures"
     present = [path for path in arguments.data if path.exists()]
     for path in set(arguments.data) - set(present):

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from ilnrepro import checkpoint, dataset, inspection, runfile, verification
+from ilnrepro import checkpoint, dataset, files, inspection, runfile, verification
 from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.locking import locked
 from ilnrepro.networks import NETWORKS
@@ -119,7 +118,7 @@ def _run(arguments):
         protocol=protocol(arguments.protocol, **variants(arguments)))
     training.check(configuration, data)
     path = arguments.results / configuration.path
-    check_writable(arguments.results)
+    files.check_writable(arguments.results)
     with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
         if runfile.is_done(path, configuration, arguments.keep_weights):
             checkpoint.remove(path)  # of a process that was killed between its last two acts
@@ -195,24 +194,14 @@ def _progress(kind, title):
         yield report
 
 
-def check_writable(folder):
-    """Raises InputError unless files can be made in `folder`, which is made if missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another results folder") from error
-
-
 def _predict(arguments):
     from ilnrepro import prediction, segmenter
 
     planned = prediction.plan(arguments.inputs, arguments.output)
     segment = segmenter.load(arguments.model)
-    check_writable(arguments.output)
+    files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
-        files, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        every, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
         failed = 0
         for path, target in planned:
             try:
@@ -222,7 +211,7 @@ def _predict(arguments):
             except InputError as error:
                 said, failed = f"error: {error}", failed + 1
             bar.console.print(said, markup=False, soft_wrap=True)
-            bar.advance(files)
+            bar.advance(every)
     if failed and len(planned) > 1:
         print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
     return 2 if failed else 0

@@ -56,6 +56,16 @@ def write_figure(path, figure, **settings):
     write(path, picture.getbuffer())
 
 
+def check_writable(folder):
+    """Raises InputError unless files can be made in `folder`, which is made if missing."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another results folder") from error
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)

@@ -28,7 +28,7 @@ def main(argv=None):
     """Writes the report; returns the exit status."""
     arguments = parser().parse_args(argv)
     output = arguments.output or arguments.results / "report.html"
-    cli.check_writable(output.parent)
+    files.check_writable(output.parent)
     present = [path for path in arguments.data if path.exists()]
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
