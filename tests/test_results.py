@@ -2,9 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import tiny
 from PIL import Image
+
+from ilnrepro import runfile
 
 COMMITTED = tiny.ROOT / "results"
 
@@ -39,3 +42,11 @@ def test_tables_come_again(name, tmp_path):
             assert "rule '" in caption or "every learning rate" in caption or "Rules: '" in caption, name
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The images are not shown" in report and len(report.encode()) < 10_000_000
+
+
+def test_over_single_images_bn_trained_the_networks_of_in():
+    runs = COMMITTED / "sunnybrook-lite" / "runs" / "sunnybrook-lv" / "lite"
+    paths = sorted((runs / "bn").glob("fold*-seed0.h5"))
+    assert len(paths) == 15
+    for path in paths:
+        assert np.array_equal(runfile.read(path).loss, runfile.read(runs / "in" / path.name).loss), path.name
