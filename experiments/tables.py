@@ -28,14 +28,7 @@ def build(key, records, rule, methods=None):
       a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
     """
     paper = TABLES[key]
-    labels = dict(paper.rows)
-    if paper.others:
-        known = {m for table in TABLES.values() if table.structures == paper.structures for m in table.rows}
-        folds = {}
-        for r in records:
-            folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
-        everywhere = set.union(*folds.values())
-        labels |= {m: method_row(m).title for m in folds if m not in known and folds[m] == everywhere}
+    labels = dict(paper.rows) | _added(paper, records)
     found = cells(records, rule)
     rows = []
     for method, label in labels.items():
@@ -49,6 +42,18 @@ def build(key, records, rule, methods=None):
             if folds:
                 rows[-1] |= _published_beside(folds, paper)
     return rows
+
+
+def _added(paper, records):
+    """Titles by name of the methods that no table of the paper has, where they belong in this one."""
+    if not paper.others:
+        return {}
+    known = {m for table in TABLES.values() if table.structures == paper.structures for m in table.rows}
+    folds = {}
+    for r in records:
+        folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
+    everywhere = set.union(*folds.values())
+    return {m: method_row(m).title for m in folds if m not in known and folds[m] == everywhere}
 
 
 def _structures(paper, present):
@@ -101,6 +106,8 @@ def caption(key, records, rule):
     cases = "volumes" if protocol.slab else "images"
     lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
              "fold k tests on group k and trains on the others."]
+    if added := _added(paper, records):
+        lines.append(f"Added, not in the paper's table: {', '.join(added.values())}.")
     for structure in _structures(paper, (c.structure for c in configurations)):
         of_it = [r for r in records if r.configuration.structure == structure]
         if of_it:
