@@ -154,6 +154,8 @@ def test_best_is_bold_and_methods_outside_the_paper_join_table_3():
     assert "**0.800±0.100**" in text and "**0.750±0.100**" in text
     assert text.count("**0.900±0.100**") == 2  # a tie is bold twice
     assert "BN" in lines
+    assert "Added, not in the paper's table: BN." in tables.caption(3, grid, "test")
+    assert "Added" not in tables.caption(1, grid, "test")
     assert not tables.build(1, grid, "test") and len(tables.build(3, grid, "test", methods=["in"])) == 4
 
 
