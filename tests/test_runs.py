@@ -110,7 +110,7 @@ def test_inspect(finished, data, tmp_path):
     picture = tmp_path / "case.png"
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 1, "--data", data, "--output", picture)
     assert done.returncode == 0 and picture.stat().st_size > 5000
-    nowhere = tmp_path / "a" / "b.png"
+    nowhere = picture / "b.png"  # a file where a folder must be
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 1, "--data", data, "--output", nowhere)
     assert done.returncode == 2 and "b.png: cannot be written" in done.stderr
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 9999, "--data", data)
