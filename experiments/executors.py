@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from ilnrepro import files
-from ilnrepro.errors import InputError
+from ilnrepro.errors import InputError, one_line
 
 RETRIES = 3  # of a run whose node is lost
 
@@ -94,7 +94,7 @@ def _task(command, options, name, data, relative):
 def _lost(error):
     """Why Ray could not give a run's outcome, in one line."""
     cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+    return f"{type(cause).__name__}: {one_line(cause)[:300]}"
 
 
 EXECUTORS = {"local": local, "ray": on_ray}

@@ -160,7 +160,7 @@ def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
 def test_unwritable_results_folder(data, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     done = tiny.run(data, tmp_path / "file", "--method", "in", "--fold", 1, "--rate", 0.1)
-    assert done.returncode == 2 and "choose another results folder" in done.stderr
+    assert done.returncode == 2 and "choose another folder" in done.stderr
 
 
 def test_sides_that_do_not_suit_the_network(tmp_path):
