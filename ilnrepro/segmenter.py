@@ -29,8 +29,6 @@ class Segmenter(tf.Module):
     def __init__(self, path, form="fused"):
         super().__init__(name="segmenter")
         run = runfile.read(path)
-        if not run.weights:
-            raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
         self.configuration = run.configuration
         protocol = run.configuration.protocol
         if protocol.slab:
@@ -38,6 +36,8 @@ class Segmenter(tf.Module):
                              "are segmented here; give a run of an image protocol")
         if protocol.class_mask == "oracle":
             raise InputError(f"{path}: it was told the true masks; give a run of another --class-mask")
+        if not run.weights:
+            raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
         self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
         self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
         self.variables_by_name = self.network.named_variables

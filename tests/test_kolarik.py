@@ -30,7 +30,7 @@ def grid(data, tmp_path_factory):
     """Two methods on one fold: (results folder, the finished process)."""
     results = tmp_path_factory.mktemp("results")
     done = tiny.command("experiments", "run", *VARIANT, "--data", data, "--results", results, "--methods", "none",
-                        "in", "--folds", 1, "--keep-weights", timeout=600)
+                        "in", "--folds", 1)
     assert done.returncode == 0, done.stderr
     return results, done
 

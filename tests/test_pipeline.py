@@ -25,7 +25,7 @@ def grid(tmp_path_factory):
 
 def experiments(data, results, *words):
     return tiny.command("experiments", "run", "--data", data, "--results", results, *tiny.SHORT, "--methods", "in",
-                        "iln", "--rates", "0.5", *words, timeout=600)
+                        "iln", "--rates", "0.5", *words)
 
 
 def tidy(results):

@@ -21,7 +21,7 @@ def trained(tmp_path_factory):
     """A short run that kept its weights: (run file, data set file)."""
     folder = tmp_path_factory.mktemp("trained")
     data = tiny.phantom(folder)
-    done = tiny.command("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "quick", "--method",
+    done = tiny.process("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "quick", "--method",
                         "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 150, "--keep-weights")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("runs/*/*/*/*.h5")), data

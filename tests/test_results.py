@@ -24,14 +24,14 @@ def test_tables_come_again(name, tmp_path):
     shutil.copytree(source / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns(".*"))
     if (source / "cost.json").exists():
         shutil.copy(source / "cost.json", tmp_path)
-    done = tiny.command("experiments", "tables", "--results", tmp_path, timeout=1800)
+    done = tiny.command("experiments", "tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     committed = {path.name: path.read_bytes() for path in (source / "tables").iterdir()}
     again = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
     assert again.keys() == committed.keys()
     assert not [name for name, content in committed.items() if again[name] != content]
     for words in (["figures"], ["figures.report"]):
-        done = tiny.command(*words, "--results", tmp_path, timeout=1800)
+        done = tiny.command(*words, "--results", tmp_path)
         assert done.returncode == 0, done.stderr
     shown = captions(tmp_path / "figures")
     assert shown == captions(source / "figures")

@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 def whole(data, tmp_path_factory):
     """The run file of an uninterrupted run."""
     results = tmp_path_factory.mktemp("whole")
-    done = tiny.command("ilnrepro", "run", "--data", data, "--results", results, *WORDS)
+    done = tiny.process("ilnrepro", "run", "--data", data, "--results", results, *WORDS)
     assert done.returncode == 0, done.stderr
     assert not list(results.rglob("*.checkpoint"))
     return next(results.rglob("*.h5"))
@@ -54,7 +54,7 @@ def test_an_ended_run_goes_on_to_the_same_bits(data, whole, tmp_path, how, statu
     assert not list(tmp_path.rglob("*.h5"))
     kept = sorted(tmp_path.rglob("*.checkpoint"))
     assert 1 <= len(kept) <= checkpoint.KEPT
-    done = tiny.command("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
+    done = tiny.process("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 10  # the first block it reports is not the run's first
     assert tiny.content(next(tmp_path.rglob("*.h5"))) == tiny.content(whole)
@@ -67,7 +67,7 @@ def test_damaged_checkpoints_are_passed_over(data, whole, tmp_path):
     kept[-1].write_bytes(kept[-1].read_bytes()[:-2000])
     if len(kept) > 1:
         kept[0].write_text("nothing", encoding="utf-8")
-    done = tiny.command("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
+    done = tiny.process("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
     assert done.returncode == 0, done.stderr
     assert tiny.content(next(tmp_path.rglob("*.h5"))) == tiny.content(whole)
 

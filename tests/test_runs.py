@@ -78,7 +78,7 @@ def test_same_seed_same_file_bit_for_bit_and_another_seed_another(finished, data
 def test_a_finished_run_is_not_repeated(finished, data):
     results, path = finished
     before = path.stat().st_mtime_ns
-    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
+    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5, by=tiny.command)
     assert done.returncode == 0 and "done before" in done.stdout and path.stat().st_mtime_ns == before
 
 
@@ -89,14 +89,15 @@ def test_a_finished_run_is_repeated_for_its_weights(finished, data, tmp_path):
     run.weights = {}
     runfile.write(path, run)
     words = ["--method", "iln", "--fold", 1, "--rate", 0.5]
-    assert "done before" in tiny.run(data, tmp_path, *words).stdout
+    assert "done before" in tiny.run(data, tmp_path, *words, by=tiny.command).stdout
     assert "done before" not in tiny.run(data, tmp_path, *words, "--keep-weights").stdout
-    assert "done before" in tiny.run(data, tmp_path, *words, "--keep-weights").stdout and runfile.read(path).weights
+    assert "done before" in tiny.run(data, tmp_path, *words, "--keep-weights", by=tiny.command).stdout
+    assert runfile.read(path).weights
 
 
 def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):
     other = tiny.phantom(tmp_path, subjects=7)
-    done = tiny.run(other, finished[0], "--method", "iln", "--fold", 1, "--rate", 0.5)
+    done = tiny.run(other, finished[0], "--method", "iln", "--fold", 1, "--rate", 0.5, by=tiny.command)
     assert done.returncode == 2 and "another configuration (dataset_checksum" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -152,14 +153,14 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
     (["--method", "iln", "--fold", 1, "--rate", 0.1, "--frozen-gate", 2], "frozen_gate: 2.0"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
-    done = tiny.run(data, tmp_path / "r", *words)
+    done = tiny.run(data, tmp_path / "r", *words, by=tiny.command)
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "r").exists()
 
 
 def test_unwritable_results_folder(data, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    done = tiny.run(data, tmp_path / "file", "--method", "in", "--fold", 1, "--rate", 0.1)
+    done = tiny.run(data, tmp_path / "file", "--method", "in", "--fold", 1, "--rate", 0.1, by=tiny.command)
     assert done.returncode == 2 and "choose another folder" in done.stderr
 
 
@@ -168,7 +169,7 @@ def test_sides_that_do_not_suit_the_network(tmp_path):
 
     dataset.write(tmp_path / "d.h5", made_up(images=np.zeros((6, 24, 24), np.uint8) + np.arange(24, dtype=np.uint8),
                                              masks=np.zeros((6, 24, 24), np.uint8)))
-    done = tiny.run(tmp_path / "d.h5", tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1)
+    done = tiny.run(tmp_path / "d.h5", tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1, by=tiny.command)
     assert done.returncode == 2 and "sides must be divisible by 16" in done.stderr
 
 
@@ -196,7 +197,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(data, tmp_path):
 
     folder = tmp_path / "runs" / "tiny-lv" / "quick" / "in+steps3"
     with locked(folder / ".fold1-lr0.1-seed0.h5.lock", "testing"):
-        done = tiny.run(data, tmp_path, "--method", "in", "--fold", 1, "--rate", 0.1)
+        done = tiny.run(data, tmp_path, "--method", "in", "--fold", 1, "--rate", 0.1, by=tiny.command)
     assert done.returncode == 2 and "another process is at work on fold1" in done.stderr
     assert not list(tmp_path.rglob("*.h5"))
 
@@ -226,6 +227,6 @@ def test_what_a_killed_run_left_is_cleared_away_when_it_is_done(finished, data):
     for name in (f".{path.name}.step00000010.checkpoint", f"..{path.name}.step00000020.checkpoint.x.part",
                  f".{path.name}.x.part"):
         (path.parent / name).write_text("", encoding="utf-8")
-    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
+    done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5, by=tiny.command)
     assert done.returncode == 0 and "done before" in done.stdout
     assert [found.name for found in path.parent.iterdir()] == [path.name]

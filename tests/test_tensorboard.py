@@ -85,7 +85,7 @@ def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
     process.communicate(timeout=120)
     (before,) = tmp_path.rglob("events.out.tfevents.*")
     assert len(curves(before)["loss"][0]) >= 10  # what was there when it ended
-    done = tiny.command("ilnrepro", *words)
+    done = tiny.process("ilnrepro", *words)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 10  # it went on
     (path,) = tmp_path.glob("results/runs/*/*/*/*.h5")
@@ -96,10 +96,10 @@ def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
 def test_a_grid_tells_its_runs_apart_and_a_dry_run_passes_it_on(data, tmp_path):
     words = ["experiments", "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, "--methods", "in",
              "iln", "--folds", 1, 2, "--rates", 0.5, "--tensorboard", "curves", "--keep-weights"]
-    listed = tiny.command(*words, "--dry-run", cwd=tmp_path)
+    listed = tiny.process(*words, "--dry-run", cwd=tmp_path)
     assert listed.returncode == 0 and not (tmp_path / "curves").exists()
     assert all(f"--keep-weights --tensorboard {tmp_path / 'curves'}" in line for line in listed.stdout.splitlines())
-    done = tiny.command(*words, cwd=tmp_path, timeout=600)
+    done = tiny.process(*words, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "results" / "runs").rglob("*.h5"):
         below = path.relative_to(tmp_path / "results" / "runs").with_suffix("")

@@ -1,24 +1,48 @@
 """Tiny data sets and short runs for the tests of the pipeline, by the real commands."""
 
+import contextlib
+import importlib
+import io
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from unittest import mock
 
-from ilnrepro import hdf5
+import h5py
+import pytest
+
+from ilnrepro import errors, hdf5
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--protocol", "quick", "--steps-per-epoch", "3", "--epochs", "2"]
 
 
-def command(*words, cwd=None, timeout=300):
-    """Runs `python -m words...`; returns the finished process with its output as text."""
+def command(*words):
+    """Runs `python -m words...` in this process, which has TensorFlow loaded; for what does not train.
+
+    Returns the finished process with its output as text, as if it had been one.
+    """
+    main = importlib.import_module(f"{words[0]}.__main__").main
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings(), \
+            mock.patch.dict(os.environ, environment()), pytest.raises(SystemExit) as ending:
+        errors.command(lambda: main([str(word) for word in words[1:]]))
+    said = []
+    for stream in (out, err):
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode())
+    return subprocess.CompletedProcess(words, ending.value.code or 0, *said)
+
+
+def process(*words, cwd=None, timeout=300):
+    """Runs `python -m words...` in a process of its own; returns the finished process with its output as text."""
     return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, encoding="utf-8",
                           timeout=timeout, cwd=cwd, env=environment())
 
 
 def environment():
-    import os
-
     return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "COLUMNS": "200"}
 
 
@@ -31,14 +55,12 @@ def phantom(folder, structure="LV", size=32, subjects=6):
     return path
 
 
-def run(data, results, *words):
-    """One short run by the real command; returns the finished process."""
-    return command("ilnrepro", "run", "--data", data, "--results", results, *SHORT, *words)
+def run(data, results, *words, by=process):
+    """One short run by the real command, `by` this process where nothing is trained; returns the finished process."""
+    return by("ilnrepro", "run", "--data", data, "--results", results, *SHORT, *words)
 
 
 def content(path):
     """A checksum of all that must be the same for two identical runs."""
-    import h5py
-
     with h5py.File(path) as file:
         return hdf5.checksum(file)
