@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_one_is_refused_before_training(data, tmp_path, 
     (tmp_path / "curves").write_text("", encoding="utf-8")
     words = {"ilnrepro": ["--method", "in", "--fold", 1, "--rate", 0.5],
              "experiments": ["--methods", "in", "--folds", 1, "--rates", 0.5]}[command]
-    done = tiny.command(command, "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, *words,
+    done = tiny.process(command, "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, *words,
                         "--tensorboard", tmp_path / "curves")
     assert done.returncode == 2 and f"{tmp_path / 'curves'}" in done.stderr and "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "steps " not in done.stdout, done.stderr
