@@ -23,7 +23,7 @@ class Segmenter(tf.Module):
       form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
 
     Raises:
-      InputError: the run file holds no weights, or is damaged.
+      InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
     """
 
     def __init__(self, path, form="fused"):
