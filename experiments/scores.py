@@ -1,6 +1,7 @@
 """From run files to cells: which runs there are, which learning rate is chosen, and the score that results."""
 
 import shlex
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Record:
         'hd95' and 'assd'.
       site: of each test image, where the data set tells it.
       rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
+      computed_by: kernels and libraries, on which the last bits depend.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Record:
     rho: np.ndarray = None
     channels: tuple = ()
     site: np.ndarray = None
+    computed_by: str = ""
 
     @property
     def score(self):
@@ -127,16 +130,34 @@ def _refusal(refused, results):
 
 
 def _record(path, run):
-    gates = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
+    further = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
+    further["computed_by"] = _computed_by(run.provenance)
     same = (path, run.configuration, run.status, run.title, run.synthetic)
     if not run.test:
-        return Record(*same, np.zeros(0), np.zeros(0, str), 0, run.parameters, **gates)
+        return Record(*same, np.zeros(0), np.zeros(0, str), 0, run.parameters, **further)
     pixels = [run.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")]
     measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
                 "predicted_pixels": pixels[1],
                 **{key: run.test[key] for key in ("hd95", "assd") if key in run.test}}
-    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **gates,
+    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **further,
                   site=run.test.get("site"))
+
+
+def _computed_by(provenance):
+    kernels = f"{provenance['kernels']} kernels" + (", XLA" if provenance.get("xla") else "")
+    if "onednn" not in provenance:
+        return f"{kernels}, instruction set and oneDNN not recorded"
+    compiled = "" if provenance["instruction_set"] == "none" else f" for {provenance['instruction_set']}"
+    return f"{kernels}{compiled}, oneDNN {'on' if provenance['onednn'] else 'off'}"
+
+
+def about_rounding(records):
+    """What computed the runs, where that differs among them; else nothing. It is rounding, and no protocol."""
+    counts = Counter(r.computed_by for r in records)
+    if len(counts) < 2:
+        return ""
+    return ("The runs differ in what rounds their last bits: "
+            + "; ".join(f"{what} ({count} runs)" for what, count in sorted(counts.items())) + ".")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from experiments.comparisons import (
     subjects_of,
 )
 from experiments.papers import STRUCTURES, ordered
-from experiments.scores import RULES, cells
+from experiments.scores import RULES, about_rounding, cells
 from experiments.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -263,7 +263,8 @@ def about(records):
     variants = {c.variant for c in configurations}
     protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
     shown = ", ".join(f"{rate:g}" for rate in rates)
-    return " ".join([*parts, f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}."])
+    parts.append(f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}.")
+    return " ".join(filter(None, [*parts, about_rounding(records)]))
 
 
 def _seeds(records):

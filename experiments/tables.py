@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from experiments.papers import TABLES
-from experiments.scores import RULES, cells
+from experiments.scores import RULES, about_rounding, cells
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
 from ilnrepro.norms import method as method_row
@@ -128,7 +128,7 @@ def caption(key, records, rule):
     lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
-    return " ".join(lines)
+    return " ".join(filter(None, [*lines, about_rounding(records)]))
 
 
 def sheet(key, rows, text, synthetic):

@@ -20,6 +20,7 @@ class Momentum:
 
     def apply(self, gradients, rate):
         """Takes one step; gradients in the order of the variables."""
+        rate = tf.cast(rate, self.variables[0].dtype)
         for variable, multiple, momentum, gradient in zip(self.variables, self.multiples, self.named_variables.values(),
                                                           gradients, strict=True):
             tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=momentum.handle, lr=_times(multiple, rate),
@@ -43,11 +44,14 @@ class Adam:
     def __init__(self, variables, multiples, protocol):
         self.variables, self.multiples = variables, multiples
         self.first, self.second = _slots("adam/first", variables), _slots("adam/second", variables)
-        self.powers = {f"adam/power{i}": tf.Variable(beta, trainable=False) for i, beta in enumerate(self.BETAS, 1)}
+        dtype = variables[0].dtype
+        self.powers = {f"adam/power{i}": tf.Variable(beta, trainable=False, dtype=dtype)
+                       for i, beta in enumerate(self.BETAS, 1)}
         self.named_variables = {**self.first, **self.second, **self.powers}
 
     def apply(self, gradients, rate):
         """Takes one step; gradients in the order of the variables."""
+        rate = tf.cast(rate, self.variables[0].dtype)
         power1, power2 = (tf.convert_to_tensor(power) for power in self.powers.values())
         for variable, multiple, m, v, gradient in zip(self.variables, self.multiples, self.first.values(),
                                                       self.second.values(), gradients, strict=True):

@@ -97,7 +97,7 @@ class Training:
         losses = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             images, masks = next(iterator)
-            losses = losses.write(i, self.step(images, masks, rate))
+            losses = losses.write(i, tf.cast(self.step(images, masks, rate), tf.float32))
         return losses.stack()
 
     @tf.function(reduce_retracing=True)
@@ -331,10 +331,22 @@ def provenance(xla):
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")]
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    chosen = kernels.chosen()
     return {"date": now, "python": platform.python_version(), "system": platform.system(),
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": kernels.chosen(), "xla": xla, "commit": _commit(), **versions}
+            "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
+            "onednn": _uses_onednn(), "xla": xla, "commit": _commit(), **versions}
+
+
+def _uses_onednn():
+    """Whether TensorFlow computes by oneDNN, which $TF_ENABLE_ONEDNN_OPTS and the processor decide.
+
+    TensorFlow itself has no public word for it; `test_runs.py` notices if this one goes.
+    """
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())
 
 
 def _commit():

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -359,7 +360,21 @@ def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(tf.version, "VERSION", "0.0")
         keys.add(native._compiler_and_key()[1])
-    assert len(keys) == 5
+    for march in ("x86-64-v3", "x86-64"):
+        monkeypatch.setenv("ILNREPRO_MARCH", march)
+        command, other = native._compiler_and_key()
+        assert f"-march={march}" in command and "-march=native" not in command
+        monkeypatch.setattr(native, "_cpu", lambda: "another")  # which a named instruction set does not depend on
+        assert native._compiler_and_key()[1] == other
+        keys.add(other)
+    assert len(keys) == 7
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the names are those of x86-64")
+def test_a_named_instruction_set_is_compiled_for(tmp_path):
+    script = PRELUDE + "print(native.instruction_set())"
+    assert output(start(script, ILNREPRO_MARCH="x86-64")) == "SSE2"
+    assert output(start(REPORT, ILNREPRO_MARCH="no-such", ILNREPRO_CACHE=str(tmp_path))).startswith("False|1|")
 
 
 def test_a_broken_compiler_is_one_warning(tmp_path):

@@ -185,7 +185,8 @@ def test_exported_model_serves_without_this_package(trained, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     served, ours = np.load(tmp_path / "m.npz"), load(path)(images)
     assert np.abs(served["probability"] - ours["probability"]).max() < 1e-4
-    np.testing.assert_array_equal(served["mask"], ours["mask"])
+    sure = np.abs(ours["probability"] - 0.5) > 1e-4
+    np.testing.assert_array_equal(served["mask"][sure], ours["mask"][sure])
     done = predict(tmp_path / "model", data, output=tmp_path / "out")
     assert done.returncode == 0, done.stderr
     again = tiny.command("ilnrepro", "export", path, "--output", tmp_path / "model")

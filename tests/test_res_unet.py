@@ -104,7 +104,7 @@ def test_convolutions_and_their_gradients_by_hand(dilation, sides):
 
 def test_the_whole_network_by_hand(eagerly):
     """Without normalization, one pool: blocks, residual concatenations, skip, transposed convolution, head."""
-    network = ResUNet3D("none", seed=1, start_channels=2, pools=1)
+    network = ResUNet3D("none", seed=1, start_channels=2, pools=1, dtype=tf.float64)
     layers = {layer.name: layer for layer in network.layers}
     x = volumes(1, 4, 6, 2)
 
@@ -123,15 +123,15 @@ def test_the_whole_network_by_hand(eagerly):
         up[a::2, b::2, c::2] = bottom @ w[a, b, c].T
     _, last = block("up1", np.concatenate([up, skip], -1))
     wanted = last @ layers["head"].weights.numpy()[0, 0, 0]
-    assert np.abs(network(tf.constant(x))[0] - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert np.abs(network(tf.constant(x, tf.float64))[0] - wanted).max() < 1e-12 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("method", [*KOLARIK_ROWS, "ln", "iln"])
 def test_native_kernels_and_the_reference_agree_on_volumes(method, use, eagerly):
     """One step's scores and gradients of a whole small network, fused on each kernels against the equations."""
     groups = int(method.removeprefix("gn")) if method.startswith("gn") else 16 if method == "iln" else 2
-    settings = {"start_channels": groups, "pools": 1}
-    x, mask = tf.constant(volumes(1, 4, 4, 4)), np.random.default_rng(1).normal(size=(1, 4, 4, 4, 1)).astype(np.float32)
+    settings = {"start_channels": groups, "pools": 1, "dtype": tf.float64}
+    x, mask = tf.constant(volumes(1, 4, 4, 4), tf.float64), np.random.default_rng(1).normal(size=(1, 4, 4, 4, 1))
     found = []
     for form in ("reference", "tensorflow", "native"):
         if form != "reference":
@@ -144,9 +144,9 @@ def test_native_kernels_and_the_reference_agree_on_volumes(method, use, eagerly)
         found.append((y.numpy(), {k: tf.convert_to_tensor(g).numpy() for k, g in gradients.items()}))
     (y, gradients), *others = found
     for other, slopes in others:
-        assert np.abs(other - y).max() < 1e-4 * np.abs(y).max()
+        assert np.abs(other - y).max() < 1e-11 * np.abs(y).max()
         for name, slope in slopes.items():
-            assert np.abs(slope - gradients[name]).max() < 1e-3 * max(1, np.abs(gradients[name]).max()), name
+            assert np.abs(slope - gradients[name]).max() < 1e-9 * max(1, np.abs(gradients[name]).max()), name
 
 
 def test_one_layer_on_the_native_kernels_against_float64(use):
@@ -176,10 +176,10 @@ def test_sides_initializers_and_groups_that_do_not_fit():
 
 
 def test_sizes_unknown_in_a_function():
-    network = ResUNet3D("in", **SMALL)
-    x = volumes(2, 4, 8, 4)
-    call = tf.function(network, input_signature=[tf.TensorSpec([None, None, None, None, 1])])
-    assert np.abs(call(tf.constant(x)) - network(tf.constant(x))).max() < 1e-4
+    network = ResUNet3D("in", **SMALL, dtype=tf.float64)
+    x = tf.constant(volumes(2, 4, 8, 4), tf.float64)
+    call = tf.function(network, input_signature=[tf.TensorSpec([None, None, None, None, 1], tf.float64)])
+    assert np.abs(call(x) - network(x)).max() < 1e-11
 
 
 def test_the_summary_tells_the_shapes_that_come_out(eagerly, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 import tiny
 
 from ilnrepro import dataset, runfile
+from ilnrepro.norms import kernels
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,20 @@ def test_same_seed_same_file_bit_for_bit_and_another_seed_another(finished, data
     assert tiny.content(second) != tiny.content(finished[1])
     with h5py.File(first) as a, h5py.File(finished[1]) as b:
         assert a["provenance"].attrs["date"] and set(a["provenance"].attrs) == set(b["provenance"].attrs)
+
+
+def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch):
+    """oneDNN rounds sums of its own, so that a provenance that is wrong about it shows."""
+    found = {}
+    for wanted in (False, True):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", str(int(wanted)))
+        done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5)
+        assert done.returncode == 0, done.stderr
+        found[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
+        assert found[wanted].provenance["onednn"] == wanted
+    assert not np.array_equal(found[False].loss, found[True].loss)
+    native_set = kernels.native.instruction_set() if kernels.chosen() == "native" else "none"
+    assert found[True].provenance["instruction_set"] == native_set
 
 
 def test_a_finished_run_is_not_repeated(finished, data):

@@ -1,12 +1,13 @@
 """Choosing rates and building tables, on made-up scores."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import cost, papers, scores, sheet, tables
+from experiments import cost, papers, scores, sheet, statistics, tables
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 
@@ -55,6 +56,25 @@ def test_cross_fold_waits_until_the_other_folds_are_there():
 def test_the_rule_test_waits_until_the_fold_has_every_rate():
     grid = three_folds("in", (0.9, 0.5, 0.5), rate=1.0) + [record("in", 1, 0.1, dice=(0.6, 0.6))]
     assert [key[2] for key in scores.cells(grid, "test")] == [1]
+
+
+def test_what_rounds_the_last_bits_is_said_where_it_differs():
+    grid = [replace(r, computed_by="native kernels for AVX2") for r in three_folds("in", (0.5, 0.6, 0.7))]
+    assert scores.about_rounding(grid) == "" and "last bits" not in tables.caption(3, grid, "test")
+    grid[1] = replace(grid[1], computed_by="native kernels for AVX-512")
+    for text in (tables.caption(3, grid, "test"), statistics.about(grid)):
+        assert "differ in what rounds their last bits: native kernels for AVX-512 (1 runs); native kernels for AVX2 (2" \
+            in text
+
+
+@pytest.mark.parametrize("provenance, text", [
+    ({}, "native kernels, instruction set and oneDNN not recorded"),
+    ({"instruction_set": "AVX-512", "onednn": True}, "native kernels for AVX-512, oneDNN on"),
+    ({"kernels": "tensorflow", "instruction_set": "none", "onednn": False, "xla": True},
+     "tensorflow kernels, XLA, oneDNN off"),
+])
+def test_what_computed_a_run_in_words(provenance, text):
+    assert scores._computed_by({"kernels": "native"} | provenance) == text
 
 
 def test_seeds_of_single_rates_do_not_count_by_the_rule_test():

@@ -486,6 +486,23 @@ absl::Status InferShapes(InferenceContext* c) {
 
 }  // namespace
 
+// The widest vectors that the compiler was told to use: what the last bits of a sum depend on.
+extern "C" const char* iln_instruction_set() {
+#if defined(__AVX512F__)
+  return "AVX-512";
+#elif defined(__AVX2__) && defined(__FMA__)
+  return "AVX2 with FMA";
+#elif defined(__AVX__)
+  return "AVX";
+#elif defined(__SSE2__)
+  return "SSE2";
+#elif defined(__ARM_NEON)
+  return "NEON";
+#else
+  return "generic";
+#endif
+}
+
 #define ILN_FLOAT Attr("T: {float, double}")
 #define ILN_MAP Attr("relu: bool").Input("mean: T").Input("scale: T").Input("offset: T")
 REGISTER_OP("IlnMoments").ILN_FLOAT.Input("x: T").Output("mean: T").Output("variance: T").SetShapeFn(

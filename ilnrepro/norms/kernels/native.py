@@ -5,10 +5,13 @@ A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an insta
 same bits for any number of threads.
 
 The library is built on first use and kept in `$ILNREPRO_CACHE`, else `$XDG_CACHE_HOME/ilnrepro`, else
-`~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`.
+`~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`. It compiles for this processor, or for what
+`$ILNREPRO_MARCH` names in the words of its `-march`: `x86-64-v3` gives every processor with AVX2 the same bits, as the
+machines of a cluster that differ need.
 """
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
@@ -30,7 +33,7 @@ except ImportError:  # Windows, where two processes may build at once: the last 
     fcntl = None
 
 _SOURCE = pathlib.Path(__file__).with_name("native.cc")
-_FLAGS = ["-shared", "-fPIC", "-O3", "-march=native", "-ffp-contract=fast"]
+_FLAGS = ["-shared", "-fPIC", "-O3", "-ffp-contract=fast"]
 _lock = threading.RLock()
 
 
@@ -86,6 +89,17 @@ def available():
         )
         return False
     return True
+
+
+def instruction_set():
+    """The vectors that the library at hand was compiled for: 'AVX-512', 'AVX2 with FMA', 'SSE2', ...
+
+    Raises BuildError where there are no native kernels.
+    """
+    _library()
+    name = ctypes.CDLL(str(build())).iln_instruction_set
+    name.restype = ctypes.c_char_p
+    return name().decode()
 
 
 def build():
@@ -150,8 +164,10 @@ def _compiler_and_key():
         if command == [None]:
             raise BuildError("there is no C++ compiler: neither c++ nor g++ is on the path")
     version = _run([*command, "--version"])
-    command += [*_FLAGS, *tf.sysconfig.get_compile_flags()]
-    parts = [_SOURCE.read_text(encoding="utf-8"), tf.version.VERSION, tf.version.GIT_VERSION, *command, version, _cpu()]
+    march = os.environ.get("ILNREPRO_MARCH") or "native"
+    command += [*_FLAGS, f"-march={march}", *tf.sysconfig.get_compile_flags()]
+    parts = [_SOURCE.read_text(encoding="utf-8"), tf.version.VERSION, tf.version.GIT_VERSION, *command, version]
+    parts += [_cpu()] if march == "native" else []
     parts += tf.sysconfig.get_link_flags()
     return command, hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
