@@ -272,7 +272,7 @@ FIGURES = (
     Breakage("legend-off", "the report's legend names the layers one off",
              "figures/report/page.py", "_gates", "zip(first.layers, first.channels,",
              "zip(first.layers[1:] + first.layers[:1], first.channels,",
-             ("tests/test_report.py::test_it_says_all_that_it_should",)),
+             ("tests/test_report.py::test_the_legend_of_gates_names_the_curves_that_it_stands_for",)),
     Breakage("colours-swapped", "figure 2 shows truth green and prediction red",
              "figures/examples.py", "_picture", "(truth & ~predicted, VERMILION), (predicted & ~truth, GREEN)",
              "(truth & ~predicted, GREEN), (predicted & ~truth, VERMILION)",
