@@ -69,6 +69,7 @@ def test_a_difference_is_the_mean_over_subjects_however_many_images_each_has():
     first = records[0].subject[0]
     changed = [s for s in found.per_subject if abs(again.per_subject[s] - found.per_subject[s]) > 1e-12]
     assert set(changed) <= {first, "S2-00", "S3-00"} and again.subjects == 45
+    assert abs(again.difference - np.mean(list(again.per_subject.values()))) < 1e-12
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():

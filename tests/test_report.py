@@ -10,7 +10,7 @@ import made_up
 import numpy as np
 import pytest
 import tiny
-from made_up import HOSTILE, LAYERS
+from made_up import CHANNELS, HOSTILE, LAYERS
 
 from ilnrepro import dataset, runfile
 from ilnrepro.errors import InputError
@@ -18,9 +18,9 @@ from ilnrepro.errors import InputError
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
 from figures import __main__ as figures_command
-from figures import differences, learning, rates
+from figures import differences, examples, learning, rates
 from figures.report import __main__ as report_command
-from figures.report import cases, charts
+from figures.report import cases, charts, page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -171,6 +171,27 @@ def test_a_forest_is_of_dice_and_all_subjects():
     low, middle, high, text = intervals["test"]
     assert label == "IN" and low < forest.zero < forest.half < middle < published < high
     assert abs((middle - low) - (high - middle)) < 1e-9 and text == "+1.00 [-1.00, +3.00]"
+
+
+def test_the_legend_of_gates_names_the_curves_that_it_stands_for(made):
+    run = runfile.read(next((made[0] / "runs").rglob("iln/fold1-lr1.5-*.h5")))
+    chart, = page._gates({("iln", "LV", 1): run}, ["iln"], "")
+    names = [f"{layer} ({channels} channels)" for layer, channels in zip(LAYERS, CHANNELS, strict=True)]
+    assert [one.label for one in chart.series] == names
+    assert chart.ends == [(name, [f"{run.rho[-1, k, 0]:.3f}"]) for k, name in enumerate(names)]
+
+
+def test_figure_2_shows_truth_red_prediction_green_and_both_yellow(made):
+    run = runfile.read(next((made[0] / "runs").rglob("iln/fold1-lr1.5-*.h5")))
+    seen = set()
+    for i, case in enumerate(run.examples):
+        picture = examples._picture(run, i, None)
+        for truth in (False, True):
+            for predicted in (False, True):
+                where = (run.example_truth[i] == truth) & (run.masks[case] == predicted)
+                seen |= {(truth, predicted, *colour.round(2)) for colour in picture[where]}
+    assert seen == {(False, False, 0, 0, 0), (True, False, 0.84, 0.37, 0), (False, True, 0, 0.62, 0.45),
+                    (True, True, 0.94, 0.89, 0.26)}
 
 
 def test_outlines_lie_on_their_pixels(made):
