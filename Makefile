@@ -18,14 +18,14 @@ OPTIONS ?=
 EXECUTOR ?= local
 export ADDRESS GPUS
 
-PROTOCOLS := quick lite paper kolarik-quick kolarik dualnorm-quick dualnorm
+PROTOCOLS := tiny quick lite paper kolarik-quick kolarik dualnorm-quick dualnorm
 ifeq ($(filter $(PROTOCOL),$(PROTOCOLS)),)
 $(error PROTOCOL: '$(PROTOCOL)' is unknown; choose one of $(PROTOCOLS))
 endif
 
 # Data set files. With neither given, the embedded phantoms (SYNTHETIC); with one given, the other's columns stay empty.
 ifeq ($(strip $(LV)$(RV)),)
-PHANTOM_SIZE := $(if $(filter quick,$(PROTOCOL)),64,256)
+PHANTOM_SIZE := $(if $(filter tiny quick,$(PROTOCOL)),64,256)
 DATA := build/data/phantom-lv-$(PHANTOM_SIZE).h5 build/data/phantom-rv-$(PHANTOM_SIZE).h5
 PHANTOMS := $(DATA)
 else
@@ -66,7 +66,7 @@ comma := ,
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
 	@echo
-	@echo "variables: PROTOCOL=quick|lite|paper LV=FILE.h5 RV=FILE.h5 METHODS= FOLDS= RATES= SEEDS= JOBS= RESULTS= EXECUTOR= OPTIONS="
+	@echo "variables: PROTOCOL=tiny|quick|lite|paper LV=FILE.h5 RV=FILE.h5 METHODS= FOLDS= RATES= SEEDS= JOBS= RESULTS= EXECUTOR= OPTIONS="
 
 setup: $(VENV)/ready ## make a virtual environment with everything needed
 
@@ -130,7 +130,7 @@ reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
 # Over one image batch statistics are instance statistics, so the methods that pool over the batch are compared at four.
 # In the short protocol batch renormalization is BN for 100 steps, which its averages remember; in the longer ones for
 # its paper's 5000.
-reproduce-family: override OPTIONS := --batch 4 $(if $(filter quick,$(PROTOCOL)),--renorm-steps 100) $(OPTIONS)
+reproduce-family: override OPTIONS := --batch 4 $(if $(filter tiny quick,$(PROTOCOL)),--renorm-steps 100) $(OPTIONS)
 reproduce-family: RESULTS = build/family
 reproduce-family: DATA = $(or $(LV),$(RV),build/data/phantom-lv-$(PHANTOM_SIZE).h5)
 reproduce-family: setup $(firstword $(PHANTOMS)) ## every method of the table at batch 4 on one data set (9 minutes)

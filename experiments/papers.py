@@ -13,7 +13,7 @@ from ilnrepro.norms import METHODS, method
 PUBLISHED = Path(__file__).parent / "published"
 STRUCTURES = ("RV", "LV")  # the order of the ILN paper's columns
 PAPER_RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # Zhou et al., section 2.2
-RATES = {"paper": PAPER_RATES, "lite": PAPER_RATES, "quick": (0.3,),
+RATES = {"paper": PAPER_RATES, "lite": PAPER_RATES, "quick": (0.3,), "tiny": (0.3,),
          "kolarik": (5e-5,), "kolarik-quick": (1e-3,),  # Kolarik et al., section 3.4
          "dualnorm": (1e-3,), "dualnorm-quick": (1e-3,)}  # the public code of Xiao et al.
 KOLARIK_ROWS = {"none": "None", "bn": "BN", **{f"gn{g}": f"GN{g}" for g in (2, 4, 8, 16, 32)}, "in": "IN"}

@@ -18,7 +18,7 @@ def build(configuration):
     protocol = configuration.protocol
     masks = {"class_mask": protocol.class_mask, "mask_resizing": protocol.mask_resizing} if protocol.class_mask else {}
     return NETWORKS[protocol.network](configuration.method, configuration.seed, protocol.settings, protocol.form,
-                                      protocol.initializer, **masks)
+                                      protocol.initializer, pools=protocol.pools, **masks)
 
 
 def scores(network, images, truth=None):

@@ -41,7 +41,7 @@ class Protocol:
       xla: 'on' compiles the training step with XLA, 'auto' where there is a GPU, 'off' never.
       threads: CPU threads of a run; it changes the last bits.
       block: steps between two records of the gates.
-      network: a name of `networks.NETWORKS`.
+      network: a name of `networks.NETWORKS`; pools: its max-pools (paper: 4).
       loss: a name of `losses.LOSSES`.
       optimizer: a name of `optimizers.OPTIMIZERS`.
       slab: slices of the slabs that volumes are cut into, see `slabs`; None for images.
@@ -81,6 +81,7 @@ class Protocol:
     mask_resizing: str = ""
     clip: float | None = None
     site: str = ""
+    pools: int = 4
 
     @property
     def settings(self):
@@ -120,6 +121,9 @@ PROTOCOLS = {
                      angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
     "quick": Protocol(name="quick", steps_per_epoch=250, block=10,
                       angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
+    # Whether everything works, in seconds a run: nothing is learned.
+    "tiny": Protocol(name="tiny", steps_per_epoch=2, block=10, pools=2,
+                     angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
     "kolarik": _KOLARIK,
     # So few steps that averages which keep 0.99 of themselves would still hold where they started.
     "kolarik-quick": replace(_KOLARIK, name="kolarik-quick", epochs=8, block=8, moving_decay=0.9),

@@ -165,7 +165,7 @@ def check(configuration, data):
     if protocol.slab:
         starts(images.shape[1], protocol.slab)
         images = images[:, :protocol.slab]
-    check_sides(images.shape[1:])
+    check_sides(images.shape[1:], protocol.pools)
     method(configuration.method).rule.parameters(network.start_channels, protocol.settings)
 
 

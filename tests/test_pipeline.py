@@ -9,7 +9,7 @@ from PIL import Image
 
 from ilnrepro import runfile
 
-VARIANT = ("--protocol", "quick", "--steps-per-epoch", "3")
+VARIANT = tuple(tiny.SHORT)
 PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves", "differences")
 
 
@@ -35,7 +35,7 @@ def tidy(results):
 
 def test_grid_makes_every_run_once(grid):
     results, data, done = grid
-    assert len(list(results.glob("runs/tiny-lv/quick/*/*.h5"))) == 6
+    assert len(list(results.glob("runs/tiny-lv/tiny/*/*.h5"))) == 6
     assert "6 runs, 0 done before, 6 to do" in done.stderr
     shown = [line for line in done.stderr.splitlines() if " left " in line]
     assert [line.split()[1] for line in shown] == [f"{finished}/6" for finished in range(1, 7)]  # a log's progress
@@ -47,7 +47,7 @@ def test_tables_say_what_they_show(grid):
     results, _, done = grid
     assert "SYNTHETIC" in done.stdout and str(results / "runs") in done.stdout
     text = (results / "tables" / "table3.md").read_text(encoding="utf-8")
-    for words in ("SYNTHETIC", "Protocol quick+steps3", "rates 0.5", "Seeds 0", "RV: no data set given", "LV-mean"):
+    for words in ("SYNTHETIC", "Protocol tiny+eps0.0001", "rates 0.5", "Seeds 0", "RV: no data set given", "LV-mean"):
         assert words in text, words
     rows = tidy(results)
     assert [(r["method"], r["fold"]) for r in rows] == [
@@ -59,7 +59,7 @@ def test_tables_say_what_they_show(grid):
 def test_a_cell_is_the_mean_of_the_run_file_s_scores(grid):
     results, _, _ = grid
     rows = {(r["method"], r["fold"]): r for r in tidy(results)}
-    for path in results.glob("runs/tiny-lv/quick/*/*.h5"):
+    for path in results.glob("runs/tiny-lv/tiny/*/*.h5"):
         run = runfile.read(path)
         row = rows[run.configuration.method, f"LV-{run.configuration.fold}"]
         assert abs(float(row["mean"]) - run.dice.mean()) < 1e-5 and abs(float(row["std"]) - run.dice.std()) < 1e-5
@@ -81,7 +81,7 @@ def test_tables_and_figures_come_again_from_run_files_alone(grid, tmp_path):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         caption = Image.open(tmp_path / "figures" / f"{name}.png").text["Description"]
-        assert name == "figure1-gates" or ("SYNTHETIC" in caption and "Protocol quick+steps3. Rates 0.5. Seeds 0." in
+        assert name == "figure1-gates" or ("SYNTHETIC" in caption and "Protocol tiny+eps0.0001. Rates 0.5. Seeds 0." in
                                            caption), caption
 
 
@@ -94,7 +94,7 @@ def test_tables_name_all_damaged_and_stale_files_and_how_to_do_them_again(grid, 
     done = tiny.command("experiments", "tables", "--results", tmp_path, *VARIANT)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "2 run file(s) cannot be used" in done.stderr
     assert f"{damaged}: damaged" in done.stderr and f"{moved}: stale" in done.stderr
-    again = "--data tiny-lv.h5 --method iln --fold 1 --rate 0.5 --seed 0 --protocol quick --steps-per-epoch 3 --results"
+    again = "--data tiny-lv.h5 --method iln --fold 1 --rate 0.5 --seed 0 --protocol tiny --epsilon 0.0001 --results"
     assert again in done.stderr and again.replace("--fold 1", "--fold 2") in done.stderr
     moved.unlink()
     kept = {path: path.stat().st_mtime_ns for path in whole}
@@ -108,10 +108,10 @@ def test_tables_name_all_damaged_and_stale_files_and_how_to_do_them_again(grid, 
 def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
     _, data, _ = grid
     results = tmp_path / "results"
-    blocked = results / "runs" / "tiny-lv" / "quick" / "gn7+steps3"
+    blocked = results / "runs" / "tiny-lv" / "tiny" / "gn7+eps0.0001"
     done = experiments(data, results, "--methods", "gn7", "in", "--folds", "1")
     assert done.returncode == 1 and not blocked.exists()
-    assert "failed: runs/tiny-lv/quick/gn7+steps3/fold1-lr0.5-seed0.h5" in done.stderr and "7 groups" in done.stderr
+    assert "failed: runs/tiny-lv/tiny/gn7+eps0.0001/fold1-lr0.5-seed0.h5" in done.stderr and "7 groups" in done.stderr
     assert len(list(results.glob("runs/*/*/*/*.h5"))) == 1
 
 
@@ -132,10 +132,10 @@ def test_no_runs_and_ambiguous_runs(grid, tmp_path):
     done = tiny.command("experiments", "tables", "--results", tmp_path)
     assert done.returncode == 2 and "no run files fit" in done.stderr
     done = tiny.command("experiments", "tables", "--results", grid[0])
-    assert done.returncode == 2 and "there are tiny-lv/quick/iln+steps3, tiny-lv/quick/in+steps3" in done.stderr
+    assert done.returncode == 2 and "there are tiny-lv/tiny/iln+eps0.0001, tiny-lv/tiny/in+eps0.0001" in done.stderr
     done = tiny.command("experiments", "tables", "--results", grid[0], *VARIANT, "--methods", "bn")
     assert done.returncode == 2 and "no run files of these methods" in done.stderr and "Trace" not in done.stderr
-    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "quick" / "in")
-    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "quick" / "in+steps3", tmp_path / "runs" / "a" / "lite" / "in")
+    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "tiny" / "in+eps0.0001", tmp_path / "runs" / "a" / "quick" / "in")
+    shutil.copytree(grid[0] / "runs" / "tiny-lv" / "tiny" / "in+eps0.0001", tmp_path / "runs" / "a" / "lite" / "in")
     done = tiny.command("experiments", "tables", "--results", tmp_path)
     assert done.returncode == 2 and "several protocols (lite, quick)" in done.stderr

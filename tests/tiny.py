@@ -1,9 +1,11 @@
 """Tiny data sets and short runs for the tests of the pipeline, by the real commands."""
 
 import contextlib
+import functools
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -12,28 +14,63 @@ from unittest import mock
 
 import h5py
 import pytest
+import tensorflow as tf
 
-from ilnrepro import errors, hdf5
+from experiments import executors
+from ilnrepro import errors, hdf5, training
+from ilnrepro.norms import fused, kernels
 
 ROOT = Path(__file__).parents[1]
-SHORT = ["--protocol", "quick", "--steps-per-epoch", "3", "--epochs", "2"]
+_RULE = fused._compiled.__wrapped__
+SHORT = ["--protocol", "tiny", "--epsilon", "1e-4"]  # a variant, so that paths and captions have one to tell
 
 
 def command(*words):
-    """Runs `python -m words...` in this process, which has TensorFlow loaded; for what does not train.
+    """Runs `python -m words...` in this process, which has TensorFlow loaded.
 
     Returns the finished process with its output as text, as if it had been one.
     """
     main = importlib.import_module(f"{words[0]}.__main__").main
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings(), \
-            mock.patch.dict(os.environ, environment()), pytest.raises(SystemExit) as ending:
+            mock.patch.dict(os.environ, environment()), _training_here(), pytest.raises(SystemExit) as ending:
         errors.command(lambda: main([str(word) for word in words[1:]]))
     said = []
     for stream in (out, err):
         stream.flush()
         said.append(stream.buffer.getvalue().decode())
     return subprocess.CompletedProcess(words, ending.value.code or 0, *said)
+
+
+@contextlib.contextmanager
+def _training_here():
+    """Runs and grids train in this process, with its threads, and no rule waits for the compiler."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with mock.patch.object(training, "set_up", lambda configuration: kernels.use(configuration.protocol.kernels)), \
+            mock.patch.object(fused, "_compiled", uncompiled), mock.patch.dict(executors.EXECUTORS, {"local": _here}):
+        yield
+    kernels.use("auto")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@functools.cache
+def uncompiled(*arguments):
+    """`fused._compiled`, its functions left to TensorFlow."""
+    def plain(function, **_):
+        return graph(function, autograph=False)
+
+    graph = tf.function
+    with mock.patch.object(tf, "function", plain):
+        return _RULE(*arguments)
+
+
+def _here(jobs, results, _, options, advance):
+    """An executor that does one run after the other in this process."""
+    for job in jobs:
+        done = command(*job.command[2:], "--results", results, *options)
+        advance(job.steps)
+        yield job, executors._reason(done.returncode, done.stderr.splitlines()) if done.returncode else None
 
 
 def process(*words, cwd=None, timeout=300):
@@ -55,8 +92,8 @@ def phantom(folder, structure="LV", size=32, subjects=6):
     return path
 
 
-def run(data, results, *words, by=process):
-    """One short run by the real command, `by` this process where nothing is trained; returns the finished process."""
+def run(data, results, *words, by=command):
+    """One short run by the real command; returns the finished process."""
     return by("ilnrepro", "run", "--data", data, "--results", results, *SHORT, *words)
 
 
