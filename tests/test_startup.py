@@ -34,13 +34,15 @@ IMPORTS = """
 import importlib, json, os, pathlib, pkgutil, signal, sys, warnings
 import h5py, numpy, rich.console, rich.progress, rich.table
 
-def state():
+def opened(descriptor):
     try:
-        error = os.fstat(2)[:3]
-    except OSError as closed:
-        error = closed.errno
-    return [dict(os.environ), error, len(os.listdir("/proc/self/fd")), [str(f) for f in warnings.filters],
-            str(warnings.showwarning), str(sys.excepthook), [str(signal.getsignal(n)) for n in signal.valid_signals()]]
+        return os.fstat(descriptor)[:3]
+    except OSError:
+        return None
+
+def state():
+    return [dict(os.environ), [*map(opened, range(16))], [*map(str, warnings.filters)], str(warnings.showwarning),
+            str(sys.excepthook), [str(signal.getsignal(n)) for n in signal.valid_signals()]]
 
 def forget():
     for name in [name for name in sys.modules if name.split(".")[0] == "ilnrepro"]:
@@ -48,11 +50,12 @@ def forget():
 
 before = state()
 import ilnrepro
-names = [found.name for found in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.") if found.name != "ilnrepro.keras"]
+names = {found.name for found in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.")} - {"ilnrepro.keras"}
 for name in names:
     forget()
     importlib.import_module(name)
-print(json.dumps([names, before == state(), sorted({"tensorflow", "keras", "scipy", "SimpleITK"} & set(sys.modules))]))
+loaded = sorted({"tensorflow", "keras", "scipy", "SimpleITK"} & set(sys.modules))
+print(json.dumps([sorted(names), before == state(), loaded]))
 """
 
 
@@ -76,6 +79,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("startup")
     data = made_up.data(folder / "discs.h5", synthetic=True)
     made_up.runs(data, folder / "results")
+    for other in {*(folder / "results").glob("runs/**/*.h5")} - {run_file(folder)}:
+        other.unlink()
     (folder / "damaged.h5").write_bytes(run_file(folder).read_bytes()[:3000])
     Image.fromarray(np.eye(32, dtype=np.uint8)).save(folder / "i.png")
     (folder / "empty").mkdir()
@@ -136,11 +141,11 @@ def commands(folder):
         (["experiments", "run", "--protocol", "quick", "--data", folder / "missing.h5", "--results", results],
          "no such file"),
         (["experiments", "tables", "--results", results, "--methods", "foo"], "method: 'foo' is unknown"),
-        (["experiments", "tables", "--results", folder / "empty"], "holds no runs"),
+        (["experiments", "tables", "--results", folder / "empty"], "no run files fit"),
         (["experiments", "dualnorm", "--data", data, "--results", results], "site: not in the data set"),
         (["experiments", "time", "--protocol", "kolarik", "--data", data, "--results", results], "takes volumes"),
-        (["figures", "--results", folder / "empty"], "holds no runs"),
-        (["experiments", "tables", "--results", results], "Dice"),
+        (["figures", "--results", folder / "empty"], "no run files fit"),
+        (["experiments", "tables", "--results", results], "Table 2 (SYNTHETIC"),
         (["figures", "--results", results], "figure1-gates"),
     ]
 
