@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 from rich.table import Table
-from scipy import ndimage, signal
 
 from data_prep.images import digest
 from ilnrepro.errors import InputError
@@ -80,6 +79,8 @@ class Audit:
 
     def report(self, data):
         """Everything about the source and the data set made from it, as plain values for JSON."""
+        from scipy import ndimage
+
         area = data.masks.reshape(len(data), -1).sum(axis=1, dtype=int)
         pieces = [ndimage.label(mask, np.ones((3,) * mask.ndim))[1] for mask in data.masks]
         spacings = [by(f"{v:.3f}" for v in row) for row in data.optional.get("spacing", ())]
@@ -133,6 +134,8 @@ def contrast(image, mask, reach, ring):
     Returns:
       c, [2·reach + 1, 2·reach + 1].
     """
+    from scipy import ndimage, signal
+
     rows, columns = np.nonzero(mask)
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
     margin = ring + 1

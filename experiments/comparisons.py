@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from experiments.scores import cells
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
 LOWER_IS_BETTER = ("hd95", "assd")
 RESAMPLES = 10_000
-# Of the normal distribution: two-sided 95 %, and one-sided 80 % for the power of a test.
-_Z_INTERVAL, _Z_POWER = stats.norm.ppf(0.975), stats.norm.ppf(0.80)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,9 @@ class Comparison:
     @property
     def smallest_shown(self):
         """The true difference that such data would have shown (interval above 0) four times in five."""
-        return (_Z_INTERVAL + _Z_POWER) * self.standard_error
+        from scipy.special import ndtri
+
+        return (ndtri(0.975) + ndtri(0.80)) * self.standard_error  # two-sided 95 %, one-sided 80 %
 
 
 def fold_scores(cell, subject, measure="dice", omit=()):
@@ -149,6 +148,8 @@ def _better(a, b):
 
 
 def _wilcoxon(differences):
+    from scipy import stats
+
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 

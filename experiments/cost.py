@@ -7,14 +7,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.progress import Progress
 
 from experiments.papers import published_cost
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
-from ilnrepro import files
+from ilnrepro import files, tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import FORMS, kernels
 from ilnrepro.protocols import Configuration, protocol

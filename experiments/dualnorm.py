@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from experiments import grid
 from experiments.comparisons import compare, fold_scores, interval
@@ -15,7 +14,7 @@ from experiments.scores import cells, collect
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
 from experiments.statistics import about, title_of
-from ilnrepro import dataset
+from ilnrepro import dataset, tf
 from ilnrepro.dualnorm_unet import MASKS
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol

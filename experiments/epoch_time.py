@@ -8,13 +8,12 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from experiments.cost import device, in_turns
 from experiments.papers import KOLARIK_ROWS, kolarik_published
 from experiments.sheet import Sheet
 from experiments.sheet import write as write_sheet
-from ilnrepro import dataset, files
+from ilnrepro import dataset, files, tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import Configuration, protocol

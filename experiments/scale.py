@@ -74,7 +74,7 @@ def _start(rounds):
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import ilnrepro.training"], check=True)
+        subprocess.run([sys.executable, "-c", "import tensorflow, ilnrepro.training"], check=True)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds[1:])  # the first finds the files not yet in memory
 

@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from experiments import cost, sheet
 from experiments.comparisons import by_method, compare
@@ -168,6 +167,8 @@ def _t_interval(values):
         return -math.inf, math.inf
     if np.ptp(values) == 0:
         return values[0], values[0]
+    from scipy import stats
+
     return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
 
 

@@ -10,11 +10,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from experiments import cost
 from experiments.bench.ours import methods
-from ilnrepro import runfile
+from ilnrepro import runfile, tf
 from ilnrepro.errors import command
 from ilnrepro.norms import Normalization, kernels
 

@@ -1,7 +1,6 @@
 """Learning curves: the loss over training, by method."""
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from figures.style import CYCLE, plt, save
 from ilnrepro.norms import method as method_row
@@ -17,6 +16,8 @@ def smoothed(loss, width):
 
     A median, for where a rate is too high single losses are many orders of magnitude above all others.
     """
+    from scipy.ndimage import median_filter
+
     finite = loss[np.isfinite(loss)]
     if len(finite) < width:
         return np.arange(len(finite)) + 1, finite

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 
 

@@ -18,7 +18,7 @@ from ilnrepro import checkpoint, dataset, files, inspection, runfile, verificati
 from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.locking import locked
 from ilnrepro.networks import NETWORKS
-from ilnrepro.norms import METHODS
+from ilnrepro.norms import METHODS, Settings, method
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, protocol, variant_type
 
 
@@ -263,8 +263,10 @@ def _methods(_):
 def _summary(arguments):
     from ilnrepro.unet import check_sides, summary
 
+    kind = NETWORKS[arguments.network]
     check_sides((arguments.size, arguments.size))
-    network = NETWORKS[arguments.network](arguments.method)
+    method(arguments.method).rule.parameters(kind.start_channels, Settings())
+    network = kind(arguments.method)
     rows = summary(network, arguments.size)
     table = Table(title=f"{arguments.network}, method {arguments.method}, "
                         f"{'×'.join(map(str, rows[-1][1][:-1]))} {'image' if network.dimensions == 2 else 'slab'}")

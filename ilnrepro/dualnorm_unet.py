@@ -18,12 +18,13 @@ whitened), no first training of the plain network alone (there the start of Dual
 halved where the loss of a validation set stalls for five epochs).
 """
 
+from __future__ import annotations
+
 import math
 import zlib
 from dataclasses import dataclass
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
 from ilnrepro.unet import PlainConvolution, UNet, check_sides, transposed
@@ -57,7 +58,7 @@ class DualNormUNet:
     class_aware = 4  # levels, from the first
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="fan-in", class_mask="predicted",
-                 mask_resizing="bilinear", classes=2, start_channels=start_channels, pools=4, dtype=tf.float32):
+                 mask_resizing="bilinear", classes=2, start_channels=start_channels, pools=4, dtype="float32"):
         if initializer not in self.initializers:
             raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(self.initializers)}")
         self.pools, self.classes, self.class_mask, self.mask_resizing = pools, classes, class_mask, mask_resizing

@@ -37,7 +37,9 @@ def command(main):
     """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
 
     So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
+    TensorFlow's log is off unless TF_CPP_MIN_LOG_LEVEL says otherwise.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import tensorflow as tf
+from ilnrepro import tf
 
 
 class Loss(NamedTuple):

@@ -1,6 +1,6 @@
 """The optimizers: variables updated in place, and the state that a checkpoint must hold."""
 
-import tensorflow as tf
+from ilnrepro import tf
 
 
 class Momentum:

@@ -13,11 +13,12 @@ The text says: a U-Net, residual blocks of a dilated and a standard 3-D convolut
 - start: Glorot's uniform weights and zero biases, Keras's defaults.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
 from ilnrepro.unet import Convolution, PlainConvolution, UNet, check_sides
@@ -44,7 +45,7 @@ class ResUNet3D:
     start_channels = 32
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="glorot",
-                 start_channels=start_channels, pools=4, dtype=tf.float32):
+                 start_channels=start_channels, pools=4, dtype="float32"):
         if initializer not in self.initializers:
             raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(self.initializers)}")
         self.pools = pools

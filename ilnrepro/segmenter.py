@@ -6,14 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from ilnrepro import networks, runfile
+from ilnrepro import networks, runfile, tf
 from ilnrepro.errors import InputError, one_line
 
 
-class Segmenter(tf.Module):
-    """A trained network together with what its protocol does to an image before.
+class Segmenter:
+    """A trained network together with what its protocol does to an image before, as the function `segment`.
 
     Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network
     takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
@@ -27,7 +26,6 @@ class Segmenter(tf.Module):
     """
 
     def __init__(self, path, form="fused"):
-        super().__init__(name="segmenter")
         run = runfile.read(path)
         self.configuration = run.configuration
         protocol = run.configuration.protocol
@@ -43,9 +41,10 @@ class Segmenter(tf.Module):
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
+        self.segment = tf.function(self._segment, autograph=False,
+                                   input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float32)], autograph=False)
-    def segment(self, images):
+    def _segment(self, images):
         """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = self.multiple * self.shrink
@@ -71,6 +70,8 @@ def load(path):
     path = Path(path)
     if path.is_dir():
         try:
+            if not (path / "saved_model.pb").is_file():
+                raise FileNotFoundError("it holds no saved_model.pb")
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
         except Exception as error:  # the loader raises all kinds for a damaged model
@@ -78,7 +79,7 @@ def load(path):
                              "folder that `ilnrepro export` made") from error
     else:
         model = Segmenter(path)
-    return lambda images: model.segment(images)  # holds the model, which a bound method would let go
+    return lambda images: model.segment(images)  # holds the model, which its function alone would let go
 
 
 def export(path, folder):
@@ -98,8 +99,9 @@ def export(path, folder):
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
-            model = Path(made) / "model"
-            tf.saved_model.save(segmenter, str(model), signatures=segmenter.segment)
+            model, saved = Path(made) / "model", tf.Module()
+            saved.segment, saved.variables_by_name = segmenter.segment, segmenter.variables_by_name
+            tf.saved_model.save(saved, str(model), signatures=saved.segment)
             (model / "about.json").write_text(about + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rmdir()

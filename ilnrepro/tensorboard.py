@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError, one_line
 
 QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: more than a block has

@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from ilnrepro import checkpoint, networks
+from ilnrepro import checkpoint, networks, tf
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES, margin
@@ -66,9 +65,11 @@ class Training:
         self.optimizer = OPTIMIZERS[protocol.optimizer](
             self.trainable, [multiples.get(name, 1) for name in trainable], protocol)
         self.least = math.log(protocol.threshold / (1 - protocol.threshold))  # the threshold's logit
-        self.step = tf.function(self._step, jit_compile=True) if uses_xla(protocol) else self._step
+        step = tf.autograph.experimental.do_not_convert(self._step)
+        self.step = tf.function(step, jit_compile=True) if uses_xla(protocol) else step
+        self.block = tf.function(self._block)
+        self.predict = tf.function(self._masks, reduce_retracing=True)
 
-    @tf.autograph.experimental.do_not_convert
     def _step(self, images, masks, rate):
         """The step or two of a batch; returns the last one's loss."""
         loss, scores = self._update(images, masks, rate)
@@ -91,8 +92,7 @@ class Training:
                 variable.assign(variable.constraint(variable))
         return loss, scores
 
-    @tf.function
-    def block(self, iterator, rate, steps):
+    def _block(self, iterator, rate, steps):
         """Takes `steps` steps and returns their losses, `[steps]`: one visit to the host a block."""
         losses = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
@@ -100,8 +100,7 @@ class Training:
             losses = losses.write(i, tf.cast(self.step(images, masks, rate), tf.float32))
         return losses.stack()
 
-    @tf.function(reduce_retracing=True)
-    def predict(self, images, truth=None):
+    def _masks(self, images, truth=None):
         """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold.
         `truth`, the true masks, is looked at by an oracle only."""
         return tf.cast(margin(networks.scores(self.network, images, truth)) > self.least, tf.uint8)

@@ -1,10 +1,11 @@
 """The U-Net of the paper (section 2.2), hand-built on `tf.nn`."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import Normalization
 
@@ -32,7 +33,7 @@ class UNet:
     start_channels = 16  # paper, section 2.2
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="root", classes=2,
-                 start_channels=start_channels, pools=4, dtype=tf.float32):
+                 start_channels=start_channels, pools=4, dtype="float32"):
         if initializer not in self.initializers:
             raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(self.initializers)}")
         self.pools = pools

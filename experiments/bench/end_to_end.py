@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from data_prep.phantom import phantom
 from experiments.bench.ours import set_threads
-from ilnrepro import dataset
+from ilnrepro import dataset, tf
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.training import Training

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from experiments.bench.ours import ready_step
+from ilnrepro import tf
 from ilnrepro.norms import kernels
 from ilnrepro.unet import TransposedConvolution, UNet
 

@@ -3,8 +3,8 @@
 import os
 
 import numpy as np
-import tensorflow as tf
 
+from ilnrepro import tf
 from ilnrepro.norms import METHODS, kernels
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.training import Training

@@ -7,8 +7,7 @@ and one backward: dispatched one by one, its small operations would cost more th
 
 import functools
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.norms import kernels
 from ilnrepro.norms.rules import AffineMap, Context
 

@@ -1,7 +1,6 @@
 """A normalization layer: the variables of one method, in either of its two forms."""
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import fused
 from ilnrepro.norms.methods import method
@@ -32,7 +31,7 @@ class Normalization:
     """
 
     def __init__(self, name_of_method, channels, settings=None, form="fused", bias=0.1, affine=True,
-                 dtype=tf.float32):
+                 dtype="float32"):
         if form not in FORMS:
             raise InputError(f"form: {form!r} is unknown; choose one of {', '.join(FORMS)}")
         self.settings = settings or Settings()

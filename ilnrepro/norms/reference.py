@@ -5,7 +5,7 @@ are `[N, H, W, C]` or `[N, D, H, W, C]`; every function returns one of the same 
 tested against, what its cost is compared with, and what a reader checks against the paper.
 """
 
-import tensorflow as tf
+from ilnrepro import tf
 
 
 def instance_normalization(x, epsilon, gamma=None, beta=None):

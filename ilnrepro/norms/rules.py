@@ -14,12 +14,14 @@ What a rule is: a frozen dataclass with
   affine: whether γ and β follow; needs_moments: whether it looks at the moments at all.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import reference as equations
 
@@ -292,7 +294,7 @@ SOFTMAX = Gate((2,), _softmax)
 SWITCH = Gate((2, 3), _softmax, start=1.0)  # the start of the authors' code; equal weights, as any start is
 # ρ itself, one a channel: free, held to [0, 1], and as BIN's authors train it (Nam and Kim 2018, Eq. 4; the start and
 # the tenfold rate are their code's).
-UNCLAMPED = Gate(None, _one_and_rest(tf.identity), start=0.0)
+UNCLAMPED = Gate(None, _one_and_rest(lambda rho: rho), start=0.0)
 CLAMPED = UNCLAMPED._replace(limits=(0, 1))
 PROJECTED = CLAMPED._replace(start=1.0, rate=10.0)
 

@@ -3,8 +3,7 @@
 `tensorflow` runs anywhere; `native` (C++, float32 and float64 on the CPU) reads and writes each feature map once.
 """
 
-import tensorflow as tf
-
+from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms.kernels import native
 from ilnrepro.norms.kernels import tensorflow as portable

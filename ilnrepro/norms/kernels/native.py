@@ -25,7 +25,7 @@ import tempfile
 import threading
 import warnings
 
-import tensorflow as tf
+from ilnrepro import tf
 
 try:
     import fcntl

@@ -3,7 +3,7 @@
 Feature maps are `[N, ..., C]`; P is the number of spatial positions; per-channel arrays are `[N, C]`.
 """
 
-import tensorflow as tf
+from ilnrepro import tf
 
 
 def moments(x):
