@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 import pytest
 import tiny
+from faults import damage, trial
 
-from experiments.faults import damage, trial
 from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
 
 
 def test_the_harness_in_short(tmp_path):
     output = tmp_path / "faults.json"
-    done = tiny.process("experiments.faults", "--kills", 5, "--corruptions", 60, "--seeds", 1, "--no-disks", "--output",
+    done = tiny.process("tests.faults", "--kills", 5, "--corruptions", 60, "--seeds", 1, "--no-disks", "--output",
                         output, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(output.read_text(encoding="utf-8"))

@@ -14,10 +14,11 @@ import numpy as np
 
 from data_prep.phantom import phantom
 from experiments import grid
-from experiments.faults.kills import kill
-from experiments.faults.trial import RATE, finish
 from ilnrepro import checkpoint, dataset, runfile, verification
 from ilnrepro.errors import InputError
+
+from .kills import kill
+from .trial import RATE, finish
 
 CORRUPTION = 0.1  # seconds that one takes, about
 

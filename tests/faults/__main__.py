@@ -1,4 +1,4 @@
-"""`python -m experiments.faults`: kills runs and grids, damages files, fills a disk, and counts what that cost.
+"""`python -m tests.faults`: kills runs and grids, damages files, fills a disk, and counts what that cost.
 
 Runs lost, finished runs repeated, wrong results, damaged files unnoticed and files left over must all be 0, or it ends
 with status 1. The runs are tiny (SYNTHETIC phantoms of 32², 60 steps) and save a checkpoint after every block, so that
@@ -14,13 +14,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.faults.damage import CORRUPTION, damage_files
-from experiments.faults.disks import SECONDS, fill_disks
-from experiments.faults.kills import GRID_KILL, kill_grids, kill_runs
-from experiments.faults.trial import FAULTS, KILL, METHODS, Tally, prepare
 from experiments.sheet import Sheet
 from ilnrepro import files
 from ilnrepro.errors import command
+
+from .damage import CORRUPTION, damage_files
+from .disks import SECONDS, fill_disks
+from .kills import GRID_KILL, kill_grids, kill_runs
+from .trial import FAULTS, KILL, METHODS, Tally, prepare
 
 
 def sheet(tally, seed):
@@ -43,7 +44,7 @@ def _kills(tally):
 
 def main(argv=None):
     """Tries the faults; returns 0 if nothing was lost, repeated, wrong or unnoticed, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=120, help="a fifth of them on grids")
     parser.add_argument("--corruptions", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3, help="of the grid of runs, for each of two methods")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.faults.trial import KILL, finish, same, start_grid, words
+from .trial import KILL, finish, same, start_grid, words
 
 HOWS = ("training", "checkpoint", "run file", "training", "start")  # the kills of one run, in turns
 GRID_KILL = 10  # seconds that one takes, about
