@@ -98,7 +98,7 @@ def _unfinished(bench, job, results, rng):
     """Kills a run that has two checkpoints; returns them, the newer last."""
     path = results / job.configuration.path
     while len(found := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
-        kill(job, results, "training", rng)
+        kill(bench, job, results, "testing", rng)
         if path.exists():
             shutil.rmtree(results)
     return found
