@@ -171,7 +171,7 @@ figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
 faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost (15 minutes)
-	$(BIN)/python -m experiments.faults
+	$(BIN)/python -m tests.faults
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
 	$(BIN)/python -m experiments.scale

@@ -9,20 +9,22 @@ import h5py
 import numpy as np
 import pytest
 import tiny
+from faults import damage, kills, trial
 
-from experiments.faults import damage, trial
 from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
 
 
+@pytest.mark.slow
 def test_the_harness_in_short(tmp_path):
     output = tmp_path / "faults.json"
-    done = tiny.process("experiments.faults", "--kills", 5, "--corruptions", 60, "--seeds", 1, "--no-disks", "--output",
+    done = tiny.process("tests.faults", "--kills", 1, "--corruptions", 60, "--seeds", 1, "--no-disks", "--output",
                         output, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(output.read_text(encoding="utf-8"))
     assert found["counts"] == dict.fromkeys(trial.FAULTS, 0)
-    assert found["kills"] == 5 and found["corruptions"] == 60
+    assert found["kills_by_place"] == dict.fromkeys([*kills.PLACES, kills.DRIVER, kills.WORKER], 1)
+    assert found["corruptions"] == 60
 
 
 @pytest.fixture

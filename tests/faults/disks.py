@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from experiments.faults.trial import finish, identity, same, start_grid
+from .trial import finish, identity, same, start_grid
 
 SECONDS = 90  # that all of it takes, about
 

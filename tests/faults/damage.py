@@ -14,10 +14,11 @@ import numpy as np
 
 from data_prep.phantom import phantom
 from experiments import grid
-from experiments.faults.kills import kill
-from experiments.faults.trial import RATE, finish
 from ilnrepro import checkpoint, dataset, runfile, verification
 from ilnrepro.errors import InputError
+
+from .kills import kill
+from .trial import RATE, finish
 
 CORRUPTION = 0.1  # seconds that one takes, about
 
@@ -97,7 +98,7 @@ def _unfinished(bench, job, results, rng):
     """Kills a run that has two checkpoints; returns them, the newer last."""
     path = results / job.configuration.path
     while len(found := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
-        kill(job, results, "training", rng)
+        kill(bench, job, results, "testing", rng)
         if path.exists():
             shutil.rmtree(results)
     return found

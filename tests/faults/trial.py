@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,12 +40,14 @@ class Tally:
 
 @dataclass
 class Bench:
-    """Where and against what faults are tried: a data set, its grid of runs, and each run's content when left alone."""
+    """Where and against what faults are tried: a data set, its grid of runs, and each run's content and the mean of
+    their seconds when left alone."""
 
     folder: Path
     data: Path
     jobs: list
     whole: dict
+    seconds: float
     tally: Tally
     advance: callable
 
@@ -68,15 +71,16 @@ def prepare(folder, seeds, tally, advance):
     dataset.write(data, phantom("LV", 32, 6, crop=0.5))
     short = protocol("quick", steps_per_epoch=STEPS)
     jobs = grid.plan([data], METHODS, short, [RATE], range(seeds), [1])
-    bench = Bench(folder, data, jobs, {}, tally, advance)
-    results = folder / "whole"
-    with ThreadPoolExecutor(2) as pool:
+    results, workers = folder / "whole", 2
+    began = time.monotonic()
+    with ThreadPoolExecutor(workers) as pool:
         for done in pool.map(lambda job: finish(job, results), jobs):
             if done.returncode:
                 raise InputError(f"a run that nobody disturbed failed: {done.stderr.strip()}")
             advance(KILL)
-    bench.whole = {job: content(results / job.configuration.path) for job in jobs}
-    return bench
+    seconds = workers * (time.monotonic() - began) / len(jobs)
+    whole = {job: content(results / job.configuration.path) for job in jobs}
+    return Bench(folder, data, jobs, whole, seconds, tally, advance)
 
 
 def content(path):
