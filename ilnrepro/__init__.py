@@ -5,6 +5,8 @@ A TensorFlow low-level reproduction of Zhou et al., "U-Net Training with Instanc
 
 import os
 
+__version__ = "0.1.0"
+
 
 def _import_tensorflow_quietly():
     """TensorFlow's libraries print to standard error as they load, whatever the log level; errors still raise."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ilnrepro import checkpoint, networks
+from ilnrepro import __version__, checkpoint, networks
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES, margin
@@ -334,13 +334,15 @@ def provenance(xla):
     return {"date": now, "python": platform.python_version(), "system": platform.system(),
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": kernels.chosen(), "xla": xla, "commit": _commit(), **versions}
+            "kernels": kernels.chosen(), "xla": xla, "ilnrepro": __version__, "commit": _commit(), **versions}
 
 
 def _commit():
+    """The checkout's; a package installed inside somebody else's repository is not in their commit, and has none."""
+    here = Path(__file__)
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
-                               encoding="utf-8")
+        found = subprocess.run(["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"], cwd=here.parent,
+                               capture_output=True, encoding="utf-8")
     except OSError:
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return found.stdout.split()[0] if found.returncode == 0 else "unknown"
