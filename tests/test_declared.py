@@ -34,7 +34,7 @@ def names(*extras):
 
 def imports(folder):
     """(file, distribution or package of ours, whether it happens as the file is imported) of every import."""
-    beside = {path.stem for path in (tiny.ROOT / folder).glob("*.py")} if folder in ("tests", "examples") else set()
+    beside = set() if folder in OURS else {folder, *(path.stem for path in (tiny.ROOT / folder).iterdir())}
     for path in sorted((tiny.ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

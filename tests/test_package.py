@@ -70,8 +70,8 @@ def installed(archive, folder):
     # of an editable installation, do nothing.
     theirs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (site / "theirs.pth").write_text("\n".join(theirs) + "\n", encoding="utf-8")
-    done(python, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", archive,
-         cwd=folder)
+    done(python, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed",
+         archive, cwd=folder)
     return python
 
 
@@ -82,7 +82,8 @@ def project(archives, tmp_path_factory):
     installed(archives[0], folder / ".venv")
     tiny.phantom(folder)
     done("git", "init", "--quiet", cwd=folder)
-    done("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "a", cwd=folder)
+    done("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "--message", "a",
+         cwd=folder)
     return folder
 
 
