@@ -1,12 +1,14 @@
 """The package as its users get it: built, installed into a fresh environment, and used from another folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -15,7 +17,9 @@ import tiny
 from PIL import Image
 
 import ilnrepro
+from experiments import executors
 from ilnrepro import runfile
+from ilnrepro.errors import InputError
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "*.egg-info", "__pycache__")
@@ -36,6 +40,45 @@ rng = np.random.default_rng(0)
 model.train_on_batch(rng.normal(size=[2, 16, 16, 1]), rng.normal(size=[2, 16, 16, 1]))
 assert all(np.isfinite(b).all() and (a != b).any() for a, b in zip(before, model.get_weights()))
 """
+
+TYPED = '''
+from pathlib import Path
+
+import numpy as np
+
+import ilnrepro
+from ilnrepro import dataset, metrics, runfile, segmenter
+from ilnrepro.errors import InputError
+from ilnrepro.keras import Normalization as KerasNormalization
+from ilnrepro.norms import METHODS, Normalization, Settings, method
+from ilnrepro.protocols import Configuration, Protocol, protocol
+
+
+def score(model: Path, data: Path) -> float:
+    try:
+        found: dataset.DataSet = dataset.read(data)
+    except InputError as error:
+        raise SystemExit(str(error)) from error
+    segment = segmenter.load(model)
+    masks: np.ndarray = segmenter.in_batches(segment, found.images, batch=4)
+    return float(metrics.dice(*metrics.overlap(found.masks, masks)).mean())
+
+
+def best(files: list[Path]) -> runfile.Run:
+    return max(map(runfile.read, files), key=lambda run: float(run.dice.mean()))
+
+
+quick: Protocol = protocol("quick", batch=4)
+configuration = Configuration(dataset="a", dataset_checksum="", structure="LV", method="iln", fold=1, rate=0.3, seed=0,
+                              protocol=quick)
+path: Path = configuration.path
+titles: list[str] = [row.title for row in METHODS.values()]
+layer = Normalization("iln", 16, Settings(epsilon=1e-3))
+in_keras = KerasNormalization("gn4", relu=True)
+segmenter.export(path, "model")
+dataset.write("copy.h5", dataset.read("data.h5"))
+print(ilnrepro.__version__, method("gn4").description, layer.named_variables)
+'''
 
 
 def environment(**further):
@@ -146,3 +189,29 @@ def test_a_network_is_trained_used_and_exported(project, use):
 
 def test_a_keras_network_takes_the_layer(use):
     use("python", "-c", IN_KERAS)
+
+
+def test_a_ray_node_needs_ilnrepro_alone(use, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    monkeypatch.setattr(ray, "init", mock.Mock(side_effect=ConnectionError))
+    with pytest.raises(InputError, match="no Ray cluster answers"):
+        next(executors.on_ray([], tmp_path, 1, [], print))
+    (tmp_path / "task").write_bytes(ray.cloudpickle.dumps(executors._task))
+    does = (f"import pickle, sys; task = pickle.load(open({str(tmp_path / 'task')!r}, 'rb')); "
+            "print(task([sys.executable, '-c', 'exit(\"ended\")', '--data', ''], [], 'data.h5', b'', ''))")
+    assert use("python", "-c", does) == "(None, 'ended')\n"
+
+
+def test_a_users_types_are_checked(project):
+    """By mypy, strictly: every name of the public interface is typed, and wrong uses are found."""
+    def check(program):
+        (project / "program.py").write_text(program, encoding="utf-8")
+        return subprocess.run([sys.executable, "-m", "mypy", "--strict", "--python-executable",
+                               project / ".venv" / "bin" / "python", "program.py"], cwd=project, env=environment(),
+                              capture_output=True, encoding="utf-8")
+
+    said = check(TYPED)
+    assert said.returncode == 0, said.stdout + said.stderr
+    said = check(TYPED.replace('protocol("quick", batch=4)', "protocol(4)").replace('"iln", 16', '16, "iln"')
+                 .replace("float(run.dice.mean())", "run.score"))
+    assert len(re.findall(r"error: .*(arg-type|attr-defined)", said.stdout)) == 4, said.stdout + said.stderr
