@@ -7,6 +7,7 @@ An executor is called with (jobs, results folder, jobs at once, further words fo
 import contextlib
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -37,7 +38,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     """One Ray task a run, on the cluster at $ADDRESS or a local one; data set and run file travel through Ray.
 
     A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share GPUS of one (default 1).
-    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs this package installed.
+    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs `ilnrepro` installed.
 
     Raises:
       InputError: Ray is not installed, or the cluster cannot be reached.
@@ -46,6 +47,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
         import ray
     except ImportError as error:
         raise InputError('EXECUTOR=ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes need not have `experiments`
     address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
     if not ray.is_initialized():
         try:

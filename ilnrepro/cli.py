@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from ilnrepro import checkpoint, dataset, files, inspection, runfile, verification
+from ilnrepro import __version__, checkpoint, dataset, files, inspection, runfile, verification
 from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.locking import locked
 from ilnrepro.networks import NETWORKS
@@ -25,6 +25,7 @@ from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, protocol, var
 def parser():
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="ilnrepro", description=__doc__)
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -41,24 +42,24 @@ class DataSet:
     licence: str
     citation: str
     synthetic: bool
-    optional: dict = field(default_factory=dict)
+    optional: dict[str, np.ndarray] = field(default_factory=dict)
     audit: str = ""
     checksum: str = ""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def folds(self):
+    def folds(self) -> list[int]:
         """The fold numbers, ascending."""
         return [int(k) for k in np.unique(self.fold)]
 
     @property
-    def size(self):
+    def size(self) -> str:
         """How many images, or volumes, of how many subjects, in words."""
         return f"{len(self)} {'volumes' if self.images.ndim == 4 else 'images'} of {len(set(self.subject))} subjects"
 
-    def trained_on(self, fold, site=""):
+    def trained_on(self, fold: int, site: str = "") -> np.ndarray:
         """Which images train when `fold` is tested, [n] booleans; with a site, its images alone.
 
         Raises:
@@ -78,7 +79,7 @@ _TEXT = ("title", "structure", "source", "licence", "citation", "audit")
 _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 
 
-def write(path, data):
+def write(path: str | PathLike[str], data: DataSet) -> None:
     """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
     check(data, path)
     with hdf5.writing(path) as file:
@@ -100,7 +101,7 @@ def write(path, data):
             file["spacing"].attrs["unit"] = "mm"
 
 
-def read(path):
+def read(path: str | PathLike[str]) -> DataSet:
     """Reads and checks the data set file `path`.
 
     Raises:
@@ -127,7 +128,7 @@ def read(path):
     return data
 
 
-def check(data, path):
+def check(data: DataSet, path: str | PathLike[str]) -> None:
     """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
     _check_arrays(data.images, data.masks, data.name, path)
     _check_entries(data, path)

@@ -5,6 +5,8 @@ import errno
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import NoReturn
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -17,12 +19,12 @@ class DamagedError(InputError):
     """A file is not what was written: cut short, or its content denied by its checksum."""
 
 
-def one_line(error):
+def one_line(error: object) -> str:
     """An error's text on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def whole_number(least):
+def whole_number(least: int) -> Callable[[str], int]:
     """What argparse makes an option's text with: a whole number from `least`."""
 
     def convert(text):
@@ -33,7 +35,7 @@ def whole_number(least):
     return convert
 
 
-def command(main):
+def command(main: Callable[[], int]) -> NoReturn:
     """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
 
     So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.

@@ -1,5 +1,9 @@
 """The methods as one Keras 3 layer, to take away: `Normalization("iln")` in anybody's network."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -28,7 +32,7 @@ class Normalization(keras.layers.Layer):
       InputError: unknown method, groups that do not divide the channels, or a Keras back end other than TensorFlow.
     """
 
-    def __init__(self, method="iln", relu=False, **options):
+    def __init__(self, method: str = "iln", relu: bool = False, **options: Any) -> None:
         settings = {key: options.pop(key) for key in Settings.__dataclass_fields__ if key in options}
         super().__init__(**options)
         if keras.backend.backend() != "tensorflow":
@@ -37,7 +41,7 @@ class Normalization(keras.layers.Layer):
         self.rule = method_row(method).rule
         self.supports_jit = kernels.chosen() != "native"
 
-    def build(self, shape):
+    def build(self, shape: tuple[int | None, ...]) -> None:
         """Makes γ and β `[C]`, and the method's own variables."""
         channels = shape[-1]
         if self.rule.affine:
@@ -52,7 +56,7 @@ class Normalization(keras.layers.Layer):
         self.decays = {name: self.settings.moving_decay if p.decay is None else p.decay
                        for name, p in parameters.items()}
 
-    def call(self, x, training=False, mask=None):
+    def call(self, x: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Normalizes `x`; in training, unless the layer is frozen, also moves the moving averages.
 
         `mask` is there because Keras hands one, None for images, to what takes a BatchNormalization's place.
@@ -73,11 +77,11 @@ class Normalization(keras.layers.Layer):
                 self.own[name].assign(decay * self.own[name] + (1 - decay) * moment)
         return y
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""
         return shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """What makes the same layer again."""
         settings = {key: getattr(self.settings, key) for key in Settings.__dataclass_fields__}
         return {**super().get_config(), "method": self.method, "relu": self.relu, **settings}

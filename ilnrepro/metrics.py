@@ -1,33 +1,35 @@
 """Scores of a predicted mask against the truth."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def overlap(truth, predicted):
+def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels of the truth, of the prediction, and of both, each `[n]`, for masks `[n, ...]`."""
     axes = tuple(range(1, truth.ndim))
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
 
 
-def dice(truth_pixels, predicted_pixels, common_pixels):
+def dice(truth_pixels: ArrayLike, predicted_pixels: ArrayLike, common_pixels: ArrayLike) -> np.ndarray:
     """Dice similarity coefficient 2·|A∩B| / (|A|+|B|), `[n]`; 1 where both masks are empty."""
     total = np.asarray(truth_pixels) + predicted_pixels
     return np.where(total == 0, 1.0, 2 * np.asarray(common_pixels) / np.maximum(total, 1))
 
 
-def intersection_over_union(truth_pixels, predicted_pixels, common_pixels):
+def intersection_over_union(truth_pixels: ArrayLike, predicted_pixels: ArrayLike,
+                            common_pixels: ArrayLike) -> np.ndarray:
     """|A∩B| / |A∪B|, `[n]`; 1 where both masks are empty."""
     union = np.asarray(truth_pixels) + predicted_pixels - common_pixels
     return np.where(union == 0, 1.0, np.asarray(common_pixels) / np.maximum(union, 1))
 
 
-def fullest_slice(mask):
+def fullest_slice(mask: np.ndarray) -> int:
     """The slice of a volume's mask `[D, H, W]` that holds most of it: the one to draw."""
     return int(mask.sum(axis=(1, 2)).argmax())
 
 
-def surface_distances(truth, predicted):
+def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
 
     HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ilnrepro.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.errors import InputError
@@ -53,7 +55,8 @@ class Protocol:
 
     name: str = "paper"
     shrink: int = 1
-    angles: tuple = (("LV", tuple(range(-60, 61, 2))), ("RV", tuple(range(-30, 31, 10))))
+    angles: tuple[tuple[str, tuple[int, ...]], ...] = (("LV", tuple(range(-60, 61, 2))),
+                                                       ("RV", tuple(range(-30, 31, 10))))
     epochs: int = 2
     steps_per_epoch: int | None = None
     rate_divisor: float = 5.0
@@ -84,12 +87,12 @@ class Protocol:
     pools: int = 4
 
     @property
-    def settings(self):
+    def settings(self) -> Settings:
         """The part of it that normalization layers want."""
         return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings) if hasattr(self, f.name)})
 
     @property
-    def variant(self):
+    def variant(self) -> str:
         """What differs from the protocol's defaults, as it shows in a run's path: '+eps1e-12', or nothing."""
         default = PROTOCOLS[self.name]
         parts = []
@@ -115,7 +118,7 @@ _DUALNORM = Protocol(name="dualnorm", network="dualnorm-unet", class_mask="predi
                      clip=0.1, loss="dice", optimizer="adam", batch=4, epochs=10, steps_per_epoch=900, rate_divisor=1.0,
                      moving_decay=0.9, initializer="fan-in")
 
-PROTOCOLS = {
+PROTOCOLS: dict[str, Protocol] = {
     "paper": Protocol(),
     "lite": Protocol(name="lite", shrink=2, block=50,
                      angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
@@ -153,12 +156,12 @@ def _choices(name):
     return _CHOICES | {"initializer": NETWORKS[chosen.network].initializers} | masks
 
 
-def variant_type(key):
+def variant_type(key: str) -> type:
     """The type of a field that a run may change."""
     return {"frozen_gate": float, "steps_per_epoch": int}.get(key, type(getattr(Protocol(), key)))
 
 
-def protocol(name, **changes):
+def protocol(name: str, **changes: Any) -> Protocol:
     """The protocol of that name with some of its fields changed.
 
     Raises:
@@ -202,7 +205,7 @@ class Configuration:
     seed: int
     protocol: Protocol
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         method(self.method)
         if not 0 < self.rate < float("inf"):
             raise InputError(f"rate: {self.rate} must be a positive number")
@@ -210,24 +213,24 @@ class Configuration:
             raise InputError(f"seed: {self.seed} must lie between 0 and 2^63")
 
     @property
-    def angles(self):
+    def angles(self) -> tuple[int, ...]:
         """Rotations of the training images in degrees; a structure that the paper does not have takes LV's."""
         table = dict(self.protocol.angles)
         return table.get(self.structure, table["LV"])
 
     @property
-    def variant(self):
+    def variant(self) -> str:
         """What differs from the protocol's defaults, as it shows in the path: '+eps1e-12', or nothing."""
         return self.protocol.variant
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """Where its run file lies below a results folder."""
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
         return folder / f"fold{self.fold}-lr{self.rate:g}-seed{self.seed}.h5"
 
     @property
-    def json(self):
+    def json(self) -> str:
         """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
 
         So a field that a later version adds, with a default that means "as before", leaves older runs valid.
@@ -238,12 +241,12 @@ class Configuration:
         return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self), "protocol": protocol}, sort_keys=True)
 
     @property
-    def hash(self):
+    def hash(self) -> str:
         """SHA-256 of `json`."""
         return hashlib.sha256(self.json.encode()).hexdigest()
 
     @staticmethod
-    def from_json(text):
+    def from_json(text: str) -> tuple["Configuration", int]:
         """The configuration and the protocol version that wrote it."""
         values = json.loads(text)
         version = values.pop("protocol_version")
@@ -252,7 +255,7 @@ class Configuration:
         return Configuration(**values | {"protocol": Protocol(**values["protocol"])}), version
 
     @staticmethod
-    def from_path(path):
+    def from_path(path: str | PathLike[str]) -> "Configuration":
         """The configuration of the run whose file lies at `path`, but for what that does not tell: the data set's
         checksum and structure.
 

@@ -3,6 +3,9 @@
 import json
 import warnings
 from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -47,25 +50,25 @@ class Run:
     gate_step: np.ndarray
     rho: np.ndarray
     gate: np.ndarray
-    layers: list
-    channels: list
+    layers: list[str]
+    channels: list[int]
     parameters: int
-    test: dict
+    test: dict[str, np.ndarray]
     masks: np.ndarray
     examples: np.ndarray
     example_truth: np.ndarray
-    weights: dict = field(default_factory=dict)
-    provenance: dict = field(default_factory=dict)
-    timing: dict = field(default_factory=dict)
-    versions: tuple = (PROTOCOL_VERSION,)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    versions: tuple[int] = (PROTOCOL_VERSION,)
 
     @property
-    def dice(self):
+    def dice(self) -> np.ndarray:
         """DSC of each test image, `[n]`."""
         return dice(*(self.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")))
 
     @property
-    def both_empty(self):
+    def both_empty(self) -> int:
         """Number of test images whose true and predicted masks are both empty (their DSC counts as 1)."""
         return int(np.sum((self.test["truth_pixels"] == 0) & (self.test["predicted_pixels"] == 0)))
 
@@ -96,7 +99,7 @@ _MEANINGS = {
 }
 
 
-def write(path, run):
+def write(path: str | PathLike[str], run: Run) -> None:
     """Writes a run to `path`, whole or not at all. Raises InputError where the folder cannot be written."""
     configuration = run.configuration
     with hdf5.writing(path) as file:
@@ -144,7 +147,7 @@ def _store(file, key, values, meaning, unit, axes):
         stored.dims[axis].label = label
 
 
-def read(path):
+def read(path: str | PathLike[str]) -> Run:
     """Reads and checks the run file `path`. Raises InputError if it is missing, damaged or foreign."""
     with hdf5.reading(path, "run") as file:
         try:
@@ -188,7 +191,7 @@ def _unpacked(stored):
     return bits.reshape(-1, *shape)
 
 
-def is_done(path, configuration, weights=False):
+def is_done(path: Path, configuration: Configuration, weights: bool = False) -> bool:
     """Whether `path` holds the finished run of exactly this configuration, and where asked for its weights. A damaged
     file does not, nor one without them: doing its run again replaces it.
 

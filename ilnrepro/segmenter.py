@@ -1,9 +1,14 @@
 """A trained network for use: images of any size and intensity in, masks out; and its export."""
 
+from __future__ import annotations
+
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +30,7 @@ class Segmenter:
       InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
     """
 
-    def __init__(self, path, form="fused"):
+    def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
         run = runfile.read(path)
         self.configuration = run.configuration
         protocol = run.configuration.protocol
@@ -44,7 +49,7 @@ class Segmenter:
         self.segment = tf.function(self._segment, autograph=False,
                                    input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
 
-    def _segment(self, images):
+    def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = self.multiple * self.shrink
@@ -61,7 +66,7 @@ class Segmenter:
         return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
 
 
-def load(path):
+def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
     """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, from a run file or an exported model.
 
     Raises:
@@ -82,7 +87,7 @@ def load(path):
     return lambda images: model.segment(images)  # holds the model, which its function alone would let go
 
 
-def export(path, folder):
+def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     """Writes the network of a run file as a TensorFlow SavedModel that needs nothing of this package to serve.
 
     Its graph holds plain TensorFlow operations only; the signature 'serving_default' takes `images` `[N, H, W]` float32
@@ -111,7 +116,8 @@ def export(path, folder):
                          "folder") from error
 
 
-def in_batches(segment, images, batch=8, progress=lambda done, total: None):
+def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
+               progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
     """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
     masks = []
     for start in range(0, len(images), batch):

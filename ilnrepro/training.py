@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import checkpoint, networks, tf
+from ilnrepro import __version__, checkpoint, networks, tf
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES, margin
@@ -335,7 +335,8 @@ def provenance(xla):
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "onednn": _uses_onednn(), "xla": xla, "commit": _commit(), **versions}
+            "onednn": _uses_onednn(), "xla": xla, "ilnrepro": __version__,
+            "commit": _commit(), **versions}
 
 
 def _uses_onednn():
@@ -349,9 +350,11 @@ def _uses_onednn():
 
 
 def _commit():
+    """The checkout's; a package installed inside somebody else's repository is not in their commit, and has none."""
+    here = Path(__file__)
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
-                               encoding="utf-8")
+        found = subprocess.run(["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"], cwd=here.parent,
+                               capture_output=True, encoding="utf-8")
     except OSError:
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return found.stdout.split()[0] if found.returncode == 0 else "unknown"

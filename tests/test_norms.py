@@ -340,8 +340,8 @@ def test_share_is_the_first_maps():
             rho = np.exp(values["rho"])
             assert share(layer) == pytest.approx(rho[:, 0] / rho.sum(1), abs=1e-15)
         elif "rho" in values:
-            gate = ("itself" if name in EACH else "sigmoid" if name.startswith("iln") else "clip" if name == "bin"
-                    else name)
+            named = {"bin": "clip", "clip": "clip", "softmax": "softmax"}
+            gate = "itself" if name in EACH else named.get(name, "sigmoid")
             assert share(layer) == pytest.approx(shares(gate, values, Options())[0], abs=1e-15)
         else:
             assert layer.mix is None

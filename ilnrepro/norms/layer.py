@@ -1,5 +1,9 @@
 """A normalization layer: the variables of one method, in either of its two forms."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import fused
@@ -30,8 +34,8 @@ class Normalization:
       InputError: unknown method or form, or groups that do not divide the channels.
     """
 
-    def __init__(self, name_of_method, channels, settings=None, form="fused", bias=0.1, affine=True,
-                 dtype="float32"):
+    def __init__(self, name_of_method: str, channels: int, settings: Settings | None = None, form: str = "fused",
+                 bias: float | None = 0.1, affine: bool = True, dtype: tf.DType | str = "float32") -> None:
         if form not in FORMS:
             raise InputError(f"form: {form!r} is unknown; choose one of {', '.join(FORMS)}")
         self.settings = settings or Settings()
@@ -49,18 +53,18 @@ class Normalization:
         self.decays = {key: self.settings.moving_decay if p.decay is None else p.decay for key, p in own.items()}
 
     @property
-    def mix(self):
+    def mix(self) -> Any:
         """The part of the rule that has the learned gate, or None."""
         part = gated_part(self.rule)
         return part if part is not None and part.rho in self.parameters else None
 
     @property
-    def named_variables(self):
+    def named_variables(self) -> dict[str, tf.Variable]:
         """All variables by role, in a fixed order."""
         own = {"bias": self.bias, "gamma": self.gamma, "beta": self.beta}
         return {**{role: variable for role, variable in own.items() if variable is not None}, **self.parameters}
 
-    def __call__(self, x, training=False, relu=True):
+    def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = True) -> tf.Tensor:
         """Normalizes x `[N, ..., C]`; in training also moves BN's averages."""
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
         bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else

@@ -5,7 +5,7 @@ them in `rules.py`.
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ilnrepro.errors import InputError
 from ilnrepro.norms.rules import (
@@ -31,11 +31,11 @@ class Method(NamedTuple):
     """A row of the table: title as the papers print it, rule (for `<G>`, a function of G), and what it is."""
 
     title: str
-    rule: object
+    rule: Any
     description: str
 
 
-METHODS = {
+METHODS: dict[str, Method] = {
     "none": Method("None", Identity(), "no normalization"),
     "bn": Method("BN", BATCH, "batch normalization"),
     "in": Method("IN", INSTANCE, "instance normalization"),
@@ -58,7 +58,7 @@ METHODS = {
 }
 
 
-def method(name):
+def method(name: str) -> Method:
     """The row of the table for a method's name, a number in the place of `<G>`.
 
     Raises:
