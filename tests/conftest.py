@@ -2,6 +2,7 @@
 
 import pytest
 import tensorflow as tf
+from layers import form_of
 
 from ilnrepro.norms import kernels
 
@@ -31,10 +32,7 @@ def eagerly():
 @pytest.fixture(params=FORMS)
 def compiled_form(request, use):
     """A layer's form, 'reference' or 'fused', the fused one on each of the kernels and its rule compiled."""
-    if request.param == "reference":
-        return "reference"
-    use(request.param)
-    return "fused"
+    return form_of(request.param, use)
 
 
 @pytest.fixture

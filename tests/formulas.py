@@ -193,7 +193,7 @@ class Example(NamedTuple):
     upstream: np.ndarray
 
 
-def example(name, space=(4, 3), channels=32, instances=2, seed=0):
+def example(name, space=(3, 2), channels=32, instances=2, seed=0):
     """A seeded example for a method: channels of unlike means, deviations and skewness."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(instances, *space, channels))

@@ -34,3 +34,11 @@ def run(layer, x, upstream, training=True, relu=False, through=lambda call: call
     y, gradients = call(tf.constant(x, dtype), tf.constant(upstream, dtype))
     assert all(gradient is not None for gradient in gradients.values())
     return y.numpy(), {key: tf.convert_to_tensor(gradient).numpy() for key, gradient in gradients.items()}
+
+
+def form_of(name, use):
+    """The form of a layer by a name of `conftest.FORMS`; the fused one's kernels are chosen by the fixture `use`."""
+    if name == "reference":
+        return "reference"
+    use(name)
+    return "fused"

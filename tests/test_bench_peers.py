@@ -8,6 +8,7 @@ import tensorflow as tf
 from experiments.bench import keras_peer
 from ilnrepro.unet import UNet
 
+pytestmark = pytest.mark.slow
 METHODS = ("none", "in", "gn4", "iln")
 RATE = 0.05
 STEPS = 3  # the third shows the momentum

@@ -39,6 +39,7 @@ def files(results):
     return sorted(results.glob("runs/sites/dualnorm-quick/*/*.h5"))
 
 
+@pytest.mark.slow
 def test_runs_of_every_mode_and_what_they_trained_on(grid, data):
     names = {path.parent.name for path in files(grid[0])}
     assert names == {f"bn+epochs1+steps2{mode}{site}" for mode in ("", "+mask-none", "+mask-oracle")
@@ -62,6 +63,7 @@ def test_only_the_chosen_site_trains(data):
         (site, int(np.ceil(images.trained_on(1, site).sum() * 61 / 4))) for site in ("", "2")}
 
 
+@pytest.mark.slow
 def test_the_table_says_what_it_shows_and_its_numbers_are_the_run_files(grid):
     text = (grid[0] / "tables" / "dualnorm.md").read_text(encoding="utf-8")
     for words in ("DualNorm-UNet (Xiao et al. 2021)", "SYNTHETIC", "Under-trained", "two optimizer steps",
@@ -85,6 +87,7 @@ def test_the_table_says_what_it_shows_and_its_numbers_are_the_run_files(grid):
             assert abs(float(row["difference"]) - wanted) < 1e-6
 
 
+@pytest.mark.slow
 def test_tables_and_figures_come_from_run_files_alone(grid, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(grid[0], results)
@@ -99,6 +102,7 @@ def test_tables_and_figures_come_from_run_files_alone(grid, tmp_path):
     assert not (results / "tables" / "verdicts.md").exists()
 
 
+@pytest.mark.slow
 def test_the_cost_of_the_modes(grid):
     measured = json.loads((grid[0] / "dualnorm-cost.json").read_text(encoding="utf-8"))
     assert [row["mode"] for row in measured["rows"]] == ["none", "predicted", "oracle"]
@@ -106,6 +110,7 @@ def test_the_cost_of_the_modes(grid):
     assert measured["rows"][1]["parameters"] == measured["rows"][2]["parameters"] > measured["rows"][0]["parameters"]
 
 
+@pytest.mark.slow
 def test_done_runs_are_not_repeated(grid, data):
     before = {path: path.stat().st_mtime_ns for path in files(grid[0])}
     done = tiny.command("experiments", "dualnorm", *SHORT, "--data", data, "--results", grid[0], "--dry-run")
@@ -113,6 +118,7 @@ def test_done_runs_are_not_repeated(grid, data):
     assert before == {path: path.stat().st_mtime_ns for path in files(grid[0])}
 
 
+@pytest.mark.slow
 def test_a_trained_network_predicts_and_is_exported(grid, data, tmp_path):
     done = tiny.process("ilnrepro", "run", "--data", data, "--method", "bn", "--fold", 1, "--rate", 1e-3, *SHORT,
                         "--keep-weights", "--results", tmp_path)

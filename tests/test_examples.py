@@ -4,7 +4,10 @@ import re
 import subprocess
 import sys
 
+import pytest
 import tiny
+
+pytestmark = pytest.mark.slow
 
 
 def test_keras_unet(tmp_path, method="iln"):

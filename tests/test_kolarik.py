@@ -39,6 +39,7 @@ def files(results):
     return sorted(results.glob("runs/tiny-spine/kolarik-quick/*/*.h5"))
 
 
+@pytest.mark.slow
 def test_run_files_hold_volumes(grid, data):
     volumes = dataset.read(data)
     testing = volumes.fold == 1
@@ -54,6 +55,7 @@ def test_run_files_hold_volumes(grid, data):
         np.testing.assert_array_equal(run.example_truth, volumes.masks[testing][run.examples])
 
 
+@pytest.mark.slow
 def test_the_second_table_says_what_it_shows(grid):
     assert "warning" not in grid[1].stderr
     text = (grid[0] / "tables" / "kolarik-table2.md").read_text(encoding="utf-8")
@@ -70,6 +72,7 @@ def test_the_second_table_says_what_it_shows(grid):
         assert abs(float(row["mean"]) - runfile.read(path).dice.mean()) < 1e-5
 
 
+@pytest.mark.slow
 def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
     results, _ = grid
     before = (results / "tables" / "kolarik-table2.csv").read_bytes()
@@ -84,6 +87,7 @@ def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
     assert done.returncode == 0 and "0 problem(s)" in done.stdout
 
 
+@pytest.mark.slow
 def test_inspection_of_volumes(grid, data, tmp_path):
     path = files(grid[0])[0]
     found = json.loads(tiny.command("ilnrepro", "inspect", path, "--json").stdout)
@@ -93,6 +97,7 @@ def test_inspection_of_volumes(grid, data, tmp_path):
     assert done.returncode == 0 and (tmp_path / "case.png").stat().st_size > 5000, done.stderr
 
 
+@pytest.mark.slow
 def test_volumes_and_images_are_not_mixed(data, grid, tmp_path):
     words = ["--results", tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1]
     done = tiny.command("ilnrepro", "run", "--data", data, "--protocol", "quick", *words)
@@ -132,9 +137,10 @@ def test_images_have_no_time_by_the_slab(tmp_path):
         epoch_time.measure("kolarik-quick", tiny.phantom(tmp_path))
 
 
+@pytest.mark.slow
 def test_times_are_measured(data, monkeypatch):
     class Small(NETWORKS["res-unet-3d"]):
-        def __init__(self, *arguments):
+        def __init__(self, *arguments, **_):
             super().__init__(*arguments, start_channels=2, pools=1)
 
     monkeypatch.setitem(NETWORKS, "res-unet-3d", Small)

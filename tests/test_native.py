@@ -286,6 +286,7 @@ def output(process):
     return out.strip()
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_change_a_bit():
     native.build()
     one, two = (start(DIGEST, threads) for threads in (1, 2))
@@ -317,6 +318,7 @@ def libraries(folder):
     return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
 
 
+@pytest.mark.slow
 def test_two_processes_build_once_and_a_third_not_at_all(tmp_path, compiler):
     folder = tmp_path / "new" / "cache"
     environment = {"ILNREPRO_CACHE": str(folder), "CXX": str(compiler)}
@@ -328,6 +330,7 @@ def test_two_processes_build_once_and_a_third_not_at_all(tmp_path, compiler):
     assert len(libraries(folder)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "not a library"])
 def test_a_damaged_library_is_rebuilt(monkeypatch, tmp_path, compiler, damage):
     """Truncated, which its digest tells; and intact by its digest but useless, which loading it tells."""
@@ -370,6 +373,7 @@ def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
     assert len(keys) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the names are those of x86-64")
 def test_a_named_instruction_set_is_compiled_for(tmp_path):
     script = PRELUDE + "print(native.instruction_set())"
@@ -377,6 +381,7 @@ def test_a_named_instruction_set_is_compiled_for(tmp_path):
     assert output(start(REPORT, ILNREPRO_MARCH="no-such", ILNREPRO_CACHE=str(tmp_path))).startswith("False|1|")
 
 
+@pytest.mark.slow
 def test_a_broken_compiler_is_one_warning(tmp_path):
     compilers = ["/bin/false", "/no/such/compiler"]
     for compiler, process in [(c, start(REPORT, ILNREPRO_CACHE=str(tmp_path), CXX=c)) for c in compilers]:
@@ -402,6 +407,7 @@ def test_no_compiler_on_the_path(monkeypatch):
         native.build()
 
 
+@pytest.mark.slow
 def test_an_unwritable_cache_folder_falls_back(tmp_path, compiler):
     """A path below a file can be made by nobody, not by root. The private folder is removed at the end."""
     scratch = tmp_path / "scratch"

@@ -46,6 +46,7 @@ def ended(data, results, after, how):
     return process.returncode, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)],
                          ids=["SIGKILL", "SIGINT", "SIGTERM"])
 def test_an_ended_run_goes_on_to_the_same_bits(data, whole, tmp_path, how, status):
@@ -61,6 +62,7 @@ def test_an_ended_run_goes_on_to_the_same_bits(data, whole, tmp_path, how, statu
     assert not list(tmp_path.rglob("*.checkpoint")) and not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_passed_over(data, whole, tmp_path):
     ended(data, tmp_path, 4, signal.SIGKILL)
     kept = sorted(tmp_path.rglob("*.checkpoint"))

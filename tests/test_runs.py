@@ -144,6 +144,7 @@ def test_a_diverging_run_is_recorded_as_diverged(data, tmp_path):
     assert tiny.command("ilnrepro", "inspect", path).returncode == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ilnrepro", "run", "--data", str(data), "--results", str(tmp_path), "--method", "in",

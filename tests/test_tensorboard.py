@@ -73,6 +73,7 @@ def test_the_run_file_does_not_change(data, tmp_path):
     assert tiny.content(first) == tiny.content(second)
 
 
+@pytest.mark.slow
 def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
     words = ["run", "--data", data, "--results", tmp_path / "results", "--method", "iln", "--fold", 1, "--rate", 0.5,
              "--protocol", "quick", "--steps-per-epoch", 25, "--checkpoint-seconds", 0, "--progress", "lines",
@@ -93,13 +94,14 @@ def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
     check(runfile.read(path), events)
 
 
-def test_a_grid_tells_its_runs_apart_and_a_dry_run_passes_it_on(data, tmp_path):
+def test_a_grid_tells_its_runs_apart_and_a_dry_run_passes_it_on(data, tmp_path, monkeypatch):
     words = ["experiments", "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, "--methods", "in",
              "iln", "--folds", 1, 2, "--rates", 0.5, "--tensorboard", "curves", "--keep-weights"]
-    listed = tiny.process(*words, "--dry-run", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    listed = tiny.command(*words, "--dry-run")
     assert listed.returncode == 0 and not (tmp_path / "curves").exists()
     assert all(f"--keep-weights --tensorboard {tmp_path / 'curves'}" in line for line in listed.stdout.splitlines())
-    done = tiny.process(*words, cwd=tmp_path, timeout=600)
+    done = tiny.command(*words)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "results" / "runs").rglob("*.h5"):
         below = path.relative_to(tmp_path / "results" / "runs").with_suffix("")
@@ -113,7 +115,7 @@ def test_a_folder_that_cannot_be_one_is_refused_before_training(data, tmp_path, 
     (tmp_path / "curves").write_text("", encoding="utf-8")
     words = {"ilnrepro": ["--method", "in", "--fold", 1, "--rate", 0.5],
              "experiments": ["--methods", "in", "--folds", 1, "--rates", 0.5]}[command]
-    done = tiny.process(command, "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, *words,
+    done = tiny.command(command, "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, *words,
                         "--tensorboard", tmp_path / "curves")
     assert done.returncode == 2 and f"{tmp_path / 'curves'}" in done.stderr and "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "steps " not in done.stdout, done.stderr
