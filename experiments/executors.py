@@ -17,11 +17,12 @@ from ilnrepro import files
 from ilnrepro.errors import InputError, one_line
 
 RETRIES = 3  # of a run whose node is lost
+CLEARING = 15  # seconds that interrupted tasks have to end their runs and to clear their folders away
 
 
 def local(jobs, results, jobs_at_once, options, advance):
     """One process a run, `jobs_at_once` at a time (default: cores over threads a run)."""
-    workers = jobs_at_once or max(1, (os.cpu_count() or 1) // jobs[0].configuration.protocol.threads)
+    workers = _workers(jobs_at_once, jobs[0].configuration.protocol.threads)
     with _Processes() as processes, ThreadPoolExecutor(min(workers, len(jobs))) as pool:
         waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
                                job.steps): job for job in jobs}
@@ -32,6 +33,10 @@ def local(jobs, results, jobs_at_once, options, advance):
             processes.stop()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _workers(jobs_at_once, threads):
+    return jobs_at_once or max(1, (os.cpu_count() or 1) // threads)
 
 
 def on_ray(jobs, results, jobs_at_once, options, advance):
@@ -49,15 +54,17 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
         raise InputError('EXECUTOR=ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes need not have `experiments`
     address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
+    threads = jobs[0].configuration.protocol.threads
     if not ray.is_initialized():
+        where = {"address": address} if address else {"address": "local",
+                                                      "num_cpus": threads * _workers(jobs_at_once, threads)}
         try:
-            ray.init(address=address, num_cpus=None if address else jobs_at_once, log_to_driver=False,
-                     include_dashboard=False, logging_level="ERROR")
+            ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             raise InputError(f"ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
     gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
-    task = ray.remote(max_retries=RETRIES, num_cpus=jobs[0].configuration.protocol.threads, num_gpus=gpus)(_task)
+    task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
     waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
                for job in jobs}
     try:
@@ -77,7 +84,9 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             yield job, reason
     finally:  # after an interruption
         for task in waiting:
-            ray.cancel(task, force=True)
+            ray.cancel(task)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=CLEARING)
 
 
 def _task(command, options, name, data, relative):
@@ -87,10 +96,23 @@ def _task(command, options, name, data, relative):
         path.write_bytes(data)
         words = [*command, "--results", folder, *options, "--progress", "lines"]
         words[words.index("--data") + 1] = str(path)
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
-        if done.returncode:
-            return None, _reason(done.returncode, done.stderr.splitlines())
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                              errors="replace") as process:  # which ends when nobody reads it any more
+            said = _said(process)
+        if process.returncode:
+            return None, _reason(process.returncode, said.splitlines())
         return (Path(folder) / relative).read_bytes(), None
+
+
+def _said(process):
+    """Waits for the end of a task's run; Ray's interruption of a task is felt between two waits, not within one."""
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=1)[1]
+    except BaseException:
+        process.kill()
+        raise
 
 
 def _lost(error):

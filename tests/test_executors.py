@@ -1,9 +1,11 @@
 """What a grid's driver does about runs that are killed, vanish or are many; and Ray, for real."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -16,22 +18,22 @@ from experiments import executors, grid, scale
 from ilnrepro import locking
 from ilnrepro.protocols import Configuration, protocol
 
-WELL = 'mkdir -p "$3/$(dirname "$1")"; echo steps 5 10; echo steps 10 10; : > "$3/$1"'
+WELL = 'mkdir -p "$5/$(dirname "$1")"; echo steps 5 10; echo steps 10 10; cp "$3" "$5/$1"'
 
 
 @dataclass(frozen=True)
 class StandIn(grid.Job):
-    """A job that a shell script stands in for; $1 is the run file's path in the results folder $3."""
+    """A job that a shell script stands in for; $1 is the run file's path in the results folder $5, $3 the data set."""
 
     script: str = WELL
 
     @property
     def command(self):
-        return ["sh", "-c", self.script, "sh", str(self.configuration.path)]
+        return ["sh", "-c", self.script, "sh", str(self.configuration.path), "--data", str(self.data)]
 
 
-def jobs(scripts):
-    return [StandIn(Configuration("d", "0", "LV", "in", 1, 0.1, seed, protocol("quick")), Path("d.h5"), 10, script)
+def jobs(scripts, data=Path("/dev/null")):
+    return [StandIn(Configuration("d", "0", "LV", "in", 1, 0.1, seed, protocol("quick")), data, 10, script)
             for seed, script in enumerate(scripts)]
 
 
@@ -61,11 +63,12 @@ def test_a_command_that_cannot_be_started_is_named(tmp_path, monkeypatch):
 
 
 def test_runs_whose_files_vanish_are_named(tmp_path):
-    failed = grid.run(jobs([WELL, WELL + '; rm -r "$3/runs"', WELL]), tmp_path, jobs_at_once=1)
+    failed = grid.run(jobs([WELL, WELL + '; rm -r "$5/runs"', WELL]), tmp_path, jobs_at_once=1)
     assert sorted(job.configuration.seed for job, _ in failed) == [0, 1] and "is gone" in failed[0][1]
     assert len(written(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_hundreds_of_runs_take_no_more_memory_and_no_more_open_files(tmp_path):
     said = "head -c 100000 /dev/zero | tr '\\0' x >&2; "
     opened = []
@@ -119,72 +122,126 @@ def test_a_lock_file_that_its_holder_removed_bars_nobody(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    """Three short real runs and their files' content, done by the local executor."""
-    folder = tmp_path_factory.mktemp("local")
-    data = tiny.phantom(folder)
-    planned = grid.plan([data], ["none"], protocol("quick", steps_per_epoch=3), [0.5], [0, 1, 2], [1])
-    assert not grid.run(planned, folder)
-    return planned, {job: tiny.content(folder / job.configuration.path) for job in planned}
+def node_folder(tmp_path_factory):
+    """Where a node's tasks make their folders."""
+    return tmp_path_factory.mktemp("node")
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """A Ray cluster of two nodes with one CPU each, this process connected to it: (cluster, second node)."""
+@pytest.fixture(scope="module")
+def cluster(node_folder):
+    """A Ray cluster of one node with two CPUs, this process connected to it."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("PYTHONPATH", str(tiny.ROOT))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster, second
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tiny.ROOT))
+        patch.setenv("RAY_worker_niceness", "0")  # else a machine that does other things as well starves them
+        patch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # of Ray's own files
+        patch.setenv("TMPDIR", str(node_folder))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
-def test_a_lost_node_costs_no_run(plan, cluster, tmp_path, monkeypatch):
+@pytest.fixture
+def carried(tmp_path):
+    """A data set's file, in which Ray would not find what it holds but by carrying it."""
+    path = tmp_path / "carried.h5"
+    path.write_bytes(os.urandom(1000))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script, reason", [("kill -9 $$", "killed (signal 9)"), ("kill -11 $$", "ended by signal 11"),
+                                            ("echo error: disk full >&2; exit 2", "error: disk full"),
+                                            ("exit 0", "No such file")])
+def test_a_failed_run_on_ray_is_named_and_costs_no_other(cluster, carried, tmp_path, script, reason):
+    failed = grid.run(jobs([WELL, script, WELL], carried), tmp_path, "ray")
+    assert [(job.configuration.seed, reason in said) for job, said in failed] == [(1, True)], failed
+    assert [path.read_bytes() for path in tmp_path.glob("runs/*/*/*/*.h5")] == 2 * [carried.read_bytes()]
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_no_run(cluster, carried, tmp_path, monkeypatch):
     import ray
 
-    planned, content = plan
-    kept, keep = [], executors._keep
-    monkeypatch.setattr(executors, "_keep", lambda path, content: kept.append(path) or keep(path, content))
+    kept, write, started = [], executors.files.write, tmp_path / "started"
+    monkeypatch.setattr(executors.files, "write", lambda path, *parts: kept.append(path) or write(path, *parts))
+    planned = jobs([f'echo >> "{started}"; sleep 2; {WELL}'] * 4, carried)
+    second = cluster.add_node(num_cpus=2)
 
     def lose():
-        while ray.available_resources().get("CPU", 0) > 0:
-            time.sleep(0.1)
-        time.sleep(1)
-        cluster[0].remove_node(cluster[1], allow_graceful=False)
+        while not started.exists() or started.stat().st_size < 4:
+            time.sleep(0.05)
+        cluster.remove_node(second, allow_graceful=False)
 
     losing = threading.Thread(target=lose)
     losing.start()
     assert not grid.run(planned, tmp_path, "ray")
     losing.join()
+    assert started.stat().st_size == 6  # two of the four were lost, and started again
     assert len([node for node in ray.nodes() if node["Alive"]]) == 1
     assert sorted(kept) == sorted(tmp_path / job.configuration.path for job in planned)  # each once
-    assert {job: tiny.content(tmp_path / job.configuration.path) for job in planned} == content
+    assert all(path.read_bytes() == carried.read_bytes() for path in kept)
 
 
-@pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["SIGKILL", "SIGINT"])
-def test_a_killed_driver_goes_on_where_it_was(plan, tmp_path, how, status):
-    pytest.importorskip("ray")
-    planned, content = plan
-    words = [sys.executable, "-m", "experiments", "run", "--data", str(planned[0].data), "--results", str(tmp_path),
-             "--protocol", "quick", "--steps-per-epoch", "3", "--methods", "none", "--rates", "0.5", "--seeds", "0",
-             "1", "2", "--folds", "1", "--executor", "ray", "--jobs", "1", "--quiet"]
-    environment = os.environ | {"PYTHONPATH": str(tiny.ROOT)}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
-    while process.poll() is None and not written(tmp_path):
+@pytest.mark.slow
+def test_an_interrupted_grid_leaves_nothing_on_its_node(cluster, node_folder, carried, tmp_path):
+    before, number = set(node_folder.iterdir()), tmp_path / "number"
+    planned = jobs([f'echo $$ > "{number}"; exec sleep 600', WELL], carried)
+    ended = executors.on_ray(planned, tmp_path, None, [], lambda steps: None)
+    assert next(ended) == (planned[1], None)
+    while not number.exists() or not number.read_text():
         time.sleep(0.05)
-    process.send_signal(how)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == status and "Traceback" not in said, said
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/*.h5")}
-    assert 1 <= len(before) < len(planned)
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", env=environment, timeout=600)
+    assert set(node_folder.iterdir()) > before
+    ended.close()  # what an interruption does
+    assert set(node_folder.iterdir()) == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
+
+
+def runs_in(folder):
+    """The processes whose commands name a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(folder) in path.read_bytes():
+                found.append(path)
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_where_it_was(cluster, node_folder, tmp_path):
+    """Real runs: the driver is killed, then interrupted, then left alone, with a cluster of its own."""
+    data, local = tiny.phantom(tmp_path), tmp_path / "local"
+    words = ["--steps-per-epoch", "3", "--threads", "2"]
+    planned = grid.plan([data], ["none"], protocol("quick", steps_per_epoch=3, threads=2), [0.5], [0, 1, 2], [1])
+    assert not grid.run(planned, local)
+    command = [sys.executable, "-m", "experiments", "run", "--data", str(data), "--results", str(tmp_path),
+               "--protocol", "quick", *words, "--methods", "none", "--rates", "0.5", "--seeds", "0", "1", "2",
+               "--folds", "1", "--executor", "ray", "--jobs", "1", "--quiet"]
+    environment = tiny.environment()
+    before = {}
+    for how, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8",
+                                   env=environment | {"ADDRESS": cluster.address})
+        while process.poll() is None and len(written(tmp_path)) <= len(before):
+            time.sleep(0.05)
+        process.send_signal(how)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == status and "Traceback" not in said, said
+        while runs_in(node_folder):
+            time.sleep(0.05)
+        stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/*.h5")}
+        assert len(before) < len(stamps) < len(planned) and stamps.items() >= before.items()
+        before = stamps
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=600)
     assert done.returncode == 0 and f"{len(before)} done before" in done.stderr, done.stderr
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
-    assert {job: tiny.content(tmp_path / job.configuration.path) for job in planned} == content
+    for job in planned:
+        assert tiny.content(tmp_path / job.configuration.path) == tiny.content(local / job.configuration.path)
 
 
 def test_a_schedule_gives_each_run_to_the_first_free_worker():

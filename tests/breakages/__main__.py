@@ -31,7 +31,7 @@ FAST, SLOW = "not slow", "slow"  # pytest's expressions for what `make test` and
 MAKE = {FAST: "make test", SLOW: "make test-slow"}
 LEAST_FAST = 0.9  # of the breakages, to be noticed by `make test`
 PASSED, FAILED, NONE_COLLECTED = 0, 1, 5  # pytest's exit statuses
-PATIENCE = 900  # seconds for the tests named with a breakage
+PATIENCE = 1800  # seconds for the tests named with a breakage, on a busy machine
 
 
 class Copy:
@@ -145,7 +145,7 @@ def try_all(breakages, suite):
             found[breakage] = part, test = caught(copy, breakage, suite)
             bar.advance(task)
             bar.console.print(f"{breakage.name}: {MAKE[part] + ': ' + test if part else 'caught by none'}",
-                              markup=False, highlight=False)
+                              markup=False, highlight=False, soft_wrap=True)
     return found
 
 
@@ -171,7 +171,7 @@ def main(argv=None):
         print("interrupted", file=sys.stderr)
         return 130
     table = sheet(found)
-    Console().print(table.rich())
+    Console(width=240).print(table.rich())
     print(table.caption)
     if arguments.output:
         files.write(arguments.output, table.markdown())
