@@ -59,7 +59,7 @@ AFTER_RUNS = $(if $(filter --dry-run,$(OPTIONS)),@true,$(BIN)/python)
 EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
 
-.PHONY: help setup test lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
+.PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
 	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables figures report bench faults \
 	scale readme verify-gpu inspect clean
 
@@ -77,8 +77,23 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -c "from ilnrepro.norms.kernels import native; native.available()"
 	@touch $@
 
-test: setup lint ## set up, lint, and run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: setup lint ## set up, lint, and run the tests (5 minutes)
+	$(PYTEST) -m "not slow"
+
+test-slow: setup $(VENV)/ready-slow ## the tests that take processes, Ray, PyTorch, a browser, whole pipelines
+	$(PYTEST) -m slow
+
+test-processors: setup ## `make test` as lesser processors and other compilers would run it (an hour)
+	$(BIN)/python -m tests.processors
+
+breakages: setup ## break the code in many small ways and see that a test notices each (half an hour)
+	$(BIN)/python -m tests.breakages
+
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile -rs
+
+$(VENV)/ready-slow: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,bench]"
+	@touch $@
 
 lint: setup ## check the style
 	$(BIN)/ruff check .

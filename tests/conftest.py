@@ -1,5 +1,9 @@
 """What several test files share: the forms of a layer."""
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded
+
 import pytest
 import tensorflow as tf
 from layers import form_of

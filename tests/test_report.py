@@ -276,6 +276,7 @@ def choose(browser, selector, value):
     Select(browser.find_element("css selector", selector)).select_by_value(value)
 
 
+@pytest.mark.slow
 def test_browser_shows_names_as_text(browser):
     assert browser.execute_script("return document.scripts.length") == 1
     assert browser.execute_script("return document.images.length") == 0
@@ -286,6 +287,7 @@ def test_browser_shows_names_as_text(browser):
     assert min(browser.execute_script(pictures)) > 50
 
 
+@pytest.mark.slow
 def test_browser_picks_a_layer(browser):
     opacity = ("return [...document.querySelectorAll('#rho-iln polyline')].map("
                "c => [c.dataset.series, c.classList.contains('faded')])")
@@ -298,6 +300,7 @@ def test_browser_picks_a_layer(browser):
     assert not any(faded for _, faded in browser.execute_script(opacity))
 
 
+@pytest.mark.slow
 def test_browser_picks_a_layer_by_keyboard(browser):
     from selenium.webdriver.common.keys import Keys
 
@@ -307,6 +310,7 @@ def test_browser_picks_a_layer_by_keyboard(browser):
     assert browser.execute_script(picked) == ["0"]
 
 
+@pytest.mark.slow
 def test_browser_sorts_and_chooses_cases(browser):
     scores = ("return [...document.querySelectorAll('.case')].filter(c => c.offsetParent).map("
               "c => parseFloat(c.dataset.scores.split(' ')[arguments[0]]))")
@@ -328,6 +332,7 @@ def test_browser_sorts_and_chooses_cases(browser):
     assert not browser.find_element("css selector", ".case .predicted").is_displayed()
 
 
+@pytest.mark.slow
 def test_browser_fits_a_telephone(browser):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True})
