@@ -119,7 +119,8 @@ def _run(arguments):
         protocol=protocol(arguments.protocol, **variants(arguments)))
     training.check(configuration, data)
     path = arguments.results / configuration.path
-    files.check_writable(arguments.results)
+    for folder in filter(None, (arguments.results, arguments.tensorboard)):
+        files.check_writable(folder)
     with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
         if runfile.is_done(path, configuration, arguments.keep_weights):
             checkpoint.remove(path)  # of a process that was killed between its last two acts

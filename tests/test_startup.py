@@ -124,6 +124,7 @@ def commands(folder):
         (training(rate=-1), "rate: -1.0 must be"),
         (training(given=odd), "sides must be divisible by 16"),
         (training(further=["--form", "foo"]), "form: 'foo' is unknown"),
+        (training(further=["--tensorboard", folder / "i.png"]), "cannot be written"),
         (predicting(folder / "missing.h5"), "no such file"),
         (predicting(folder / "damaged.h5"), "damaged"),
         (predicting(run), "holds no weights"),
