@@ -230,7 +230,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster, node_folder, tmp_path):
         while process.poll() is None and len(written(tmp_path)) <= len(before):
             time.sleep(0.05)
         process.send_signal(how)
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=600)[1]
         assert process.returncode == status and "Traceback" not in said, said
         while runs_in(node_folder):
             time.sleep(0.05)
