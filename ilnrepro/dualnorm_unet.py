@@ -160,7 +160,7 @@ def resize(mask, size, how):
     """Class probabilities `[N, H, W, classes]` at another size: 'bilinear' with corners aligned, or 'nearest'."""
     if how == "nearest":
         return tf.raw_ops.ResizeNearestNeighbor(images=mask, size=size)
-    return tf.raw_ops.ResizeBilinear(images=mask, size=size, align_corners=True)
+    return tf.cast(tf.raw_ops.ResizeBilinear(images=mask, size=size, align_corners=True), mask.dtype)
 
 
 @dataclass

@@ -4,11 +4,14 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded
 
+from unittest import mock
+
 import pytest
 import tensorflow as tf
+import tiny
 from layers import form_of
 
-from ilnrepro.norms import kernels
+from ilnrepro.norms import fused, kernels
 
 FORMS = ["reference", "tensorflow", "native"]  # the fused form by its kernels
 
@@ -23,6 +26,13 @@ def use():
 
     yield choose
     kernels.use("auto")
+
+
+@pytest.fixture(scope="module")
+def uncompiled():
+    """No rule waits for the compiler at every number of channels; functions are still graphs."""
+    with mock.patch.object(fused, "_compiled", tiny.uncompiled):
+        yield
 
 
 @pytest.fixture

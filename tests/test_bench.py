@@ -70,6 +70,7 @@ def test_the_step_s_arithmetic_is_counted_from_the_shapes():
     assert limits.step_flop(256) == 256 * limits.step_flop(16) and abs(limits.step_flop(256) - 19.08e9) < 0.01e9
 
 
+@pytest.mark.slow
 def test_one_real_round():
     said = []
     rows, skipped = rounds.measure(32, 1, 1, {"ours": ["none", "iln"], "torch": ["none"]}, 2, said.append)

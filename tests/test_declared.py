@@ -39,7 +39,7 @@ def imports(folder):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
-                [node.module] if isinstance(node, ast.ImportFrom) else []
+                [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in {module.split(".")[0] for module in found} - sys.stdlib_module_names - beside:
                 distribution = name if name in OURS else canonicalize_name(DISTRIBUTIONS.get(name.lower(), name))
                 yield str(path.relative_to(tiny.ROOT)), distribution, node in tree.body

@@ -63,7 +63,7 @@ def model(method):
 
 
 @pytest.mark.parametrize("method", ["bn", "softmax", "iln", "brn", "bin-projected"])
-def test_fits_saves_and_loads(method, tmp_path):
+def test_fits_saves_and_loads(method, tmp_path, uncompiled):
     keras.utils.set_random_seed(0)
     net = model(method)
     net.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -15,6 +15,14 @@ from ilnrepro import dataset, hdf5, prediction, runfile
 from ilnrepro.errors import InputError
 from ilnrepro.segmenter import Segmenter, export, in_batches, load
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
+
+@pytest.fixture(scope="module")
+def segment(trained):
+    """Its network, loaded once."""
+    return load(trained[0])
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -22,7 +30,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     data = tiny.phantom(folder)
     done = tiny.command("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "tiny", "--method",
-                        "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 60, "--keep-weights")
+                        "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 100, "--keep-weights")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("runs/*/*/*/*.h5")), data
 
@@ -37,11 +45,13 @@ def test_weights_come_back_exactly_and_give_the_run_s_own_masks(trained):
     sure = np.abs(segmenter.segment(tested.astype(np.float32))["probability"] - 0.5) > 1e-5
     assert run.masks.any() and sure.mean() > 0.9
     np.testing.assert_array_equal(in_batches(segmenter.segment, tested, batch=3)[sure], run.masks[sure])
+    ranges = [image * 2.0**(i % 3) + i for i, image in enumerate(tested)]  # exact: each image is stretched by itself
+    np.testing.assert_array_equal(in_batches(segmenter.segment, ranges)[sure], run.masks[sure])
 
 
 @pytest.mark.parametrize("shape", [(1, 17, 40), (2, 5, 5), (3, 32, 16)])
-def test_any_size_is_padded_and_cropped_back(trained, shape):
-    found = load(trained[0])(np.random.default_rng(0).random(shape).astype(np.float32))
+def test_any_size_is_padded_and_cropped_back(segment, shape):
+    found = segment(np.random.default_rng(0).random(shape).astype(np.float32))
     assert found["mask"].shape == found["probability"].shape == shape
 
 
@@ -60,7 +70,7 @@ def test_overlay_shows_the_grey_image_and_the_mask_s_rim(tmp_path, kind):
     assert np.abs(shown[~rim] - (255 * (image - 50.0) / 195)[~rim][:, None]).max() <= 1
 
 
-def test_data_set_and_pictures(trained, tmp_path):
+def test_data_set_and_pictures(trained, segment, tmp_path):
     path, data = trained
     images = dataset.read(data).images
     Image.fromarray(images[0][:20, :30]).save(tmp_path / "one.png")
@@ -68,14 +78,14 @@ def test_data_set_and_pictures(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     with hdf5.reading(tmp_path / "out" / "tiny-lv-mask.h5", "masks") as file:
         masks = file["masks"][()]
-    np.testing.assert_array_equal(masks, in_batches(load(path), images))
+    np.testing.assert_array_equal(masks, in_batches(segment, images))
     assert len(list((tmp_path / "out" / "tiny-lv-overlay").glob("*.png"))) == len(images)
     mask = np.array(Image.open(tmp_path / "out" / "one-mask.png"))
     assert mask.shape == (20, 30) and set(np.unique(mask)) <= {0, 255}
     assert np.array(Image.open(tmp_path / "out" / "one-overlay.png")).shape == (20, 30, 3)
 
 
-def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, tmp_path):
+def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, segment, tmp_path):
     sitk = pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
     path, data = trained
     images = dataset.read(data).images[:5]
@@ -90,19 +100,19 @@ def test_volumes_keep_their_geometry_and_dicom_becomes_nifti(trained, tmp_path):
     written = sitk.ReadImage(str(tmp_path / "out" / "v-mask.nii.gz"))
     for what in ("GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(written, what)(), getattr(volume, what)(), atol=1e-5)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), in_batches(load(path), images))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), in_batches(segment, images))
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "d-mask.nii.gz")))
-    np.testing.assert_array_equal(np.squeeze(mask), in_batches(load(path), images[:1])[0])
+    np.testing.assert_array_equal(np.squeeze(mask), in_batches(segment, images[:1])[0])
 
 
 FORMATS = {".tif": ".tif", ".jpg": ".png", ".PNG": ".png", ".nii": ".nii", ".nrrd": ".nrrd", ".nhdr": ".nrrd",
            ".mha": ".mha", ".mhd": ".mha"}
 
 
-def test_every_format_gets_one_whole_mask_file(trained, tmp_path):
+def test_every_format_gets_one_whole_mask_file(trained, segment, tmp_path):
     sitk = pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
     path, data = trained
-    segment, image = load(path), dataset.read(data).images[0]
+    image = dataset.read(data).images[0]
     for ending, mask_ending in FORMATS.items():
         source, out = tmp_path / "in" / f"i{ending}", tmp_path / f"out{ending}"
         source.parent.mkdir(exist_ok=True)
@@ -115,9 +125,9 @@ def test_every_format_gets_one_whole_mask_file(trained, tmp_path):
         np.testing.assert_array_equal(found > 0, in_batches(segment, read[None])[0], ending)
 
 
-def test_a_folder_keeps_its_places_and_earlier_results_are_not_taken_for_images(trained, tmp_path):
+def test_a_folder_keeps_its_places_and_earlier_results_are_not_taken_for_images(trained, segment, tmp_path):
     path, data = trained
-    segment, images = load(path), dataset.read(data).images
+    images = dataset.read(data).images
     for k, place in enumerate(("a", "b/c", ".hidden")):
         (tmp_path / "in" / place).mkdir(parents=True)
         Image.fromarray(images[k]).save(tmp_path / "in" / place / "i.png")

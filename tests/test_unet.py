@@ -114,10 +114,11 @@ def test_biases_start_at_a_tenth_gamma_at_1_beta_at_0_rho_at_a_half():
 
 
 def test_a_seed_gives_the_same_weights_to_every_method_and_every_layer_its_own():
-    first = UNet("none", seed=5)
+    small = UNet("none", seed=5, **SMALL)
     for name in paper_names()[1:]:
-        for layer, other in zip(first.layers, UNet(name, seed=5).layers, strict=True):
+        for layer, other in zip(small.layers, UNet(name, seed=5, **SMALL).layers, strict=True):
             assert np.array_equal(layer.weights, other.weights), (name, layer.name)
+    first = UNet("none", seed=5)
     for layer, other in zip(first.layers, UNet("none", seed=6).layers, strict=True):
         assert not np.any(layer.weights.numpy() == other.weights.numpy()), layer.name
     alike = [layer.weights.numpy() for layer in first.layers if layer.weights.shape == [3, 3, 16, 16]]
@@ -132,7 +133,7 @@ def test_unknown_initializer():
 # Shapes.
 
 @pytest.mark.parametrize("sides", [(16, 16), (32, 48), (64, 16)], ids=lambda sides: "x".join(map(str, sides)))
-def test_scores_have_the_images_shape(sides):
+def test_scores_have_the_images_shape(sides, eagerly):
     network = UNet("iln")
     logits = network(tf.constant(images(2, *sides, dtype=np.float32)))
     assert logits.shape == (2, *sides, 2) and logits.dtype == tf.float32
@@ -193,7 +194,7 @@ def test_the_summary_tells_every_variable():
 
 # Outputs and gradients.
 
-@pytest.mark.parametrize("name", ["none", "bn", "in", "gn4", "brn", "sn", "bin", "bin-projected", "softmax", "iln"])
+@pytest.mark.parametrize("name", ["none", "bn", "gn4", "brn", "sn", "softmax", "iln"])
 def test_both_forms_give_the_same_scores_and_gradients(name, use, eagerly):
     batch = images(2, 16, 16)
     wanted, slopes = logits_and_gradients(UNet(name, form="reference", **SMALL), batch)
