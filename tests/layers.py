@@ -1,9 +1,16 @@
 """Layers of the library with given values in their variables; their outputs and gradients in NumPy."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ilnrepro.norms import Normalization, Settings
+
+
+def seldom(values, often):
+    """The values for a parametrized test; those that are not among `often` are left to `make test-slow`."""
+    return [value if value in often else pytest.param(*(value if isinstance(value, tuple) else [value]),
+                                                      marks=pytest.mark.slow) for value in values]
 
 
 def built(name, values, form, dtype="float64", settings=None, channels=None):

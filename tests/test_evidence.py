@@ -72,6 +72,7 @@ def test_a_difference_is_the_mean_over_subjects_however_many_images_each_has():
     assert abs(again.difference - np.mean(list(again.per_subject.values()))) < 1e-12
 
 
+@pytest.mark.slow
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from layers import seldom
 
 from ilnrepro import norms
 from ilnrepro.errors import InputError
@@ -26,7 +27,7 @@ def test_same_numbers_as_the_library_s_own_layer(method):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("method", ["none", "bn", "in", "iln", "brn"])
+@pytest.mark.parametrize("method", seldom(["none", "bn", "in", "iln", "brn"], ["bn", "iln"]))
 def test_computes_in_32_bits_where_the_model_computes_in_16(method, policy):
     x = np.random.default_rng(0).normal(2, 3, (2, 256, 256, 16)).astype(np.float32)  # its sums overflow 16 bits
     half = tf.cast(x, policy.partition("_")[2])
@@ -62,7 +63,7 @@ def model(method):
     return keras.Model(inputs, keras.layers.Dense(2)(x))
 
 
-@pytest.mark.parametrize("method", ["bn", "softmax", "iln", "brn", "bin-projected"])
+@pytest.mark.parametrize("method", seldom(["bn", "softmax", "iln", "brn", "bin-projected"], ["bn", "softmax"]))
 def test_fits_saves_and_loads(method, tmp_path, uncompiled):
     keras.utils.set_random_seed(0)
     net = model(method)

@@ -166,6 +166,7 @@ def test_export_leaves_nothing_half_written(trained, tmp_path, monkeypatch, case
     assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text("utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_a_damaged_export_is_refused(trained, tmp_path):
     for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
         folder = tmp_path / Path(name).name
@@ -176,6 +177,7 @@ def test_a_damaged_export_is_refused(trained, tmp_path):
                 load(folder)
 
 
+@pytest.mark.slow
 def test_exported_model_serves_without_this_package(trained, tmp_path):
     path, data = trained
     done = tiny.command("ilnrepro", "export", path, "--output", tmp_path / "model")

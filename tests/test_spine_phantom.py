@@ -59,6 +59,7 @@ def test_seed_decides_and_a_subject_does_not_depend_on_their_number():
     assert (few.masks != other.masks).any() and (few.images != other.images).any()
 
 
+@pytest.mark.slow
 def test_same_anatomy_at_every_size():
     fine, coarse = spine_phantom(96, 80, 2), spine_phantom(48, 40, 2)
     shrunk = fine.masks.reshape(2, 40, 2, 48, 2, 48, 2).mean((2, 4, 6)) >= 0.5

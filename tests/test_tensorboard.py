@@ -66,7 +66,7 @@ def test_curves_are_the_run_file_s(data, tmp_path, method, rate):
 
 
 def test_the_run_file_does_not_change(data, tmp_path):
-    words = ["--method", "iln", "--rate", 0.5, "--keep-weights"]
+    words = ["--method", "none", "--rate", 0.5, "--keep-weights"]
     run(data, tmp_path, *words)
     assert tiny.run(data, tmp_path / "without", "--fold", 1, *words).returncode == 0
     first, second = tmp_path.glob("*/runs/*/*/*/*.h5")
@@ -95,8 +95,8 @@ def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
 
 
 def test_a_grid_tells_its_runs_apart_and_a_dry_run_passes_it_on(data, tmp_path, monkeypatch):
-    words = ["experiments", "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, "--methods", "in",
-             "iln", "--folds", 1, 2, "--rates", 0.5, "--tensorboard", "curves", "--keep-weights"]
+    words = ["experiments", "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, "--methods",
+             "none", "in", "--folds", 1, 2, "--rates", 0.5, "--tensorboard", "curves", "--keep-weights"]
     monkeypatch.chdir(tmp_path)
     listed = tiny.command(*words, "--dry-run")
     assert listed.returncode == 0 and not (tmp_path / "curves").exists()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from layers import seldom
 
 from ilnrepro import networks
 from ilnrepro.losses import bce_dice, cross_entropy
@@ -101,7 +102,8 @@ def test_a_run_with_adam_stopped_and_resumed_is_the_whole_run(tmp_path):
 
     from ilnrepro import training
 
-    data, asked = made_up(), configuration("in", rate=1e-3, optimizer="adam", loss="bce-dice", steps_per_epoch=6, block=2)
+    data, asked = made_up(), configuration("in", rate=1e-3, optimizer="adam", loss="bce-dice",
+                                             steps_per_epoch=6, block=2)
     whole = training.run(asked, data)
     calls = iter([False, True])
     with pytest.raises(training.Stopped):
@@ -143,10 +145,11 @@ def steps(training, images, masks, rate, count):
     return training.block(ready, tf.constant(rate), tf.constant(count)).numpy()
 
 
-def test_xla_takes_the_same_steps(use, monkeypatch):
+@pytest.mark.parametrize("method", seldom(["in", "iln"], ["in"]))
+def test_xla_takes_the_same_steps(method, use, monkeypatch):
     monkeypatch.setattr(networks, "build", lambda c: UNet(c.method, pools=1, dtype=tf.float64))
     use("tensorflow")
-    plain, compiled = (Training(configuration("iln", xla=xla, kernels="tensorflow")) for xla in ("off", "on"))
+    plain, compiled = (Training(configuration(method, xla=xla, kernels="tensorflow")) for xla in ("off", "on"))
     losses = [steps(training, *batch(tf.float64), 0.5, 3) for training in (plain, compiled)]
     assert np.abs(losses[0] - losses[1]).max() < RECORDED
     assert_same_weights(compiled, plain)
@@ -163,7 +166,8 @@ def test_native_and_tensorflow_kernels_train_alike(use, double):
     assert_same_weights(training, found["tensorflow"][1])
 
 
-@pytest.mark.parametrize("xla", ["off", pytest.param("on", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", ["off", "on"])
 def test_a_float32_step_is_the_float64_one_to_rounding(xla, monkeypatch, use):
     """The network as it is used. Of a gradient no more than a thousandth is lost, of its layer's largest."""
     use("tensorflow" if xla == "on" else "auto")
@@ -237,7 +241,7 @@ def test_a_gate_stays_within_its_limits_if_it_has_any(method, stays):
     assert (rho.min() >= 0) == stays and rho.max() > 0
 
 
-@pytest.mark.parametrize("method", ["brn", "sn", "bin-projected"])
+@pytest.mark.parametrize("method", seldom(["brn", "sn", "bin-projected"], ["brn"]))
 def test_a_state_given_back_goes_on_to_the_same_bits(method):
     images, masks = batch()
     changes = {"renorm_steps": 1} if method == "brn" else {}

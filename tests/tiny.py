@@ -83,7 +83,7 @@ def environment():
     return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "COLUMNS": "200"}
 
 
-def phantom(folder, structure="LV", size=32, subjects=6):
+def phantom(folder, structure="LV", size=32, subjects=3):
     """A phantom data set file made by the real command."""
     path = Path(folder) / f"tiny-{structure.lower()}.h5"
     done = command("data_prep", "phantom", "--structure", structure, "--size", size, "--subjects", subjects,
