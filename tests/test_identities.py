@@ -194,7 +194,7 @@ def test_rho_gets_next_to_no_gradient_at_16_channels(form):
 
 # Invariances.
 
-@settings(max_examples=30, deadline=None, derandomize=True,
+@settings(max_examples=15, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(INVARIANT), log_factor=st.floats(-3, 3), constant=st.floats(-10, 10),
        seed=st.integers(0, 99))

@@ -494,7 +494,7 @@ def test_a_rule_is_one_compiled_call_forward_and_one_backward(name, use):
 
 # Any shape.
 
-@settings(max_examples=60, deadline=None, derandomize=True,
+@settings(max_examples=30, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(NAMES), space=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
        instances=st.integers(1, 3), multiple=st.integers(1, 3), seed=st.integers(0, 99))

@@ -142,6 +142,7 @@ def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):
         report("--results", results, "--output", tmp_path / "c.html")
 
 
+@pytest.mark.slow
 def test_figures_of_rates_and_differences_are_drawn(made, tmp_path):
     shutil.copytree(made[0] / "runs", tmp_path / "runs")
     figures_command.main(["--results", str(tmp_path)])

@@ -42,6 +42,7 @@ def test_ribs_are_bone_and_not_spine(data):
         assert (bright & (mask == 0)).sum() > 0.15 * (bright & (mask == 1)).sum()
 
 
+@pytest.mark.slow
 def test_six_vertebrae_with_bodies_apart_and_arches_about_a_canal():
     volume = spine_phantom(128, 80, subjects=2)
     for mask in volume.masks:

@@ -57,7 +57,7 @@ def assert_same_weights(found, wanted):
 
 
 def test_two_steps_of_sgd_with_momentum_by_hand(double):
-    training = Training(configuration())
+    training = Training(configuration("in"))
     images, masks = batch(tf.float64)
     weights = [v.numpy() for v in training.trainable]
     momenta = [np.zeros_like(w) for w in weights]
@@ -75,7 +75,7 @@ def test_two_steps_of_sgd_with_momentum_by_hand(double):
 
 def test_three_steps_of_adam_by_hand(double):
     """The textbook's bias-corrected moments; TensorFlow's ε stands beside the uncorrected root."""
-    training = Training(configuration(optimizer="adam", loss="bce-dice"))
+    training = Training(configuration("in", optimizer="adam", loss="bce-dice"))
     images, masks = batch(tf.float64)
     rate = 2.0**-10
     weights = [v.numpy() for v in training.trainable]
@@ -155,11 +155,12 @@ def test_xla_takes_the_same_steps(method, use, monkeypatch):
     assert_same_weights(compiled, plain)
 
 
-def test_native_and_tensorflow_kernels_train_alike(use, double):
+@pytest.mark.parametrize("method", seldom(["in", "iln"], ["in"]))
+def test_native_and_tensorflow_kernels_train_alike(method, use, double):
     found = {}
     for choice in ("tensorflow", "native"):
         use(choice)
-        training = Training(configuration("iln", kernels=choice))
+        training = Training(configuration(method, kernels=choice))
         found[choice] = steps(training, *batch(tf.float64, 32, 1), 0.1, 10), training
     losses, training = found["native"]
     assert losses[-1] < 0.9 * losses[0] and np.abs(losses - found["tensorflow"][0]).max() < RECORDED
@@ -241,7 +242,8 @@ def test_a_gate_stays_within_its_limits_if_it_has_any(method, stays):
     assert (rho.min() >= 0) == stays and rho.max() > 0
 
 
-@pytest.mark.parametrize("method", seldom(["brn", "sn", "bin-projected"], ["brn"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["brn", "sn", "bin-projected"])
 def test_a_state_given_back_goes_on_to_the_same_bits(method):
     images, masks = batch()
     changes = {"renorm_steps": 1} if method == "brn" else {}
