@@ -157,7 +157,7 @@ def about_rounding(records):
     if len(counts) < 2:
         return ""
     return ("The runs differ in what rounds their last bits: "
-            + "; ".join(f"{what} ({count} runs)" for what, count in sorted(counts.items())) + ".")
+            + "; ".join(f"{what} ({count} run{'s'[:count > 1]})" for what, count in sorted(counts.items())) + ".")
 
 
 @dataclass(frozen=True)

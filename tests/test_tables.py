@@ -63,7 +63,7 @@ def test_what_rounds_the_last_bits_is_said_where_it_differs():
     assert scores.about_rounding(grid) == "" and "last bits" not in tables.caption(3, grid, "test")
     grid[1] = replace(grid[1], computed_by="native kernels for AVX-512")
     for text in (tables.caption(3, grid, "test"), statistics.about(grid)):
-        assert "differ in what rounds their last bits: native kernels for AVX-512 (1 runs); native kernels for" in text
+        assert "differ in what rounds their last bits: native kernels for AVX-512 (1 run); native kernels for" in text
 
 
 @pytest.mark.parametrize("provenance, text", [
