@@ -60,8 +60,9 @@ print(json.dumps([sorted(names), before == state(), loaded]))
 
 
 def python(code, *, before="", **options):
-    """What a fresh process prints that runs the code, as JSON says it."""
-    done = subprocess.run(["sh", "-c", f'{before} exec "$0" -c "$1"', sys.executable, code], env=tiny.environment(),
+    """What a fresh process prints, as JSON, that runs the code; it inherits nothing that could hide a setting."""
+    environment = {key: tiny.environment()[key] for key in ("PATH", "PYTHONPATH", "COLUMNS")}
+    done = subprocess.run(["sh", "-c", f'{before} exec "$0" -c "$1"', sys.executable, code], env=environment,
                           stdout=subprocess.PIPE, encoding="utf-8", timeout=300, check=True, **options)
     return json.loads(done.stdout)
 
