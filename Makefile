@@ -77,7 +77,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -c "from ilnrepro.norms.kernels import native; native.available()"
 	@touch $@
 
-test: setup lint ## set up, lint, and run the tests (5 minutes)
+test: setup lint ## set up, lint, and run the tests (eight minutes)
 	$(PYTEST) -m "not slow"
 
 test-slow: setup $(VENV)/ready-slow ## the tests that take processes, Ray, PyTorch, a browser, whole pipelines
