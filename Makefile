@@ -83,10 +83,10 @@ test: setup lint ## set up, lint, and run the tests (eight minutes)
 test-slow: setup $(VENV)/ready-slow ## the tests that take processes, Ray, PyTorch, a browser, whole pipelines
 	$(PYTEST) -m slow
 
-test-processors: setup ## `make test` as lesser processors and other compilers would run it (an hour)
+test-processors: setup ## `make test` as lesser processors and other compilers would run it
 	$(BIN)/python -m tests.processors
 
-breakages: setup ## break the code in many small ways and see that a test notices each (half an hour)
+breakages: setup ## break the code in many small ways and see that a test notices each
 	$(BIN)/python -m tests.breakages
 
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile -rs
@@ -185,7 +185,7 @@ tables: setup ## write the tables again, from run files alone
 figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
-faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost (15 minutes)
+faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost
 	$(BIN)/python -m tests.faults
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines

@@ -1,7 +1,7 @@
 """`python -m tests.processors`: `make test` as lesser processors and other compilers would run it.
 
 Each setting makes TensorFlow, oneDNN, XLA or the native kernels compute as on another machine, the last one all of them
-at their least. It ends with status 0 if the tests pass under all. About an hour on two cores.
+at their least. It ends with status 0 if the tests pass under all.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Runs lost, finished runs repeated, wrong results, damaged files unnoticed and files left over must all be 0, and every
 place must have had its kills, or it ends with status 1. The runs are tiny (SYNTHETIC phantoms of 32², 60 steps) and
-save a checkpoint after every block. About a quarter of an hour on two cores.
+save a checkpoint after every block.
 """
 
 import argparse
