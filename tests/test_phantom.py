@@ -56,7 +56,7 @@ def test_masks_are_plausible(whole):
     assert 800 < median < 2500 and max(a.max() for a in areas) < 8000
 
 
-@pytest.mark.parametrize("structure", ["LV", "RV"])
+@pytest.mark.parametrize("structure", seldom(["LV", "RV"], ["RV"]))
 def test_apex_never_vanishes(structure):
     assert (phantom(structure, size=32, subjects=12).masks.sum(axis=(1, 2)) >= 1).all()
 
