@@ -435,7 +435,7 @@ def damage_at_random(here, steps):
 
 
 @pytest.mark.parametrize("kind, examples", [
-    ("raw", 40), ("acdc", 20), ("png", 20), *(pytest.param(kind, count, marks=pytest.mark.slow)
+    ("raw", 20), ("acdc", 10), ("png", 10), *(pytest.param(kind, count, marks=pytest.mark.slow)
                                               for kind, count in (("raw", 200), ("acdc", 80), ("png", 80)))])
 def test_any_damage_is_survived_or_refused(trees, tmp_path, capfd, kind, examples):
     """What is made is sound, and as it should be wherever the files are; nothing is printed but the audit."""

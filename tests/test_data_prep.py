@@ -528,6 +528,7 @@ def test_real_png_folder_is_the_same_as_the_npz(real, tmp_path, made):
         np.testing.assert_array_equal(getattr(data, key), getattr(real, key)[some])
 
 
+@pytest.mark.slow
 @needs_real
 def test_real_misalignment_is_found_and_little_else(real):
     """SC-N-06 and at most two others as the data are; of five others moved by 12 pixels, at least four."""
