@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from ilnrepro import set_up
+
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -39,8 +41,9 @@ def command(main: Callable[[], int]) -> NoReturn:
     """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
 
     So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
-    TensorFlow's log is off unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    TensorFlow computes by oneDNN (`ilnrepro.set_up`), and its log is off, unless the environment says otherwise.
     """
+    set_up()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")

@@ -74,6 +74,13 @@ def test_import_does_nothing_to_the_process(before):
     assert unchanged and not loaded
 
 
+@pytest.mark.parametrize("before, wanted", [("", "1"), ("TF_ENABLE_ONEDNN_OPTS=0", "0")])
+def test_commands_let_tensorflow_take_onednn_unless_told_otherwise(before, wanted):
+    code = "import atexit, os, sys; from ilnrepro.errors import command; sys.stdout.write('['); " \
+        "atexit.register(lambda: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], ']')); command(lambda: 0)"
+    assert python(code, before=before) == [int(wanted)]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A data set, run files of it without weights, one of them damaged, and inputs that fit nothing."""
