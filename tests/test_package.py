@@ -196,10 +196,10 @@ def test_a_keras_network_takes_the_layer(use):
 
 def test_a_ray_node_needs_ilnrepro_alone(use, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    job = Job(Configuration("d", "0", "LV", "in", 1, 0.1, 0, protocol("tiny")), tmp_path / "data.h5", 4)
     monkeypatch.setattr(ray, "init", mock.Mock(side_effect=ConnectionError))
     with pytest.raises(InputError, match="no Ray cluster answers"):
-        next(executors.on_ray([Job(Configuration("d", "0", "LV", "in", 1, 0.1, 0, protocol("tiny")), tmp_path / "data.h5",
-                                   4)], tmp_path, 1, [], print))
+        next(executors.on_ray([job], tmp_path, 1, [], print))
     (tmp_path / "task").write_bytes(ray.cloudpickle.dumps(executors._task))
     does = (f"import pickle, sys; task = pickle.load(open({str(tmp_path / 'task')!r}, 'rb')); "
             "print(task([sys.executable, '-c', 'exit(\"ended\")', '--data', ''], [], 'data.h5', b'', ''))")
