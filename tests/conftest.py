@@ -1,6 +1,7 @@
 """What several test files share: the forms of a layer."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded
 
@@ -12,6 +13,10 @@ import tiny
 from layers import form_of, seldom
 
 from ilnrepro.norms import fused, kernels
+
+# Started in the background, tests are deaf to Ctrl-C, and all that they start would be.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The fused form by its kernels; TensorFlow's, which every method's values are tested on, and not all else of it.
 FORMS = seldom(["reference", "tensorflow", "native"], ["reference", "native"])
