@@ -16,7 +16,7 @@ import numpy as np
 
 from ilnrepro.errors import command
 from ilnrepro.keras import Normalization
-from ilnrepro.metrics import dice, overlap
+from ilnrepro.training.metrics import dice, overlap
 
 
 def unet(channels=(16, 32, 64)):

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, dualnorm, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
-from experiments.executors import EXECUTORS
+from experiments import cost, dualnorm, epoch_time, evidence, readme, statistics, tables, verdicts
 from experiments.papers import RATES, TABLES, methods_of, tables_of
-from ilnrepro import cli, dataset, files
+from ilnrepro import cli
+from ilnrepro.comparison import grid, scores
+from ilnrepro.comparison.executors import EXECUTORS
 from ilnrepro.errors import InputError, command, whole_number
 from ilnrepro.norms import kernels
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import PROTOCOLS, protocol
+from ilnrepro.storage import dataset, files
 
 
 def parser():

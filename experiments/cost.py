@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.papers import published_cost
-from experiments.sheet import Sheet
-from experiments.sheet import write as write_sheet
-from ilnrepro import files, tf
+from ilnrepro import tf
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import FORMS, kernels
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training
+from ilnrepro.storage import files
+from ilnrepro.training.loop import Training
 
 ITERATIONS = 200
 METHODS = ("in", "iln")

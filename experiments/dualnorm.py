@@ -6,19 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import grid
-from experiments.comparisons import compare, fold_scores, interval
 from experiments.cost import device, in_turns, measurement
 from experiments.papers import RATES
-from experiments.scores import cells, collect
-from experiments.sheet import Sheet
-from experiments.sheet import write as write_sheet
 from experiments.statistics import about, title_of
-from ilnrepro import dataset, tf
-from ilnrepro.dualnorm_unet import MASKS
+from ilnrepro import tf
+from ilnrepro.comparison import grid
+from ilnrepro.comparison.intervals import compare, fold_scores, interval
+from ilnrepro.comparison.scores import cells, collect
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.errors import InputError
+from ilnrepro.networks.dualnorm_unet import MASKS
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training
+from ilnrepro.storage import dataset
+from ilnrepro.training.loop import Training
 
 MODES = {"none": "baseline", "predicted": "predicted mask", "oracle": "oracle mask"}
 STEM, COST_STEM = "dualnorm", "dualnorm-cost"

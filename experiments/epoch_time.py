@@ -11,14 +11,15 @@ import numpy as np
 
 from experiments.cost import device, in_turns
 from experiments.papers import KOLARIK_ROWS, kolarik_published
-from experiments.sheet import Sheet
-from experiments.sheet import write as write_sheet
-from ilnrepro import dataset, files, tf
+from ilnrepro import tf
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.slabs import starts
-from ilnrepro.training import Training
+from ilnrepro.storage import dataset, files
+from ilnrepro.training.loop import Training
+from ilnrepro.training.slabs import starts
 
 STEM = "kolarik-table1"
 

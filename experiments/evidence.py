@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from experiments import grid, sheet
-from experiments.comparisons import compare, fold_scores, subjects_of
 from experiments.papers import RATES, methods_of
-from experiments.scores import cells, collect
-from experiments.sheet import Sheet
 from experiments.statistics import about, marks, seed_spread, title_of
+from ilnrepro.comparison import grid, sheet
+from ilnrepro.comparison.intervals import compare, fold_scores, subjects_of
+from ilnrepro.comparison.scores import cells, collect
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from ilnrepro import files
 from ilnrepro.errors import InputError
+from ilnrepro.storage import files
 
 _BLOCK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

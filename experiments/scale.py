@@ -17,13 +17,14 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.phantom import phantom
-from experiments import executors, grid
 from experiments.bench.__main__ import machine
 from experiments.papers import PAPER_RATES, methods_of, tables_of
-from experiments.sheet import Sheet
-from ilnrepro import checkpoint, dataset, files, training
+from ilnrepro.comparison import executors, grid
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError, command
 from ilnrepro.protocols import protocol
+from ilnrepro.storage import checkpoint, dataset, files
+from ilnrepro.training import loop
 
 MACHINES = (1, 8, 64)
 _IDLE = 1.1  # a grid that takes this times its lower bound loses time to workers that have nothing left to do
@@ -74,7 +75,7 @@ def _start(rounds):
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import tensorflow, ilnrepro.training"], check=True)
+        subprocess.run([sys.executable, "-c", "import tensorflow, ilnrepro.training.loop"], check=True)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds[1:])  # the first finds the files not yet in memory
 
@@ -151,8 +152,8 @@ def _executors(size, steps, workers):
 def _checkpoint(data, rounds):
     """Seconds of saving a checkpoint, between blocks of training as in a run."""
     (job, *_) = grid.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
-    training.set_up(job.configuration)
-    at_work = training.Training(job.configuration)
+    loop.set_up(job.configuration)
+    at_work = loop.Training(job.configuration)
     curve = np.zeros(job.steps, np.float32)
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
@@ -160,8 +161,8 @@ def _checkpoint(data, rounds):
             began = time.perf_counter()
             checkpoint.save(Path(folder) / "run.h5", job.configuration, step, {"loss": curve} | at_work.state(), 0.0)
             seconds.append(time.perf_counter() - began)
-    return {"seconds": statistics.median(seconds), "every": training.CHECKPOINT_SECONDS,
-            "share": statistics.median(seconds) / training.CHECKPOINT_SECONDS}
+    return {"seconds": statistics.median(seconds), "every": loop.CHECKPOINT_SECONDS,
+            "share": statistics.median(seconds) / loop.CHECKPOINT_SECONDS}
 
 
 def _grid(found, data):

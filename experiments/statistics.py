@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from experiments import sheet
-from experiments.comparisons import (
+from experiments.papers import STRUCTURES, ordered
+from ilnrepro.comparison import sheet
+from ilnrepro.comparison.intervals import (
     LOWER_IS_BETTER,
     MEASURES,
     by_method,
@@ -15,9 +16,8 @@ from experiments.comparisons import (
     interval,
     subjects_of,
 )
-from experiments.papers import STRUCTURES, ordered
-from experiments.scores import RULES, about_rounding, cells
-from experiments.sheet import Sheet
+from ilnrepro.comparison.scores import RULES, about_rounding, cells
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from experiments.papers import TABLES
-from experiments.scores import RULES, about_rounding, cells
-from experiments.sheet import Sheet
-from experiments.sheet import write as write_sheet
+from ilnrepro.comparison.scores import RULES, about_rounding, cells
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.norms import method as method_row
 
 COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_sd", "runs", "diverged", "collapsed",

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cost, sheet
-from experiments.comparisons import by_method, compare
+from experiments import cost
 from experiments.papers import TABLES, published_cost
-from experiments.scores import cells
-from experiments.sheet import Sheet
 from experiments.statistics import about, about_one_seed, rules_of
+from ilnrepro.comparison import sheet
+from ilnrepro.comparison.intervals import by_method, compare
+from ilnrepro.comparison.scores import cells
+from ilnrepro.comparison.sheet import Sheet
 
 # Below this gain a method is not better in any sense that the paper means: half a point of Dice.
 HALF_A_POINT = 0.005

@@ -13,9 +13,10 @@ import numpy as np
 
 from experiments import cost
 from experiments.bench.ours import methods
-from ilnrepro import runfile, tf
+from ilnrepro import tf
 from ilnrepro.errors import command
 from ilnrepro.norms import Normalization, kernels
+from ilnrepro.storage import runfile
 
 TOLERANCE = 2e-3  # of the largest value, for outputs and gradients in float32
 

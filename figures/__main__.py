@@ -6,10 +6,11 @@ from pathlib import Path
 
 from experiments import dualnorm, evidence, statistics
 from experiments.papers import ordered, tables_of
-from experiments.scores import cells, collect
 from figures import differences, examples, gates, learning, predictions, rates, rho, sites
-from ilnrepro import cli, dataset, files, runfile
+from ilnrepro import cli
+from ilnrepro.comparison.scores import cells, collect
 from ilnrepro.errors import command
+from ilnrepro.storage import dataset, files, runfile
 
 
 def parser():

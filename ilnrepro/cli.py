@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from ilnrepro import __version__, checkpoint, dataset, files, inspection, runfile, verification
+from ilnrepro import __version__
 from ilnrepro.errors import InputError, command, whole_number
-from ilnrepro.locking import locked
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS, Settings, method
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, protocol, variant_type
+from ilnrepro.storage import checkpoint, dataset, files, inspection, runfile, verification
+from ilnrepro.storage.locking import locked
 
 
 def parser():
@@ -108,7 +109,7 @@ def script():
 
 
 def _run(arguments):
-    from ilnrepro import training
+    from ilnrepro.training import loop
 
     if arguments.progress == "lines":
         _end_with_the_reader()
@@ -117,7 +118,7 @@ def _run(arguments):
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
         fold=arguments.fold, rate=arguments.rate, seed=arguments.seed,
         protocol=protocol(arguments.protocol, **variants(arguments)))
-    training.check(configuration, data)
+    loop.check(configuration, data)
     path = arguments.results / configuration.path
     for folder in filter(None, (arguments.results, arguments.tensorboard)):
         files.check_writable(folder)
@@ -131,18 +132,18 @@ def _run(arguments):
 
 
 def _train_and_write(configuration, data, path, arguments):
-    from ilnrepro import training
-    from ilnrepro.tensorboard import Curves
+    from ilnrepro.training import loop
+    from ilnrepro.training.tensorboard import Curves
 
-    training.set_up(configuration)
+    loop.set_up(configuration)
     further = {}
     if arguments.tensorboard:
         further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
     with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
         try:
-            outcome = training.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
+            outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
                                    **further)
-        except training.Stopped:
+        except loop.Stopped:
             raise KeyboardInterrupt from None
     if not arguments.keep_weights:
         outcome.weights = {}
@@ -197,7 +198,7 @@ def _progress(kind, title):
 
 
 def _predict(arguments):
-    from ilnrepro import prediction, segmenter
+    from ilnrepro.use import prediction, segmenter
 
     planned = prediction.plan(arguments.inputs, arguments.output)
     segment = segmenter.load(arguments.model)
@@ -220,7 +221,7 @@ def _predict(arguments):
 
 
 def _export(arguments):
-    from ilnrepro import segmenter
+    from ilnrepro.use import segmenter
 
     segmenter.export(arguments.run, arguments.output)
     print(arguments.output)
@@ -263,7 +264,7 @@ def _methods(_):
 
 
 def _summary(arguments):
-    from ilnrepro.unet import check_sides, summary
+    from ilnrepro.networks.unet import check_sides, summary
 
     kind = NETWORKS[arguments.network]
     check_sides((arguments.size, arguments.size))

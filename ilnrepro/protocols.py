@@ -8,13 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ilnrepro.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.errors import InputError
-from ilnrepro.losses import LOSSES
 from ilnrepro.networks import NETWORKS
+from ilnrepro.networks.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
-from ilnrepro.optimizers import OPTIMIZERS
+from ilnrepro.training.losses import LOSSES
+from ilnrepro.training.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from experiments.bench import keras_peer
-from ilnrepro.unet import UNet
+from ilnrepro.networks.unet import UNet
 
 pytestmark = pytest.mark.slow
 METHODS = ("none", "in", "gn4", "iln")

@@ -10,9 +10,9 @@ import pytest
 import tiny
 
 from experiments import dualnorm
-from ilnrepro import dataset, runfile
 from ilnrepro.errors import InputError
-from ilnrepro.segmenter import in_batches, load
+from ilnrepro.storage import dataset, runfile
+from ilnrepro.use.segmenter import in_batches, load
 
 SHORT = ("--protocol", "dualnorm-quick", "--epochs", 1, "--steps-per-epoch", 2)
 

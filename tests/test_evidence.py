@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import comparisons, evidence, statistics, verdicts
-from experiments.comparisons import compare, fold_scores, holm, interval
-from experiments.scores import Record, cells
+from experiments import evidence, statistics, verdicts
+from ilnrepro.comparison import intervals
+from ilnrepro.comparison.intervals import compare, fold_scores, holm, interval
+from ilnrepro.comparison.scores import Record, cells
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 
@@ -45,7 +46,7 @@ def grid(**gains):
 
 
 def compared(records, first="iln", second="in", **options):
-    table = comparisons.by_method(records, "test", **options)
+    table = intervals.by_method(records, "test", **options)
     return compare(table[first], table[second], (first, second), options.get("measure", "dice"))
 
 
@@ -78,9 +79,9 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for _ in range(200):
         d = rng.normal(0.01, 0.05, [3, 15])
-        a = [comparisons.FoldScores((0,), tuple(map(str, range(15))), row[None], row[None]) for row in d]
-        b = [comparisons.FoldScores((0,), s.subjects, np.zeros([1, 15]), np.zeros([1, 15])) for s in a]
-        low, high = np.percentile(comparisons._bootstrap(a, b), [2.5, 97.5])
+        a = [intervals.FoldScores((0,), tuple(map(str, range(15))), row[None], row[None]) for row in d]
+        b = [intervals.FoldScores((0,), s.subjects, np.zeros([1, 15]), np.zeros([1, 15])) for s in a]
+        low, high = np.percentile(intervals._bootstrap(a, b), [2.5, 97.5])
         covered += low <= 0.01 <= high
     assert 175 <= covered <= 199
 
@@ -91,8 +92,8 @@ def test_seeds_widen_the_interval():
     subjects = tuple(map(str, range(15)))
     flat = np.zeros([3, 15])
     seeds = flat + np.array([[-0.05], [0.0], [0.05]])
-    a = [comparisons.FoldScores((0, 1, 2), subjects, seeds, seeds)]
-    b = [comparisons.FoldScores((0, 1, 2), subjects, flat, flat)]
+    a = [intervals.FoldScores((0, 1, 2), subjects, seeds, seeds)]
+    b = [intervals.FoldScores((0, 1, 2), subjects, flat, flat)]
     found = compare(a, b, ("iln", "in"))
     assert found.low < -0.03 and found.high > 0.03 and abs(found.seed_sd - 0.05) < 1e-12
     assert abs(found.smallest_shown - 2.8016 * found.standard_error) < 1e-3 * found.standard_error
@@ -100,8 +101,8 @@ def test_seeds_widen_the_interval():
 
 def test_the_probability_of_improvement_counts_pairs_of_seeds_and_halves_ties():
     subjects = ("a", "b")
-    a = [comparisons.FoldScores((0, 1), subjects, np.array([[1.0, 0.5], [0.0, 0.5]]), np.zeros([2, 2]))]
-    b = [comparisons.FoldScores((0, 1), subjects, np.array([[0.5, 0.5], [0.5, 0.4]]), np.zeros([2, 2]))]
+    a = [intervals.FoldScores((0, 1), subjects, np.array([[1.0, 0.5], [0.0, 0.5]]), np.zeros([2, 2]))]
+    b = [intervals.FoldScores((0, 1), subjects, np.array([[0.5, 0.5], [0.5, 0.4]]), np.zeros([2, 2]))]
     # a: better in 1 of 2 values against both seeds: 0.5; b: ties (half) and betters: (0.5 + 1) / 2 = 0.75.
     assert compare(a, b, ("x", "y")).improvement == (0.5 + 0.75) / 2
     assert compare(a, b, ("x", "y"), "hd95").improvement == 1 - (0.5 + 0.75) / 2
@@ -116,7 +117,7 @@ def test_a_diverged_run_segments_nothing():
     runs = [record("iln", k, seed=s, status="diverged" if (k, s) == (1, 1) else "complete")
             for k in (1, 2, 3) for s in (0, 1)]
     cell = cells(runs, "test")["iln", "LV", 1]
-    subject = comparisons.subjects_of(runs)["LV", 1]
+    subject = intervals.subjects_of(runs)["LV", 1]
     scores = fold_scores(cell, subject)
     assert scores.seeds == (0, 1) and not scores.by_subject[1].any() and scores.by_subject[0].all()
     assert fold_scores(cell, subject, "hd95").seeds == (0,)
@@ -125,7 +126,7 @@ def test_a_diverged_run_segments_nothing():
 
 
 def test_interval_of_one_method_holds_its_mean():
-    scores = comparisons.by_method(grid(**{"in": 0.0}), "test")["in"]
+    scores = intervals.by_method(grid(**{"in": 0.0}), "test")["in"]
     mean, low, high = interval(scores)
     assert low < mean < high and high - low < 0.12
 

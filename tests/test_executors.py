@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from experiments import executors, grid, scale
-from ilnrepro import locking
+from experiments import scale
+from ilnrepro.comparison import executors, grid
 from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.storage import locking
 
 WELL = 'mkdir -p "$5/$(dirname "$1")"; echo steps 5 10; echo steps 10 10; cp "$3" "$5/$1"'
 

@@ -11,8 +11,8 @@ import pytest
 import tiny
 from faults import damage, kills, trial
 
-from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.storage import hdf5
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from experiments import cost, readme, sheet
+from experiments import cost, readme
 from figures import style
-from ilnrepro import files, prediction
+from ilnrepro.comparison import sheet
 from ilnrepro.errors import InputError
+from ilnrepro.storage import files
+from ilnrepro.use import prediction
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):

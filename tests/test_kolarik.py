@@ -8,10 +8,10 @@ import pytest
 import tiny
 
 from experiments import epoch_time
-from ilnrepro import dataset, runfile
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol
+from ilnrepro.storage import dataset, runfile
 
 VARIANT = ("--protocol", "kolarik-quick", "--epochs", 2, "--steps-per-epoch", 3)
 

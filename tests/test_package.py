@@ -17,9 +17,9 @@ import tiny
 from PIL import Image
 
 import ilnrepro
-from experiments import executors
-from ilnrepro import runfile
+from ilnrepro.comparison import executors
 from ilnrepro.errors import InputError
+from ilnrepro.storage import runfile
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "*.egg-info", "__pycache__")

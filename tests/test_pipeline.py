@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro import runfile
+from ilnrepro.storage import runfile
 
 VARIANT = tuple(tiny.SHORT)
 PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves", "differences")

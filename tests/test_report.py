@@ -12,8 +12,8 @@ import pytest
 import tiny
 from made_up import CHANNELS, HOSTILE, LAYERS
 
-from ilnrepro import dataset, runfile
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset, runfile
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from experiments.papers import KOLARIK_ROWS
 from ilnrepro.errors import InputError
+from ilnrepro.networks.res_unet import Convolution3D, ResUNet3D
+from ilnrepro.networks.unet import summary
 from ilnrepro.norms import Normalization, kernels
-from ilnrepro.res_unet import Convolution3D, ResUNet3D
-from ilnrepro.unet import summary
 
 SMALL = {"start_channels": 2, "pools": 2}
 

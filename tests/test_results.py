@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro import runfile
+from ilnrepro.storage import runfile
 
 pytestmark = pytest.mark.slow
 COMMITTED = tiny.ROOT / "results"

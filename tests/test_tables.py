@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cost, papers, scores, sheet, statistics, tables
+from experiments import cost, papers, statistics, tables
+from ilnrepro.comparison import scores, sheet
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 

@@ -16,9 +16,11 @@ import h5py
 import pytest
 import tensorflow as tf
 
-from experiments import executors
-from ilnrepro import errors, hdf5, training
+from ilnrepro import errors
+from ilnrepro.comparison import executors
 from ilnrepro.norms import fused, kernels
+from ilnrepro.storage import hdf5
+from ilnrepro.training import loop
 
 ROOT = Path(__file__).parents[1]
 _RULE = fused._compiled.__wrapped__
@@ -46,7 +48,7 @@ def command(*words):
 def _training_here():
     """Runs and grids train in this process, with its threads, and no rule waits for the compiler."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with mock.patch.object(training, "set_up", lambda configuration: kernels.use(configuration.protocol.kernels)), \
+    with mock.patch.object(loop, "set_up", lambda configuration: kernels.use(configuration.protocol.kernels)), \
             mock.patch.object(fused, "_compiled", uncompiled), mock.patch.dict(executors.EXECUTORS, {"local": _here}):
         yield
     kernels.use("auto")

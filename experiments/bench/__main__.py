@@ -14,9 +14,9 @@ from rich.console import Console
 
 from experiments.bench import end_to_end, limits, ours, rounds
 from experiments.bench.targets import targets
-from experiments.sheet import Sheet
-from ilnrepro import files
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import command
+from ilnrepro.storage import files
 
 PEER_METHODS = ["none", "in", "gn4", "iln"]
 SETTINGS = ((256, 1, 2), (256, 8, 2), (128, 1, 1))  # size, batch, threads

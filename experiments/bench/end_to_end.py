@@ -10,10 +10,11 @@ import numpy as np
 
 from data_prep.phantom import phantom
 from experiments.bench.ours import set_threads
-from ilnrepro import dataset, tf
-from ilnrepro.augmentation import batches, epoch_order, prepare
+from ilnrepro import tf
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training
+from ilnrepro.storage import dataset
+from ilnrepro.training.augmentation import batches, epoch_order, prepare
+from ilnrepro.training.loop import Training
 
 
 def measure(size=256, method="iln", rounds=7, steps=10):

@@ -67,7 +67,7 @@ def unet(method, size, batch, seed=0):
 
 
 def load(model, arrays):
-    """Takes the weights of an `ilnrepro.unet.UNet`, arrays by the names of its `named_variables`."""
+    """Takes the weights of an `ilnrepro.networks.unet.UNet`, arrays by the names of its `named_variables`."""
     for layer in model.layers:
         name = layer.name.removesuffix("-gate").removesuffix("-normalization").replace("-", "/")
         for variable in layer.weights:

@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.bench.ours import ready_step
 from ilnrepro import tf
+from ilnrepro.networks.unet import TransposedConvolution, UNet
 from ilnrepro.norms import kernels
-from ilnrepro.unet import TransposedConvolution, UNet
 
 
 def step_flop(size, batch=1):

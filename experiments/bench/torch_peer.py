@@ -1,6 +1,6 @@
 """The benchmark's PyTorch peer: the same U-Net and training step, by PyTorch's own means, eager and compiled.
 
-The network is the mirror image of `ilnrepro.unet.UNet`: a transposed convolution of stride 2 makes one row
+The network is the mirror image of `ilnrepro.networks.unet.UNet`: a transposed convolution of stride 2 makes one row
 and one column too many, of which TensorFlow drops the last and PyTorch's `output_padding` the first. So the
 same weights, mirrored in height and width, give the same scores, mirrored, for a mirrored image.
 """
@@ -55,7 +55,7 @@ class Layer(nn.Module):
 
 
 class UNet(nn.Module):
-    """Scores `[N, 2, H, W]` of images `[N, 1, H, W]`; `layers` by the names of `ilnrepro.unet.UNet`."""
+    """Scores `[N, 2, H, W]` of images `[N, 1, H, W]`; `layers` by the names of `ilnrepro.networks.unet.UNet`."""
 
     def __init__(self, method, seed=0):
         super().__init__()
@@ -102,7 +102,7 @@ class UNet(nn.Module):
 
 
 def load(network, arrays):
-    """Takes the weights of an `ilnrepro.unet.UNet`, arrays by the names of its `named_variables`."""
+    """Takes the weights of an `ilnrepro.networks.unet.UNet`, arrays by the names of its `named_variables`."""
     modules = {**network.layers, "head": network.head}
     for name, array in arrays.items():
         layer, role = name.rsplit("/", 1)

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from experiments import evidence
-from experiments.scores import collect
 from figures.report import page
-from ilnrepro import cli, dataset, files
+from ilnrepro import cli
+from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError, command
+from ilnrepro.storage import dataset, files
 
 LIMIT = 10_000_000  # bytes
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost, evidence, grid, statistics, tables, verdicts
+from experiments import cost, evidence, statistics, tables, verdicts
 from experiments.papers import ordered, tables_of
-from experiments.scores import cells
-from experiments.sheet import Sheet
 from figures import differences, learning, rates, rho
 from figures.report import cases, charts
-from ilnrepro import runfile
+from ilnrepro.comparison import grid
+from ilnrepro.comparison.scores import cells
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
+from ilnrepro.storage import runfile
 
 # Okabe and Ito's palette; black follows the page's text colour, and yellow cannot be seen on white.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "currentColor")

@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.sheet import Sheet
-from ilnrepro import files
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError, command
+from ilnrepro.storage import files
 
 from .code import broken
 from .listed import BREAKAGES

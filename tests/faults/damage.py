@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 from data_prep.phantom import phantom
-from experiments import grid
-from ilnrepro import checkpoint, dataset, runfile, verification
+from ilnrepro.comparison import grid
 from ilnrepro.errors import InputError
+from ilnrepro.storage import checkpoint, dataset, runfile, verification
 
 from .kills import kill
 from .trial import RATE, finish

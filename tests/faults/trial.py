@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.phantom import phantom
-from experiments import grid
-from ilnrepro import dataset, hdf5, verification
+from ilnrepro.comparison import grid
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
+from ilnrepro.storage import dataset, hdf5, verification
 
 FAULTS = {"lost": "runs lost", "repeated": "finished runs repeated", "wrong": "wrong results",
           "unnoticed": "damaged files unnoticed", "left over": "files left over"}

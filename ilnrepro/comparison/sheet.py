@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ilnrepro import files
+from ilnrepro.storage import files
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
           "}": r"\}", "±": r"$\pm$", "ρ": r"$\rho$", "ε": r"$\epsilon$", "·": r"$\cdot$", "×": r"$\times$",

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ilnrepro import runfile
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOL_VERSION
+from ilnrepro.storage import runfile
 
 
 def problems(results):

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.executors import EXECUTORS
-from ilnrepro import checkpoint, dataset, files, runfile
-from ilnrepro.augmentation import epoch_steps
+from ilnrepro.comparison.executors import EXECUTORS
 from ilnrepro.errors import InputError
-from ilnrepro.locking import locked
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
-from ilnrepro.slabs import starts
+from ilnrepro.storage import checkpoint, dataset, files, runfile
+from ilnrepro.storage.locking import locked
+from ilnrepro.training.augmentation import epoch_steps
+from ilnrepro.training.slabs import starts
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import dataset, files, hdf5, images
 from ilnrepro.errors import InputError, one_line
-from ilnrepro.metrics import dice, overlap
-from ilnrepro.segmenter import in_batches
+from ilnrepro.storage import dataset, files, hdf5
+from ilnrepro.training.metrics import dice, overlap
+from ilnrepro.use import images
+from ilnrepro.use.segmenter import in_batches
 
 
 def plan(inputs, output):

@@ -13,8 +13,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from ilnrepro import files
 from ilnrepro.errors import InputError, one_line
+from ilnrepro.storage import files
 
 RETRIES = 3  # of a run whose node is lost
 CLEARING = 15  # seconds that interrupted tasks have to end their runs and to clear their folders away

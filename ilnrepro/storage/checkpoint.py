@@ -8,8 +8,8 @@ from pathlib import Path
 
 import h5py
 
-from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.storage import hdf5
 
 KEPT = 2
 

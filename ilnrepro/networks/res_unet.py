@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.unet import Convolution, PlainConvolution, UNet, check_sides
 from ilnrepro.norms import Normalization
-from ilnrepro.unet import Convolution, PlainConvolution, UNet, check_sides
 
 
 class ResUNet3D:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ilnrepro import networks, runfile, tf
+from ilnrepro import networks, tf
 from ilnrepro.errors import InputError, one_line
+from ilnrepro.storage import runfile
 
 
 class Segmenter:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.scores import cells
+from ilnrepro.comparison.scores import cells
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
 LOWER_IS_BETTER = ("hd95", "assd")

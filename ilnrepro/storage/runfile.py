@@ -10,11 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
-from ilnrepro.losses import LOSSES
-from ilnrepro.metrics import dice
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
+from ilnrepro.storage import hdf5
+from ilnrepro.training.losses import LOSSES
+from ilnrepro.training.metrics import dice
 
 
 @dataclass

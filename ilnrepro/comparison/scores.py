@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.grid import Job
-from ilnrepro import verification
+from ilnrepro.comparison.grid import Job
 from ilnrepro.errors import InputError
-from ilnrepro.metrics import intersection_over_union
 from ilnrepro.protocols import Configuration
+from ilnrepro.storage import verification
+from ilnrepro.training.metrics import intersection_over_union
 
 # How the learning rate of a fold is chosen.
 RULES = {

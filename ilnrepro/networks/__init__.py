@@ -6,9 +6,9 @@ head last), `normalizations` and `named_variables`; called with images `[N, ...,
 `[N, ..., classes]`, see `losses.margin`. A network with class masks is passed twice, see `dualnorm_unet`.
 """
 
-from ilnrepro.dualnorm_unet import DualNormUNet
-from ilnrepro.res_unet import ResUNet3D
-from ilnrepro.unet import UNet
+from ilnrepro.networks.dualnorm_unet import DualNormUNet
+from ilnrepro.networks.res_unet import ResUNet3D
+from ilnrepro.networks.unet import UNet
 
 NETWORKS = {"unet": UNet, "res-unet-3d": ResUNet3D, "dualnorm-unet": DualNormUNet}
 

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import __version__, checkpoint, networks, tf
-from ilnrepro.augmentation import batches, epoch_order, prepare
+from ilnrepro import __version__, networks, tf
 from ilnrepro.errors import InputError
-from ilnrepro.losses import LOSSES, margin
-from ilnrepro.metrics import overlap, surface_distances
+from ilnrepro.networks.unet import check_sides
 from ilnrepro.norms import kernels, method
-from ilnrepro.optimizers import OPTIMIZERS
-from ilnrepro.runfile import Run
-from ilnrepro.slabs import cut, joined, starts
-from ilnrepro.unet import check_sides
+from ilnrepro.storage import checkpoint
+from ilnrepro.storage.runfile import Run
+from ilnrepro.training.augmentation import batches, epoch_order, prepare
+from ilnrepro.training.losses import LOSSES, margin
+from ilnrepro.training.metrics import overlap, surface_distances
+from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.training.slabs import cut, joined, starts
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import hdf5
 from ilnrepro.errors import InputError
+from ilnrepro.storage import hdf5
 
 FORMAT_VERSION = 1
 

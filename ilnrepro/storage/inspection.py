@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 from rich.table import Table
 
-from ilnrepro import dataset, files, hdf5, runfile
-from ilnrepro.augmentation import prepare
 from ilnrepro.errors import InputError
-from ilnrepro.metrics import fullest_slice
+from ilnrepro.storage import dataset, files, hdf5, runfile
+from ilnrepro.training.augmentation import prepare
+from ilnrepro.training.metrics import fullest_slice
 
 
 def describe(path):

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.unet import PlainConvolution, UNet, check_sides, transposed
 from ilnrepro.norms import Normalization
-from ilnrepro.unet import PlainConvolution, UNet, check_sides, transposed
 
 MASKS = ("none", "predicted", "oracle")
 RESIZINGS = ("bilinear", "nearest")
