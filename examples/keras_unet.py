@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.keras import Normalization
 from ilnrepro.training.metrics import dice, overlap
 

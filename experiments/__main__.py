@@ -10,10 +10,11 @@ from rich.console import Console
 
 from experiments import cost, dualnorm, epoch_time, evidence, readme, statistics, tables, verdicts
 from experiments.papers import RATES, TABLES, methods_of, tables_of
-from ilnrepro import cli
+from ilnrepro.arguments import add_variants, variant, variants, whole_number
 from ilnrepro.comparison import grid, scores
 from ilnrepro.comparison.executors import EXECUTORS
-from ilnrepro.errors import InputError, command, whole_number
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
 from ilnrepro.norms import kernels
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import PROTOCOLS, protocol
@@ -28,7 +29,7 @@ def parser():
     run.add_argument("--quiet", action="store_true", help="do not print the tables")
     show = commands.add_parser("tables", help="write the tables from run files alone")
     for one in (run, show):
-        cli.add_variants(one)
+        add_variants(one)
         one.add_argument("--protocol", required=one is run, help=f"one of {', '.join(PROTOCOLS)}")
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
         one.add_argument("--tables", type=lambda text: int(text) if text.isdigit() else text, nargs="+",
@@ -42,7 +43,7 @@ def parser():
     proof.add_argument("--data", type=Path, nargs="+", required=True, help="data set files, one a structure")
     proof.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}")
     dual = commands.add_parser("dualnorm", help="DualNorm-UNet: the runs of every mode, their cost, Dice by site")
-    cli.add_variants(dual)
+    add_variants(dual)
     dual.add_argument("--data", type=Path, required=True, help="data set file that tells sites")
     dual.add_argument("--protocol", default="dualnorm-quick", help="dualnorm-quick or dualnorm")
     dual.add_argument("--train-sites", nargs="*", help="sites to train on, 'all' for all together (default: all, "
@@ -105,13 +106,13 @@ def _run(arguments):
         raise InputError(f"--protocol: {arguments.protocol} has modes, not tables; use `make reproduce-dualnorm`")
     numbers = arguments.tables or tables_of(arguments.protocol)
     jobs = grid.plan(arguments.data, arguments.methods or methods_of(numbers),
-                     protocol(arguments.protocol, **cli.variants(arguments)),
+                     protocol(arguments.protocol, **variants(arguments)),
                      arguments.rates or RATES[arguments.protocol], arguments.seeds or [0], arguments.folds or None)
     return _do(jobs, arguments, lambda: _tables(arguments, numbers, arguments.quiet))
 
 
 def _dualnorm(arguments):
-    changes = cli.variants(arguments)
+    changes = variants(arguments)
     for given in {"class_mask", "site"} & set(changes):
         raise InputError(f"--{given.replace('_', '-')}: this command does every mode, on the sites of --train-sites; "
                          "leave it out")
@@ -159,9 +160,9 @@ def _dry_run(jobs, arguments, options):
 
 
 def _tables(arguments, numbers, quiet=False):
-    variant = cli.variant(arguments)
+    changed = variant(arguments)
     records = scores.collect(arguments.results, arguments.protocol, [path.stem for path in arguments.data] or None,
-                             variant, arguments.methods or None, arguments.folds or None, arguments.rates or None,
+                             changed, arguments.methods or None, arguments.folds or None, arguments.rates or None,
                              arguments.seeds or None)
     if not arguments.methods:
         records = evidence.without_answers(records)
@@ -172,8 +173,8 @@ def _tables(arguments, numbers, quiet=False):
     datasets = sorted({record.configuration.dataset for record in records})
     if not keys:
         shown += dualnorm.write(arguments.results, records[0].configuration.protocol.name, datasets,
-                                **cli.variants(arguments))
-    further = [] if variant or not keys or "kolarik" in keys else [  # these judge the ILN paper's claims
+                                **variants(arguments))
+    further = [] if changed or not keys or "kolarik" in keys else [  # these judge the ILN paper's claims
         verdicts.write(records, arguments.results),
         evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]

@@ -18,7 +18,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.norms import FORMS, kernels
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import files
-from ilnrepro.training.loop import Training
+from ilnrepro.training.step import Training
 
 ITERATIONS = 200
 METHODS = ("in", "iln")

@@ -19,7 +19,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks.dualnorm_unet import MASKS
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
-from ilnrepro.training.loop import Training
+from ilnrepro.training.step import Training
 
 MODES = {"none": "baseline", "predicted": "predicted mask", "oracle": "oracle mask"}
 STEM, COST_STEM = "dualnorm", "dualnorm-cost"

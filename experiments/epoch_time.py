@@ -18,8 +18,8 @@ from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset, files
-from ilnrepro.training.loop import Training
 from ilnrepro.training.slabs import starts
+from ilnrepro.training.step import Training
 
 STEM = "kolarik-table1"
 

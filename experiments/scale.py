@@ -21,10 +21,12 @@ from experiments.bench.__main__ import machine
 from experiments.papers import PAPER_RATES, methods_of, tables_of
 from ilnrepro.comparison import executors, grid
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.errors import InputError, command
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 from ilnrepro.storage import checkpoint, dataset, files
-from ilnrepro.training import loop
+from ilnrepro.training import loop, process
+from ilnrepro.training.step import Training
 
 MACHINES = (1, 8, 64)
 _IDLE = 1.1  # a grid that takes this times its lower bound loses time to workers that have nothing left to do
@@ -152,8 +154,8 @@ def _executors(size, steps, workers):
 def _checkpoint(data, rounds):
     """Seconds of saving a checkpoint, between blocks of training as in a run."""
     (job, *_) = grid.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
-    loop.set_up(job.configuration)
-    at_work = loop.Training(job.configuration)
+    process.set_up(job.configuration)
+    at_work = Training(job.configuration)
     curve = np.zeros(job.steps, np.float32)
     with tempfile.TemporaryDirectory() as folder:
         seconds = []

@@ -14,7 +14,7 @@ import numpy as np
 from experiments import cost
 from experiments.bench.ours import methods
 from ilnrepro import tf
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.norms import Normalization, kernels
 from ilnrepro.storage import runfile
 
@@ -31,7 +31,7 @@ def parity(method):
     for device, form, compiled in (("CPU:0", "reference", False), ("GPU:0", "fused", True)):
         with tf.device(device):
             layer = Normalization(method, 32, form=form)
-            apply = tf.function(lambda x, layer=layer: layer(x, training=True), jit_compile=compiled)
+            apply = tf.function(lambda x, layer=layer: layer(x, training=True, relu=True), jit_compile=compiled)
             trainable = [v for v in layer.named_variables.values() if v.trainable]
             values = tf.constant(x)
             with tf.GradientTape() as tape:

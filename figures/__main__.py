@@ -7,9 +7,9 @@ from pathlib import Path
 from experiments import dualnorm, evidence, statistics
 from experiments.papers import ordered, tables_of
 from figures import differences, examples, gates, learning, predictions, rates, rho, sites
-from ilnrepro import cli
+from ilnrepro.arguments import add_variants, variant, variants
 from ilnrepro.comparison.scores import cells, collect
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.storage import dataset, files, runfile
 
 
@@ -19,7 +19,7 @@ def parser():
     top.add_argument("--results", type=Path, required=True)
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the grey images of figure 2")
-    cli.add_variants(top)
+    add_variants(top)
     return top
 
 
@@ -32,7 +32,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments)))
+    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
     about = statistics.about_runs(records)
     chosen = {key: cell.chosen[0].path for key, cell in cells(records, statistics.primary_rule(records)).items()}
     drawn = []
@@ -63,7 +63,7 @@ def main(argv=None):
     drawn += _of_tables(folder, records)
     if records[0].configuration.protocol.class_mask:
         name = records[0].configuration.protocol.name
-        found = dualnorm.groups(arguments.results, name, datasets, **cli.variants(arguments))
+        found = dualnorm.groups(arguments.results, name, datasets, **variants(arguments))
         drawn.append(sites.draw(folder, dualnorm.build(found)[1],
                                 statistics.about([r for group in found for r in group.records])))
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")

@@ -10,7 +10,6 @@ from typing import Any
 
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
-from ilnrepro.networks.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
 from ilnrepro.training.losses import LOSSES
@@ -151,9 +150,9 @@ def _choices(name):
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     chosen = PROTOCOLS[name]
-    masks = {"class_mask": MASKS, "mask_resizing": RESIZINGS} if chosen.class_mask else \
-        {"class_mask": ("",), "mask_resizing": ("",)}
-    return _CHOICES | {"initializer": NETWORKS[chosen.network].initializers} | masks
+    network = NETWORKS[chosen.network]
+    return {**_CHOICES, "initializer": network.initializers, "class_mask": ("",), "mask_resizing": ("",),
+            **network.choices}
 
 
 def variant_type(key: str) -> type:

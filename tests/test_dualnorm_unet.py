@@ -10,12 +10,12 @@ from layers import seldom
 from ilnrepro import networks
 from ilnrepro.errors import InputError
 from ilnrepro.networks.dualnorm_unet import ClassAware, DualNormUNet, resize
-from ilnrepro.networks.unet import summary
+from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.loop import Training
 from ilnrepro.training.losses import soft_dice
 from ilnrepro.training.optimizers import Adam
+from ilnrepro.training.step import Training
 
 EPSILON = 1e-5
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from experiments.papers import KOLARIK_ROWS
 from ilnrepro.errors import InputError
 from ilnrepro.networks.res_unet import Convolution3D, ResUNet3D
-from ilnrepro.networks.unet import summary
+from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization, kernels
 
 SMALL = {"start_channels": 2, "pools": 2}

@@ -10,7 +10,8 @@ from layers import seldom
 from make_goldens import UNETS, unet_golden
 
 from ilnrepro.errors import InputError
-from ilnrepro.networks.unet import UNet, summary
+from ilnrepro.networks.summary import summary
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import METHODS, Settings
 
 # (inputs, outputs) of the paper's network, in the order of computation.

@@ -15,7 +15,7 @@ from rich.console import Console
 from experiments.bench import end_to_end, limits, ours, rounds
 from experiments.bench.targets import targets
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.storage import files
 
 PEER_METHODS = ["none", "in", "gn4", "iln"]

@@ -14,7 +14,7 @@ from ilnrepro import tf
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
 from ilnrepro.training.augmentation import batches, epoch_order, prepare
-from ilnrepro.training.loop import Training
+from ilnrepro.training.step import Training
 
 
 def measure(size=256, method="iln", rounds=7, steps=10):

@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.bench.ours import ready_step
 from ilnrepro import tf
-from ilnrepro.networks.unet import TransposedConvolution, UNet
+from ilnrepro.networks.layers import TransposedConvolution
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import kernels
 
 

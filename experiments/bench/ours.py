@@ -7,7 +7,7 @@ import numpy as np
 from ilnrepro import tf
 from ilnrepro.norms import METHODS, kernels
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.loop import Training
+from ilnrepro.training.step import Training
 
 # implementation -> (form, kernels)
 IMPLEMENTATIONS = {"reference": ("reference", "tensorflow"), "tensorflow": ("fused", "tensorflow"),

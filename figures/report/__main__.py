@@ -6,9 +6,10 @@ from pathlib import Path
 
 from experiments import evidence
 from figures.report import page
-from ilnrepro import cli
+from ilnrepro.arguments import add_variants, variant
 from ilnrepro.comparison.scores import collect
-from ilnrepro.errors import InputError, command
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
 from ilnrepro.storage import dataset, files
 
 LIMIT = 10_000_000  # bytes
@@ -21,7 +22,7 @@ def parser():
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the images of test cases")
     top.add_argument("--output", type=Path, help="the file to write (default: report.html in the results folder)")
-    cli.add_variants(top)
+    add_variants(top)
     return top
 
 
@@ -34,7 +35,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments)))
+    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
     found = [(path, dataset.read(path)) for path in present]
     used = {r.configuration.dataset_checksum for r in records}
     for path, data in found:

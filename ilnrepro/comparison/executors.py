@@ -13,7 +13,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 from ilnrepro.storage import files
 
 RETRIES = 3  # of a run whose node is lost

@@ -10,7 +10,7 @@ The abstract says what it does; the numbers are those of the authors' public cod
 - the blocks of stem and down 1 to 3 (here 'down1' to 'down4') have two normalizations at each place: the plain one,
   with an affine part, when no class mask is given, and `ClassAware` when one is. Their moving averages are their own;
 - every batch is passed twice: without a mask, then with the class probabilities of the first pass, see
-  `training.Training`; prediction too.
+  `training.step.Training`; prediction too.
 
 What it leaves open, or we do otherwise: the start (PyTorch's default there: uniform ±1/√(numbers that a convolution
 sums), and so here), one grey channel (there three neighbouring slices), intensities stretched to [0, 1] (there
@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
-from ilnrepro.networks.unet import PlainConvolution, UNet, check_sides, transposed
+from ilnrepro.networks.layers import PlainConvolution, check_sides, transposed
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import Normalization
 
 MASKS = ("none", "predicted", "oracle")
@@ -55,6 +56,7 @@ class DualNormUNet:
     dimensions = 2
     initializers = ("fan-in",)
     start_channels = 32
+    choices = {"class_mask": MASKS, "mask_resizing": RESIZINGS}
     class_aware = 4  # levels, from the first
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="fan-in", class_mask="predicted",
@@ -131,6 +133,12 @@ class DualNormUNet:
             x = block(next(layers)(x))
         return next(layers)(x, training)
 
+    def scores(self, images, truth=None):
+        """Class scores at test time, of the second pass where there is one; `truth` is for the oracle."""
+        first = self(images)
+        mask = self.mask_of(first, truth)
+        return first if mask is None else self(images, mask=mask)
+
     def mask_of(self, scores, truth):
         """What the second pass is given: class probabilities `[N, H, W, classes]` without a gradient, or None.
 
@@ -177,7 +185,7 @@ class ClassAware:
     def __call__(self, x, training, mask):
         hidden = tf.nn.relu(_convolved(mask, self.shared_weights, self.shared_bias))
         gamma, beta = tf.split(_convolved(hidden, self.weights, self.bias), 2, -1)
-        return self.normalization(x, training, relu=False) * (1 + gamma) + beta
+        return self.normalization(x, training) * (1 + gamma) + beta
 
     @property
     def named_variables(self):
@@ -198,7 +206,7 @@ class PreActivated:
     doubles: bool = False
 
     def __call__(self, x, training, mask=None):
-        y = self.normalization(x, training) if mask is None else tf.nn.relu(self.masked(x, training, mask))
+        y = self.normalization(x, training, relu=True) if mask is None else tf.nn.relu(self.masked(x, training, mask))
         if self.doubles:
             return tf.nn.bias_add(transposed(y, self.weights), self.bias)
         return _convolved(y, self.weights, self.bias)

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
-from ilnrepro.networks.unet import Convolution, PlainConvolution, UNet, check_sides
+from ilnrepro.networks.layers import Convolution, PlainConvolution, check_sides
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import Normalization
 
 
@@ -43,6 +44,7 @@ class ResUNet3D:
     dimensions = 3
     initializers = ("glorot",)
     start_channels = 32
+    choices = {}
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="glorot",
                  start_channels=start_channels, pools=4, dtype="float32"):
@@ -108,6 +110,7 @@ class ResUNet3D:
         """The normalization layers by name, in the order of computation."""
         return {layer.name: layer.normalization for layer in self.layers if isinstance(layer, Convolution3D)}
 
+    scores = UNet.scores
     named_variables = UNet.named_variables
 
 
@@ -121,7 +124,7 @@ class Convolution3D:
     dilation: int = 1
 
     def __call__(self, x, training):
-        return self.normalization(self._convolved(x) if self.dilation == 1 else self._dilated(x), training)
+        return self.normalization(self._convolved(x) if self.dilation == 1 else self._dilated(x), training, relu=True)
 
     def _convolved(self, x):
         return tf.nn.conv3d(x, self.weights, [1] * 5, "SAME")

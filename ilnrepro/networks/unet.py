@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.layers import Convolution, PlainConvolution, TransposedConvolution, check_sides
 from ilnrepro.norms import Normalization
 
 
@@ -31,6 +31,7 @@ class UNet:
     dimensions = 2
     initializers = ("root", "printed")
     start_channels = 16  # paper, section 2.2
+    choices = {}
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="root", classes=2,
                  start_channels=start_channels, pools=4, dtype="float32"):
@@ -89,6 +90,10 @@ class UNet:
             x = two_convolutions(x)
         return next(layers)(x)
 
+    def scores(self, images, truth=None):
+        """Class scores at test time."""
+        return self(images)
+
     @property
     def normalizations(self):
         """The normalization layers by name, in the order of computation."""
@@ -99,89 +104,3 @@ class UNet:
         """All variables by a name that tells layer and role, in a fixed order."""
         return {f"{layer.name}/{role}": variable for layer in self.layers
                 for role, variable in layer.named_variables.items()}
-
-
-@dataclass
-class Convolution:
-    """3×3 convolution, normalization, ReLU."""
-
-    name: str
-    weights: tf.Variable
-    normalization: Normalization
-
-    @staticmethod
-    def weight_shape(inputs, outputs):
-        return [3, 3, inputs, outputs]
-
-    def __call__(self, x, training):
-        return self.normalization(tf.nn.conv2d(x, self.weights, 1, "SAME"), training)
-
-    @property
-    def named_variables(self):
-        return {"weights": self.weights, **self.normalization.named_variables}
-
-
-@dataclass
-class TransposedConvolution:
-    """3×3 transposed convolution of stride 2, normalization, ReLU."""
-
-    name: str
-    weights: tf.Variable
-    normalization: Normalization
-
-    @staticmethod
-    def weight_shape(inputs, outputs):
-        return [3, 3, outputs, inputs]
-
-    def __call__(self, x, training):
-        return self.normalization(transposed(x, self.weights), training)
-
-    named_variables = Convolution.named_variables
-
-
-@dataclass
-class PlainConvolution:
-    """Convolution with a bias and nothing after it, such as the 1×1 head."""
-
-    name: str
-    weights: tf.Variable
-    bias: tf.Variable
-
-    def __call__(self, x):
-        return tf.nn.bias_add(tf.nn.conv2d(x, self.weights, 1, "SAME"), self.bias)
-
-    @property
-    def named_variables(self):
-        return {"weights": self.weights, "bias": self.bias}
-
-
-def transposed(x, weights):
-    """The transposed convolution of stride 2 that doubles the sides; its shape is known where x's is."""
-    n, height, width, _ = tf.unstack(tf.shape(x))
-    y = tf.nn.conv2d_transpose(x, weights, [n, 2 * height, 2 * width, weights.shape[2]], 2, "SAME")
-    if x.shape[1:3].is_fully_defined():
-        y = tf.ensure_shape(y, [x.shape[0], 2 * x.shape[1], 2 * x.shape[2], weights.shape[2]])
-    return y
-
-
-def check_sides(sides, pools=4):
-    """Raises InputError unless every side is divisible by 2^pools."""
-    for side in sides:
-        if side is not None and side % 2**pools:
-            raise InputError(f"image size {'×'.join(map(str, sides))}: sides must be divisible by {2**pools} "
-                             f"({pools} max-pools); crop or pad the images")
-
-
-def summary(network, size=256, slab=16):
-    """Rows (layer, output shape, variable, shape, numbers, whether trained), one a variable, for an image of `size`²,
-    or for a volume of `slab` slices of it."""
-    rows = []
-    sides = (slab, size, size)[-network.dimensions:]
-    levels = {f"{side}{k}": k - 1 for side in ("down", "up") for k in range(1, network.pools + 1)}
-    levels |= {"bottom": network.pools, "head": 0}
-    for layer in network.layers:
-        level = levels[layer.name.split("/")[0]]
-        shape = (*(side // 2**level for side in sides), layer.named_variables["bias"].shape[0])
-        for role, variable in layer.named_variables.items():
-            rows.append((layer.name, shape, role, tuple(variable.shape), int(tf.size(variable)), variable.trainable))
-    return rows

@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 
 
 def write(path, *parts):

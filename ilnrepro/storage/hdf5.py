@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilnrepro.errors import DamagedError, InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import DamagedError, InputError
 from ilnrepro.storage import files
 
 # What may differ between two identical runs lies in these groups, so the checksum of the content leaves them out.

@@ -1,147 +1,26 @@
 """One run: train on the other folds, test on one, and hand back all that is kept."""
 
-import datetime
-import importlib.metadata
-import math
-import platform
-import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import __version__, networks, tf
+from ilnrepro import tf
 from ilnrepro.errors import InputError
-from ilnrepro.networks.unet import check_sides
-from ilnrepro.norms import kernels, method
+from ilnrepro.networks import NETWORKS
+from ilnrepro.networks.layers import check_sides
+from ilnrepro.norms import method
 from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
+from ilnrepro.training import testing
 from ilnrepro.training.augmentation import batches, epoch_order, prepare
-from ilnrepro.training.losses import LOSSES, margin
-from ilnrepro.training.metrics import overlap, surface_distances
-from ilnrepro.training.optimizers import OPTIMIZERS
-from ilnrepro.training.slabs import cut, joined, starts
+from ilnrepro.training.metrics import overlap
+from ilnrepro.training.process import uses_xla
+from ilnrepro.training.provenance import provenance
+from ilnrepro.training.slabs import cut, starts
+from ilnrepro.training.step import Training
 
 EXAMPLES = 8  # paper, Figure 2
 CHECKPOINT_SECONDS = 180
-QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # kept of the ρ of a layer that has one a channel
-
-
-def set_up(configuration):
-    """Sets this process's threads, determinism and kernels; call before anything else touches TensorFlow.
-
-    On a GPU, memory grows as needed and float32 stays float32 (no TF32).
-    """
-    protocol = configuration.protocol
-    tf.config.threading.set_intra_op_parallelism_threads(protocol.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(protocol.threads)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    tf.config.experimental.enable_op_determinism()
-    kernels.use("tensorflow" if uses_xla(protocol) else protocol.kernels)
-
-
-def uses_xla(protocol):
-    """Whether the training step is compiled by XLA: 'auto' does so where TensorFlow sees a GPU."""
-    return protocol.xla == "on" or (protocol.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
-
-
-class Training:
-    """A network, its loss and optimizer, and one graph that takes a block of steps.
-
-    A variable has its own multiple of the learning rate, and its constraint after each step, if its normalization says
-    so.
-    """
-
-    def __init__(self, configuration):
-        protocol = configuration.protocol
-        self.network = networks.build(configuration)
-        self.two_steps, self.clip = bool(protocol.class_mask), protocol.clip
-        self.loss = LOSSES[protocol.loss].function
-        trainable = {name: v for name, v in self.network.named_variables.items() if v.trainable}
-        self.trainable = list(trainable.values())
-        multiples = {f"{name}/{key}": multiple for name, layer in self.network.normalizations.items()
-                     for key, multiple in layer.rates.items()}
-        self.optimizer = OPTIMIZERS[protocol.optimizer](
-            self.trainable, [multiples.get(name, 1) for name in trainable], protocol)
-        self.least = math.log(protocol.threshold / (1 - protocol.threshold))  # the threshold's logit
-        step = tf.autograph.experimental.do_not_convert(self._step)
-        self.step = tf.function(step, jit_compile=True) if uses_xla(protocol) else step
-        self.block = tf.function(self._block)
-        self.predict = tf.function(self._masks, reduce_retracing=True)
-
-    def _step(self, images, masks, rate):
-        """The step or two of a batch; returns the last one's loss."""
-        loss, scores = self._update(images, masks, rate)
-        if self.two_steps:
-            mask = self.network.mask_of(scores, masks)
-            loss, _ = self._update(images, masks, rate, self.clip, **({} if mask is None else {"mask": mask}))
-        return loss
-
-    def _update(self, images, masks, rate, clip=None, **given):
-        with tf.GradientTape() as tape:
-            scores = self.network(images, training=True, **given)
-            loss = self.loss(scores, masks)
-        # What one of two passes leaves aside has a gradient of zero there, so its momentum goes on, as in PyTorch.
-        gradients = tape.gradient(loss, self.trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        if clip is not None:
-            gradients = [tf.clip_by_value(gradient, -clip, clip) for gradient in gradients]
-        self.optimizer.apply(gradients, rate)
-        for variable in self.trainable:
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable))
-        return loss, scores
-
-    def _block(self, iterator, rate, steps):
-        """Takes `steps` steps and returns their losses, `[steps]`: one visit to the host a block."""
-        losses = tf.TensorArray(tf.float32, steps)
-        for i in tf.range(steps):
-            images, masks = next(iterator)
-            losses = losses.write(i, tf.cast(self.step(images, masks, rate), tf.float32))
-        return losses.stack()
-
-    def _masks(self, images, truth=None):
-        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold.
-        `truth`, the true masks, is looked at by an oracle only."""
-        return tf.cast(margin(networks.scores(self.network, images, truth)) > self.least, tf.uint8)
-
-    @property
-    def _state(self):
-        named = {f"variables/{name}": v for name, v in self.network.named_variables.items()}
-        return named | self.optimizer.named_variables
-
-    def state(self):
-        """All variables of network and optimizer by name, as arrays."""
-        return {name: variable.numpy() for name, variable in self._state.items()}
-
-    def restore(self, arrays):
-        """Takes back what `state` gave."""
-        for name, variable in self._state.items():
-            variable.assign(arrays[name])
-
-    @property
-    def gated(self):
-        """The layers with a learned gate, by name."""
-        return {name: layer for name, layer in self.network.normalizations.items() if layer.mix is not None}
-
-    def gates(self):
-        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`.
-
-        Where each channel has a ρ, the numbers are their QUANTILES over the layer's channels, and the share is the mean
-        over them; where means and variances have shares of their own, it is the mean of the two.
-        """
-        layers = list(self.gated.values())
-        if not layers:
-            return np.zeros([0], np.float32), np.zeros([0], np.float32)
-        mix = layers[0].mix
-        rho = [layer.parameters[mix.rho].numpy() for layer in layers]
-        if mix.gate.shape is None:
-            return (np.array([np.quantile(one, QUANTILES) for one in rho], np.float32),
-                    np.array([mix.gate.shares(tf.constant(one))[0].numpy().mean() for one in rho]))
-        rho = np.array(rho)
-        share = mix.gate.shares(tf.constant(rho))[0].numpy()
-        return rho.reshape(len(layers), -1), share.reshape(len(layers), -1).mean(axis=1)
 
 
 class Stopped(Exception):
@@ -156,7 +35,7 @@ def check(configuration, data):
                          f"(it has {', '.join(map(str, data.folds))})")
     protocol, dimensions = configuration.protocol, data.images.ndim - 1
     data.trained_on(configuration.fold, protocol.site)
-    network = networks.NETWORKS[protocol.network]
+    network = NETWORKS[protocol.network]
     if dimensions != network.dimensions:
         kinds = {2: "images [n, H, W]", 3: "volumes [n, D, H, W]"}
         raise InputError(f"data set {configuration.dataset}: holds {kinds[dimensions]}, and protocol {protocol.name} "
@@ -174,7 +53,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     """Trains and tests as the configuration says, from the latest checkpoint if there is one.
 
     Args:
-      configuration: a `Configuration`; `set_up` has been called for it.
+      configuration: a `Configuration`; `process.set_up` has been called for it.
       data: the `DataSet` it names.
       progress: called with (steps done, steps in all) after every block.
       path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
@@ -191,22 +70,22 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     check(configuration, data)
     protocol = configuration.protocol
     images, masks = prepare(data.images, data.masks, protocol.shrink)
-    testing, chosen = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
+    tested, trained = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
     training = Training(configuration)
-    history = _train(training, configuration, images[chosen], masks[chosen], progress, path, stop, every, record)
+    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop, every, record)
     started = time.perf_counter()
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
-        predicted = _predict(training, images[testing], masks[testing], protocol)
-        truth_pixels, predicted_pixels, common = overlap(masks[testing], predicted)
+        predicted = testing.predict(training, images[tested], masks[tested], protocol)
+        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
         status = "complete" if predicted_pixels.any() else "collapsed"
-        test = {"name": data.name[testing], "subject": data.subject[testing], "index": np.flatnonzero(testing),
+        test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
                 "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
-                **_distances(masks[testing], predicted)}
+                **testing.distances(masks[tested], predicted)}
         if "site" in data.optional:
-            test["site"] = data.optional["site"][testing].astype(str)
+            test["site"] = data.optional["site"][tested].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples, truth = np.sort(drawn), masks[testing][np.sort(drawn)]
+        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
     gated = training.gated
     return Run(
         configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
@@ -299,63 +178,3 @@ def _schedule(configuration, images):
         rates += [configuration.rate / protocol.rate_divisor**epoch] * steps
     image_index, angle_index = (np.concatenate(parts) for parts in zip(*orders, strict=True))
     return image_index, angles[angle_index], np.float32(rates), blocks
-
-
-def _predict(training, images, truth, protocol):
-    """Masks uint8 of the shape of `images`; volumes are predicted slab by slab."""
-    if protocol.slab:
-        return np.stack([joined(_in_batches(training, cut(volume[np.newaxis], protocol.slab), protocol.batch),
-                                len(volume)) for volume in images])
-    return _in_batches(training, images, protocol.batch, truth if protocol.class_mask == "oracle" else None)
-
-
-def _in_batches(training, images, batch, truth=None):
-    parts = []
-    for i in range(0, len(images), batch):
-        one = tf.constant(images[i:i + batch, ..., np.newaxis])
-        parts.append(training.predict(one, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
-    return np.concatenate(parts)
-
-
-def _distances(truth, predicted):
-    try:
-        hd95, assd = surface_distances(truth, predicted)
-    except ImportError:  # an extra; the other scores stand without it
-        return {}
-    return {"hd95": hd95, "assd": assd}
-
-
-def provenance(xla):
-    """What made a run: versions, machine class, kernels, date and commit."""
-    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-            for gpu in tf.config.list_physical_devices("GPU")]
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    chosen = kernels.chosen()
-    return {"date": now, "python": platform.python_version(), "system": platform.system(),
-            "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
-            "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "onednn": _uses_onednn(), "xla": xla, "ilnrepro": __version__,
-            "commit": _commit(), **versions}
-
-
-def _uses_onednn():
-    """Whether TensorFlow computes by oneDNN, which $TF_ENABLE_ONEDNN_OPTS and the processor decide.
-
-    TensorFlow itself has no public word for it; `test_runs.py` notices if this one goes.
-    """
-    from tensorflow.python.util import _pywrap_util_port
-
-    return bool(_pywrap_util_port.IsMklEnabled())
-
-
-def _commit():
-    """The checkout's; a package installed inside somebody else's repository is not in their commit, and has none."""
-    here = Path(__file__)
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"], cwd=here.parent,
-                               capture_output=True, encoding="utf-8")
-    except OSError:
-        return "unknown"
-    return found.stdout.split()[0] if found.returncode == 0 else "unknown"

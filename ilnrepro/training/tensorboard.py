@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ilnrepro import tf
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 
 QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: more than a block has
 

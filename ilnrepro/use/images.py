@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".dcm", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 from ilnrepro.storage import dataset, files, hdf5
 from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ilnrepro import networks, tf
-from ilnrepro.errors import InputError, one_line
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 from ilnrepro.storage import runfile
 
 
@@ -60,7 +61,7 @@ class Segmenter:
         x = tf.pad(x, [[0, 0], [0, -height % side], [0, -width % side], [0, 0]])
         if self.shrink > 1:
             x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
-        probability = tf.nn.softmax(networks.scores(self.network, x))[..., 1]
+        probability = tf.nn.softmax(self.network.scores(x))[..., 1]
         for axis in (1, 2):
             probability = tf.repeat(probability, self.shrink, axis)
         probability = probability[:, :height, :width]

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.errors import InputError, command
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
 from ilnrepro.storage import files
 
 from .code import broken

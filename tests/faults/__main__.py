@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.storage import files
 
 from .damage import CORRUPTION, damage_files
