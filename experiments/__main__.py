@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, dualnorm, epoch_time, evidence, readme, statistics, tables, verdicts
+from experiments.analysis import questions, readme, supplement, tables, verdicts
+from experiments.measure import cost, epoch_time
 from experiments.papers import RATES, TABLES, methods_of, tables_of
+from experiments.papers.dualnorm import modes
 from ilnrepro.arguments import add_variants, variant, variants, whole_number
 from ilnrepro.comparison import grid, scores
 from ilnrepro.comparison.executors import EXECUTORS
@@ -86,7 +88,7 @@ def main(argv=None):
         _print([cost.write(cost.measure(), arguments.results)])
         return 0
     if arguments.command == "evidence":
-        return _do(evidence.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
+        return _do(questions.stage(arguments.stage, arguments.data, arguments.protocol, arguments.results), arguments)
     for name in arguments.methods:
         method_row(name)
     if arguments.command == "dualnorm":
@@ -116,14 +118,14 @@ def _dualnorm(arguments):
     for given in {"class_mask", "site"} & set(changes):
         raise InputError(f"--{given.replace('_', '-')}: this command does every mode, on the sites of --train-sites; "
                          "leave it out")
-    jobs = dualnorm.plan(arguments.data, arguments.protocol, arguments.methods, arguments.train_sites, arguments.rates,
+    jobs = modes.plan(arguments.data, arguments.protocol, arguments.methods, arguments.train_sites, arguments.rates,
                          arguments.seeds, arguments.folds, **changes)
     if not arguments.dry_run and grid.remaining(jobs, arguments.results):
         files.check_writable(arguments.results)
         size = dataset.read(arguments.data).images.shape[-1] // jobs[0].configuration.protocol.shrink
-        measured = dualnorm.measure(arguments.protocol, size)
-        files.write_json(arguments.results / f"{dualnorm.COST_STEM}.json", measured)
-    return _do(jobs, arguments, lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
+        measured = modes.measure(arguments.protocol, size)
+        files.write_json(arguments.results / f"{modes.COST_STEM}.json", measured)
+    return _do(jobs, arguments, lambda: _print(modes.write(arguments.results, arguments.protocol,
                                                              [arguments.data.stem], **changes)))
 
 
@@ -165,18 +167,18 @@ def _tables(arguments, numbers, quiet=False):
                              changed, arguments.methods or None, arguments.folds or None, arguments.rates or None,
                              arguments.seeds or None)
     if not arguments.methods:
-        records = evidence.without_answers(records)
+        records = questions.without_answers(records)
     keys = numbers or tables_of(records[0].configuration.protocol.name if records else "")
     shown = [table for key in keys
              for table in tables.write(key, records, arguments.results / "tables", arguments.methods or None)]
-    statistics.write(records, arguments.results / "tables")
+    supplement.write(records, arguments.results / "tables")
     datasets = sorted({record.configuration.dataset for record in records})
     if not keys:
-        shown += dualnorm.write(arguments.results, records[0].configuration.protocol.name, datasets,
+        shown += modes.write(arguments.results, records[0].configuration.protocol.name, datasets,
                                 **variants(arguments))
     further = [] if changed or not keys or "kolarik" in keys else [  # these judge the ILN paper's claims
         verdicts.write(records, arguments.results),
-        evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
+        questions.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]
     if measured := cost.measurement(arguments.results / "cost.json"):
         shown.append(cost.write(measured, arguments.results))

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import dualnorm, evidence, statistics
+from experiments.analysis import questions, supplement
 from experiments.papers import ordered, tables_of
+from experiments.papers.dualnorm import modes
 from figures import differences, examples, gates, learning, predictions, rates, rho, sites
 from ilnrepro.arguments import add_variants, variant, variants
 from ilnrepro.comparison.scores import cells, collect
@@ -32,9 +33,9 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
-    about = statistics.about_runs(records)
-    chosen = {key: cell.chosen[0].path for key, cell in cells(records, statistics.primary_rule(records)).items()}
+    records = questions.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
+    about = supplement.about_runs(records)
+    chosen = {key: cell.chosen[0].path for key, cell in cells(records, supplement.primary_rule(records)).items()}
     drawn = []
     methods = list(dict.fromkeys(method for method, _, _ in chosen))
     shown = next((m for m in ("iln", "in") if m in methods), methods[0])
@@ -63,21 +64,21 @@ def main(argv=None):
     drawn += _of_tables(folder, records)
     if records[0].configuration.protocol.class_mask:
         name = records[0].configuration.protocol.name
-        found = dualnorm.groups(arguments.results, name, datasets, **variants(arguments))
-        drawn.append(sites.draw(folder, dualnorm.build(found)[1],
-                                statistics.about([r for group in found for r in group.records])))
+        found = modes.groups(arguments.results, name, datasets, **variants(arguments))
+        drawn.append(sites.draw(folder, modes.build(found)[1],
+                                supplement.about([r for group in found for r in group.records])))
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
     return 0
 
 
 def _of_tables(folder, records):
-    tables = statistics.build(records)
+    tables = supplement.build(records)
     if "rates" in tables:
         table, rows = tables["rates"]
         yield rates.draw(folder, rows, table.caption)
     if "differences" in tables:
         yield differences.draw(folder, tables["differences"][1],
-                               f"{statistics.about_one_seed(records)}{statistics.about(records)}")
+                               f"{supplement.about_one_seed(records)}{supplement.about(records)}")
 
 
 if __name__ == "__main__":

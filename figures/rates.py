@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.analysis.supplement import marks, title_of
 from experiments.papers import ordered
-from experiments.statistics import marks, title_of
 from figures.style import plt, save
 
 

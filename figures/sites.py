@@ -1,6 +1,6 @@
 """DualNorm-UNet: Dice on each site's test images in every mode, trained on all sites or on one."""
 
-from experiments.dualnorm import MODES
+from experiments.papers.dualnorm.modes import MODES
 from figures.style import BLUE, GREEN, ORANGE, plt, save
 
 _LOOKS = {"none": (ORANGE, "s"), "predicted": (BLUE, "o"), "oracle": (GREEN, "^")}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import evidence, statistics, verdicts
+from experiments.analysis import questions, supplement, verdicts
 from ilnrepro.comparison import intervals
 from ilnrepro.comparison.intervals import compare, fold_scores, holm, interval
 from ilnrepro.comparison.scores import Record, cells
@@ -178,36 +178,36 @@ def test_verdicts_come_from_the_runs(tmp_path):
 def test_captions_say_what_one_seed_leaves_out():
     for seeds in ((0,), (0, 1)):
         records = [record(m, k, seed=s) for m in ("in", "iln") for k in (1, 2, 3) for s in seeds]
-        captions = (verdicts.build(records, Path("."))[0].caption, statistics.build(records)["differences"][0].caption)
+        captions = (verdicts.build(records, Path("."))[0].caption, supplement.build(records)["differences"][0].caption)
         assert all(("no spread over seeds" in caption) == (len(seeds) == 1) for caption in captions)
 
 
 def test_captions_name_the_methods_that_have_one_seed():
     first = [record(m, k, rate, gain=rate / 10) for m in ("in", "iln", "bn") for k in (1, 2, 3) for rate in (1.0, 0.1)]
     second = [record(m, k, 1.0, seed=1) for m in ("in", "iln") for k in (1, 2, 3)]
-    text = statistics.about_one_seed(first + second)
+    text = supplement.about_one_seed(first + second)
     assert "BN by the rule 'cross-fold'; all methods by the rule 'test'" in text
-    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in statistics.about(first + second)
-    rows = statistics.build(first + second)["differences"][1]
+    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in supplement.about(first + second)
+    rows = supplement.build(first + second)["differences"][1]
     of_in = {r["rule"]: r for r in rows if (r["other"], r["measure"]) == ("in", "dice")}
     assert [(of_in[rule]["seeds"], of_in[rule]["other_seeds"]) for rule in ("cross-fold", "test")] == [(2, 2), (1, 1)]
 
 
 def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fold_has():
     records = [*(record("in", k) for k in (1, 2, 3)), *(record("in", 3, seed=s, gain=-0.5) for s in (1, 2))]
-    whole = next(r for r in statistics.build(records)["scores"][1] if r["fold"] == "LV-all")
+    whole = next(r for r in supplement.build(records)["scores"][1] if r["fold"] == "LV-all")
     dice = [np.mean([r.dice for r in records if r.configuration.fold == k], axis=0) for k in (1, 2, 3)]
     assert abs(whole["dice_mean"] - np.concatenate(dice).mean()) < 1e-12 and whole["seeds"] == 1
     partial = [*(record("in", k) for k in (1, 2, 3)), *(record("none", k) for k in (1, 2))]
-    folds = [(r["method"], r["fold"]) for r in statistics.build(partial)["scores"][1]]
+    folds = [(r["method"], r["fold"]) for r in supplement.build(partial)["scores"][1]]
     assert ("in", "LV-all") in folds and ("none", "LV-all") not in folds
 
 
 def test_a_grid_on_which_no_rate_can_be_chosen_says_so():
     records = [record("in", 1, 1.0), record("in", 2, 0.1)]
     with pytest.raises(InputError, match="no method has all of its learning rates on any fold yet"):
-        statistics.about_runs(records)
-    assert statistics.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
+        supplement.about_runs(records)
+    assert supplement.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
 
 
 def test_synthetic_data_judge_no_claim(tmp_path):
@@ -247,7 +247,7 @@ def test_statistics_are_written_in_every_form(tmp_path):
     lost = ("none", 1.0, 2)
     records = [record(m, k, rate, gain=g, status="diverged" if (m, rate, k) == lost else "complete")
                for rate in (1.0, 0.1) for m, g in (("in", 0.0), ("iln", 0.02), ("none", -0.1)) for k in (1, 2, 3)]
-    statistics.write(records, tmp_path)
+    supplement.write(records, tmp_path)
     for name in ("scores", "differences", "terciles", "rates"):
         for suffix in ("md", "csv", "tex"):
             assert (tmp_path / f"{name}.{suffix}").stat().st_size > 100
@@ -258,7 +258,7 @@ def test_statistics_are_written_in_every_form(tmp_path):
 
 
 def test_every_question_is_one_setting_or_another_number_of_groups():
-    for question in evidence.QUESTIONS:
+    for question in questions.QUESTIONS:
         changed = protocol("lite", **question.changes)
         variant = Configuration("d", "0", "LV", question.method, 1, 0.1, 0, changed).variant
         assert (variant != "") != (question.method != question.base), question.words
@@ -268,30 +268,30 @@ def test_later_stages_need_the_earlier(tmp_path, monkeypatch):
     import tiny
 
     data = tiny.phantom(tmp_path)
-    assert len(evidence.stage(1, [data], "lite", tmp_path)) == 9 * 3 * 5
+    assert len(questions.stage(1, [data], "lite", tmp_path)) == 9 * 3 * 5
     with pytest.raises(InputError, match="135 runs of stage 1 are missing"):
-        evidence.stage(2, [data], "lite", tmp_path)
-    made = [record(m, k, rate) for m in evidence.methods() for k in (1, 2, 3) for rate in (1.5, 1.0, 0.5, 0.1, 0.05)]
-    monkeypatch.setattr(evidence, "collect", lambda *_, **__: made)
+        questions.stage(2, [data], "lite", tmp_path)
+    made = [record(m, k, rate) for m in questions.methods() for k in (1, 2, 3) for rate in (1.5, 1.0, 0.5, 0.1, 0.05)]
+    monkeypatch.setattr(questions, "collect", lambda *_, **__: made)
     done = {0}
-    monkeypatch.setattr(evidence.grid, "remaining",
+    monkeypatch.setattr(questions.grid, "remaining",
                         lambda jobs, _: [job for job in jobs if job.configuration.seed not in done])
-    assert len(evidence.stage(2, [data], "lite", tmp_path)) == 8 * 3 * 2
+    assert len(questions.stage(2, [data], "lite", tmp_path)) == 8 * 3 * 2
     with pytest.raises(InputError, match="48 runs of stage 2 are missing"):
-        evidence.stage(3, [data], "lite", tmp_path)
+        questions.stage(3, [data], "lite", tmp_path)
     done |= {1, 2}
-    assert len(evidence.stage(3, [data], "lite", tmp_path)) == len(evidence.QUESTIONS) * 3
+    assert len(questions.stage(3, [data], "lite", tmp_path)) == len(questions.QUESTIONS) * 3
 
 
 def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch):
     base = [record(m, k, rate, seed=s, gain=rate / 100, structure=structure) for m in ("iln", "sigmoid")
             for k in (1, 2, 3) for rate in (1.0, 0.1) for s in (0, 1) for structure in ("LV", "RV")]
     answers = {"4 groups after the mix": dict(gain=-0.1), "ε 1e-12": dict(status="diverged")}
-    monkeypatch.setattr(evidence, "collect", lambda *_, **__: base)
-    monkeypatch.setattr(evidence, "_variant_records", lambda _, question, *__: [
+    monkeypatch.setattr(questions, "collect", lambda *_, **__: base)
+    monkeypatch.setattr(questions, "_variant_records", lambda _, question, *__: [
         record(question.method, 1, 1.0, seed=s, **answers[question.words]) for s in (0, 1)
     ] if question.words in answers else [])
-    table, tidy = evidence.build(Path("."), "lite", ["made-up"])
+    table, tidy = questions.build(Path("."), "lite", ["made-up"])
     assert [r["question"] for r in tidy] == list(answers) and {r["structure"] for r in tidy} == {"LV"}
     assert -0.2 < tidy[0]["difference"] < -0.05 and tidy[1]["dice"] == 0
     assert [row[3].partition(" ")[2] for row in table.body] == ["", "2D"]
@@ -302,19 +302,19 @@ def test_an_answer_s_damaged_file_is_named(tmp_path):
     import tiny
 
     data, changed = tiny.phantom(tmp_path), protocol("lite", epsilon=1e-12).variant
-    question = next(q for q in evidence.QUESTIONS if q.changes == {"epsilon": 1e-12})
-    assert evidence._variant_records(tmp_path, question, "lite", [data.stem]) == []
+    question = next(q for q in questions.QUESTIONS if q.changes == {"epsilon": 1e-12})
+    assert questions._variant_records(tmp_path, question, "lite", [data.stem]) == []
     path = tmp_path / "runs" / data.stem / "lite" / f"iln{changed}" / "fold1-lr1-seed0.h5"
     path.parent.mkdir(parents=True)
     path.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(InputError, match="1 run file.s. cannot be used"):
-        evidence._variant_records(tmp_path, question, "lite", [data.stem])
+        questions._variant_records(tmp_path, question, "lite", [data.stem])
 
 
 def test_what_was_run_for_a_question_alone_is_in_no_other_table():
     base = [record("iln", k) for k in (1, 2, 3)]
     def methods(records):
-        return {r.configuration.method for r in evidence.without_answers(records)}
+        return {r.configuration.method for r in questions.without_answers(records)}
 
     assert methods([*base, record("iln4", 1), *(record("bn", k) for k in (1, 2))]) == {"iln", "bn"}
     assert methods([*base, *(record("iln4", k) for k in (1, 2, 3))]) == {"iln", "iln4"}

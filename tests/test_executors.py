@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from experiments import scale
+from experiments.measure import scale
 from ilnrepro.comparison import executors, grid
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import locking

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from experiments import cost, readme
+from experiments.analysis import readme
+from experiments.measure import cost
 from figures import style
 from ilnrepro.comparison import sheet
 from ilnrepro.errors import InputError

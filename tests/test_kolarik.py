@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import epoch_time
+from experiments.measure import epoch_time
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import tiny
 
-from experiments.readme import filled, update
+from experiments.analysis.readme import filled, update
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOLS
 

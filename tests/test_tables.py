@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cost, papers, statistics, tables
+from experiments import papers
+from experiments.analysis import supplement, tables
+from experiments.measure import cost
 from ilnrepro.comparison import scores, sheet
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
@@ -63,7 +65,7 @@ def test_what_rounds_the_last_bits_is_said_where_it_differs():
     grid = [replace(r, computed_by="native kernels for AVX2") for r in three_folds("in", (0.5, 0.6, 0.7))]
     assert scores.about_rounding(grid) == "" and "last bits" not in tables.caption(3, grid, "test")
     grid[1] = replace(grid[1], computed_by="native kernels for AVX-512")
-    for text in (tables.caption(3, grid, "test"), statistics.about(grid)):
+    for text in (tables.caption(3, grid, "test"), supplement.about(grid)):
         assert "differ in what rounds their last bits: native kernels for AVX-512 (1 run); native kernels for" in text
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import evidence
+from experiments.analysis import questions
 from figures.report import page
 from ilnrepro.arguments import add_variants, variant
 from ilnrepro.comparison.scores import collect
@@ -35,7 +35,7 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
+    records = questions.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
     found = [(path, dataset.read(path)) for path in present]
     used = {r.configuration.dataset_checksum for r in records}
     for path, data in found:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost, evidence, statistics, tables, verdicts
+from experiments.analysis import questions, supplement, tables, verdicts
+from experiments.measure import cost
 from experiments.papers import ordered, tables_of
 from figures import differences, learning, rates, rho
 from figures.report import cases, charts
@@ -52,37 +53,37 @@ def render(results, records, datasets, options):
 
 def content(results, records, datasets, options):
     """What the template shows, by name."""
-    rule = statistics.primary_rule(records)
+    rule = supplement.primary_rule(records)
     found = {key: cell.chosen[0] for key, cell in cells(records, rule).items()}  # of each cell the first seed's run
     runs = {key: runfile.read(record.path) for key, record in found.items()}
     methods = ordered({method for method, _, _ in runs})
     here = f"RESULTS={shlex.quote(str(results))}"
     command = {name: " ".join([f"make {name}", here, *more]) for name, more in
                (("report", options), ("tables", []), ("figures", []), ("reproduce-cost", []))}
-    about, about_rules = statistics.about(records), statistics.about_rules(statistics.rules_of(records))
-    of_runs = statistics.about_runs(records)
-    built = statistics.build(records)
+    about, about_rules = supplement.about(records), supplement.about_rules(supplement.rules_of(records))
+    of_runs = supplement.about_runs(records)
+    built = supplement.build(records)
     variant = records[0].configuration.variant
     name = records[0].configuration.protocol.name
     ours = variant or tables_of(name) != [1, 2, 3]  # nothing that the ILN paper's claims could be judged by
     judged = None if ours else verdicts.build(records, results)
-    questions = None if ours else evidence.build(
+    open_questions = None if ours else questions.build(
         results, name, sorted({r.configuration.dataset for r in records}))
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "one_seed": statistics.about_one_seed(records),
+        "about": about, "about_rules": about_rules, "one_seed": supplement.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
         "marks": dict(zip(verdicts.VERDICTS, ("good", "bad", "open"), strict=True)),
         "verdicts": judged and judged[0], "judged": judged and Counter(row["verdict"] for row in judged[1]),
         "tables": [made[1] for key in tables_of(name) for made in tables.sheets(key, records)],
-        "questions": questions and questions[0],
+        "questions": open_questions and open_questions[0],
         "sheets": {name: one[0] for name, one in built.items()},
         "grids": _grids(built), "forests": _forests(built, records, rule),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
         "browsers": _browsers(runs, methods, datasets), "cases_about": of_runs, "palette": COLOURS,
-        "title_of": statistics.title_of, "cost": _cost(results), "machines": _machines(runs, methods),
+        "title_of": supplement.title_of, "cost": _cost(results), "machines": _machines(runs, methods),
         "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
                                                         "FOREST_WIDTH")},
     }
@@ -109,11 +110,11 @@ def _forests(built, records, rule):
     made = []
     for structure, methods in differences.forests(rows).items():
         fold = f"{structure}-mean"
-        theirs = {statistics.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
+        theirs = {supplement.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
                   if (fold, m) in published and (fold, "iln") in published}
-        made.append(charts.forest(structure, [r for r in statistics.rules_of(records)
+        made.append(charts.forest(structure, [r for r in supplement.rules_of(records)
                                               if any(r in by_rule for by_rule in methods.values())],
-                                  {statistics.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
+                                  {supplement.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
                                   verdicts.HALF_A_POINT))
     return made
 
@@ -140,7 +141,7 @@ def _gates(runs, methods, about):
                                 "4 3" if channels == 16 and undone else "")
                   for layer, channels, hue in zip(first.layers, first.channels, hues, strict=True)]
         two = first.rho.shape[2] > 1
-        title, what = statistics.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
+        title, what = supplement.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
         lines = {name: {k: (run.gate_step, _one(run.rho)[:, k]) for k in range(n)} for name, run in panels.items()}
         ends = {name: {k: f"{y[-1]:.3f}" for k, (_, y) in of_it.items()} for name, of_it in lines.items()}
         note = ("Dashed: layers of 16 channels, where GN16 is one channel a group and undoes the mix, so that ρ gets "
@@ -159,7 +160,7 @@ def _learning(runs, methods, about):
     """The chart of the losses."""
     panels = _panels(runs, methods)
     width = learning.window(list(runs.values()))
-    series = [charts.Series(statistics.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
+    series = [charts.Series(supplement.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
               for k, m in enumerate(methods)]
     lines, ends = {}, {}
     for title, of_it in panels.items():
@@ -201,7 +202,7 @@ def _browsers(runs, methods, datasets):
         mine = [m for m in methods if any(m in of_it for of_it in tested.values())]
         made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
                      "file": f"{'build/data/' if maker else ''}{c.dataset}.h5", "maker": maker,
-                     "methods": [statistics.title_of(m) for m in mine]})
+                     "methods": [supplement.title_of(m) for m in mine]})
     return made
 
 
@@ -217,7 +218,7 @@ def _machines(runs, methods):
         of_it = [run for (m, _, _), run in runs.items() if m == method]
         seconds = [run.timing["training"] for run in of_it]
         steps = [1000 * run.timing["training"] / run.timing["steps"] for run in of_it]
-        body.append([statistics.title_of(method), f"{of_it[0].parameters:,}", str(len(of_it)),
+        body.append([supplement.title_of(method), f"{of_it[0].parameters:,}", str(len(of_it)),
                      f"{np.median(seconds):.0f}", f"{np.median(steps):.1f}"])
     places = sorted({_machine(run) for run in runs.values()})
     return Sheet("Time of the runs", "Training time of the runs shown, median: they went side by side with whatever "

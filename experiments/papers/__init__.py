@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ilnrepro.norms import METHODS, method
 
-PUBLISHED = Path(__file__).parent / "published"
+_HERE = Path(__file__).parent
 STRUCTURES = ("RV", "LV")  # the order of the ILN paper's columns
 PAPER_RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # Zhou et al., section 2.2
 RATES = {"paper": PAPER_RATES, "lite": PAPER_RATES, "quick": (0.3,), "tiny": (0.3,),
@@ -50,7 +50,7 @@ def _iln_published(number, rows, method, structure):
     """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
     if structure not in STRUCTURES:
         return None
-    for row in _read(f"iln_table{number}.csv"):
+    for row in _read(f"iln/published/iln_table{number}.csv"):
         if row["method"] == rows.get(method):
             return tuple([float(row[f"{structure}-{k}_{what}"]) for k in (1, 2, 3)] for what in ("mean", "std"))
     return None
@@ -59,11 +59,12 @@ def _iln_published(number, rows, method, structure):
 def kolarik_published(number):
     """The rows of Kolarik's Table 1 or 2 by method."""
     names = {"none": "none", "batch": "bn", "instance": "in"}
-    return {names.get(row["method"], f"gn{row['groups']}"): row for row in _read(f"kolarik_table{number}.csv")}
+    return {names.get(row["method"], f"gn{row['groups']}"): row
+            for row in _read(f"kolarik/published/kolarik_table{number}.csv")}
 
 
 def _read(name):
-    with open(PUBLISHED / name, newline="", encoding="utf-8") as file:
+    with open(_HERE / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -122,4 +123,5 @@ def published_cost():
     """The ILN paper's cost comparison (section 3.5), by 'IN' and 'ILN': 'seconds' for 200 iterations, and parameters
     'beyond_in'."""
     return {row["method"]: {"seconds": float(row["seconds_per_200_iterations"]),
-                            "beyond_in": int(row["parameters_beyond_IN"])} for row in _read("iln_cost.csv")}
+                            "beyond_in": int(row["parameters_beyond_IN"])}
+            for row in _read("iln/published/iln_cost.csv")}

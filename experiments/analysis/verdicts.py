@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cost
+from experiments.analysis.supplement import about, about_one_seed, rules_of
+from experiments.measure import cost
 from experiments.papers import TABLES, published_cost
-from experiments.statistics import about, about_one_seed, rules_of
 from ilnrepro.comparison import sheet
 from ilnrepro.comparison.intervals import by_method, compare
 from ilnrepro.comparison.scores import cells

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.cost import device, in_turns
+from experiments.measure.cost import device, in_turns
 from experiments.papers import KOLARIK_ROWS, kolarik_published
 from ilnrepro import tf
 from ilnrepro.comparison.sheet import Sheet

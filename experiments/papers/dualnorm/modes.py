@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.cost import device, in_turns, measurement
+from experiments.analysis.supplement import about, title_of
+from experiments.measure.cost import device, in_turns, measurement
 from experiments.papers import RATES
-from experiments.statistics import about, title_of
 from ilnrepro import tf
 from ilnrepro.comparison import grid
 from ilnrepro.comparison.intervals import compare, fold_scores, interval

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from experiments.analysis.supplement import about, marks, seed_spread, title_of
 from experiments.papers import RATES, methods_of
-from experiments.statistics import about, marks, seed_spread, title_of
 from ilnrepro.comparison import grid, sheet
 from ilnrepro.comparison.intervals import compare, fold_scores, subjects_of
 from ilnrepro.comparison.scores import cells, collect

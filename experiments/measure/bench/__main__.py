@@ -1,4 +1,4 @@
-"""`python -m experiments.bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
+"""`python -m experiments.measure.bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
 
 import argparse
 import functools
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.bench import end_to_end, limits, ours, rounds
-from experiments.bench.targets import targets
+from experiments.measure.bench import end_to_end, limits, ours, rounds
+from experiments.measure.bench.targets import targets
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.console import command
 from ilnrepro.storage import files
@@ -26,7 +26,7 @@ GROWTH = [(size, 1) for size in (64, 128, 256, 512)] + [(256, batch) for batch i
 
 def main(argv=None):
     """Runs the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.measure.bench", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "

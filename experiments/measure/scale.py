@@ -1,4 +1,4 @@
-"""`python -m experiments.scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would cost.
+"""`python -m experiments.measure.scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would.
 
 Nothing else should run on the machine. About half an hour on two cores; --steps and --size make it shorter.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.phantom import phantom
-from experiments.bench.__main__ import machine
+from experiments.measure.bench.__main__ import machine
 from experiments.papers import PAPER_RATES, methods_of, tables_of
 from ilnrepro.comparison import executors, grid
 from ilnrepro.comparison.sheet import Sheet
@@ -34,7 +34,7 @@ _IDLE = 1.1  # a grid that takes this times its lower bound loses time to worker
 
 def main(argv=None):
     """Measures, and writes the numbers and the tables; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.measure.scale", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/scale.json"))
     parser.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
     parser.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")

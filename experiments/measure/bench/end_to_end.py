@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.phantom import phantom
-from experiments.bench.ours import set_threads
+from experiments.measure.bench.ours import set_threads
 from ilnrepro import tf
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
@@ -37,7 +37,7 @@ def measure(size=256, method="iln", rounds=7, steps=10):
 
 
 def _command(path, method, threads, rounds, steps):
-    return [sys.executable, "-m", "experiments.bench.end_to_end", *map(str, (path, method, threads, rounds, steps))]
+    return [sys.executable, "-m", __name__, *map(str, (path, method, threads, rounds, steps))]
 
 
 def _run(*arguments):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.bench.ours import ready_step
+from experiments.measure.bench.ours import ready_step
 from ilnrepro import tf
 from ilnrepro.networks.layers import TransposedConvolution
 from ilnrepro.networks.unet import UNet
@@ -73,7 +73,7 @@ def kernel_rates(shape=(8, 256, 256, 16), repeats=7):
 
 def peak_memory(method, form, size=256, batch=8):
     """MiB that a training step adds to a process at its peak, measured in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "experiments.bench.limits", method, form, str(size), str(batch)],
+    done = subprocess.run([sys.executable, "-m", __name__, method, form, str(size), str(batch)],
                           capture_output=True, encoding="utf-8", check=True)
     return float(done.stdout.split()[-1])
 

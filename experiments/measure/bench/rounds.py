@@ -28,7 +28,7 @@ def measure(size, batch, threads, frameworks, rounds, say):
     for framework, methods in frameworks.items():
         say(f"{size}², batch {batch}, {threads} thread(s): building {framework}")
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.bench.worker", framework, str(size), str(batch), str(threads),
+            [sys.executable, "-m", "experiments.measure.bench.worker", framework, str(size), str(batch), str(threads),
              ",".join(methods)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             encoding="utf-8")
         answer = _answer(process)

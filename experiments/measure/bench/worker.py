@@ -15,18 +15,18 @@ def main(framework, size, batch, threads, methods):
     """Makes the steps, then measures one for each line on standard input."""
     try:
         if framework == "ours":
-            from experiments.bench import ours as peer
+            from experiments.measure.bench import ours as peer
 
             peer.set_threads(int(threads))
         elif framework == "torch":
             import torch
 
-            from experiments.bench import torch_peer as peer
+            from experiments.measure.bench import torch_peer as peer
 
             torch.set_num_threads(int(threads))
         else:
-            from experiments.bench import keras_peer as peer
-            from experiments.bench.ours import set_threads
+            from experiments.measure.bench import keras_peer as peer
+            from experiments.measure.bench.ours import set_threads
 
             set_threads(int(threads))
         steps = peer.steps(int(size), int(batch), methods.split(","))

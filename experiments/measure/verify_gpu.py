@@ -1,4 +1,4 @@
-"""`python -m experiments.verify_gpu`: does a GPU give the CPU's numbers, what does ILN cost there, does a run work?
+"""`python -m experiments.measure.verify_gpu`: does a GPU give the CPU's numbers, what does ILN cost, does a run work?
 
 Without a GPU it says so and ends with status 2.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost
-from experiments.bench.ours import methods
+from experiments.measure import cost
+from experiments.measure.bench.ours import methods
 from ilnrepro import tf
 from ilnrepro.console import command
 from ilnrepro.norms import Normalization, kernels
@@ -44,7 +44,7 @@ def parity(method):
 
 def main(argv=None):
     """Checks parity, cost and one run; returns 0 if all is well, 1 if not, 2 without a GPU."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.verify_gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.measure.verify_gpu", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
     arguments = parser.parse_args(argv)
     gpus = tf.config.list_physical_devices("GPU")

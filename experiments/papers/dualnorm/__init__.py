@@ -1,0 +1,1 @@
+"""Xiao et al. 2021: DualNorm-UNet."""
