@@ -189,16 +189,16 @@ faults: setup ## kill runs and grids, damage files, fill a disk, and count what 
 	$(BIN)/python -m tests.faults
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
-	$(BIN)/python -m experiments.measure.scale
+	$(BIN)/python -m experiments scale
 
 report: setup ## write the report, one HTML file to look at; with LV=FILE.h5 its test cases show their images
-	$(BIN)/python -m figures.report --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
+	$(BIN)/python -m figures report --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (45 minutes)
-	$(BIN)/python -m experiments.measure.bench
+	$(BIN)/python -m experiments bench
 
 verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict
-	$(BIN)/python -m experiments.measure.verify_gpu
+	$(BIN)/python -m experiments verify-gpu
 
 readme: setup ## insert the tables into README.md
 	$(BIN)/python -m experiments readme

@@ -1,6 +1,6 @@
 """Paired differences ILN − other: a forest plot, with both rules of choosing the learning rate."""
 
-from experiments.analysis.supplement import about_rules, title_of
+from experiments.analysis.captions import about_rules, title_of
 from experiments.analysis.verdicts import HALF_A_POINT
 from figures.style import BLACK, BLUE, ORANGE, plt, save
 

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from experiments.measure.bench import __main__ as bench
+from experiments.measure.bench import command as bench
 from experiments.measure.bench import limits, rounds
 from experiments.measure.bench.targets import targets
 

@@ -19,8 +19,8 @@ pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
 from figures import __main__ as figures_command
 from figures import differences, examples, learning, rates
-from figures.report import __main__ as report_command
 from figures.report import cases, charts, page
+from figures.report import command as report_command
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -35,7 +35,7 @@ def made(tmp_path_factory):
             for f in ("fused", "reference") for m, p in (("in", 100), ("iln", 122))]
     (results / "cost.json").write_text(json.dumps({
         "rows": rows, "size": 256, "batch": 1, "threads": 2, "kernels": "native", "device": "CPU", "tensorflow": "2"}))
-    done = tiny.command("figures.report", "--results", results, "--data", data)
+    done = tiny.command("figures", "report", "--results", results, "--data", data)
     assert done.returncode == 0, done.stderr
     return results, data, results / "report.html"
 
@@ -66,7 +66,7 @@ class Page(html.parser.HTMLParser):
 
 
 def report(*words):
-    return report_command.main([str(word) for word in words])
+    return figures_command.main(["report", *map(str, words)])
 
 
 def test_it_says_all_that_it_should(text):

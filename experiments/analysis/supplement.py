@@ -1,11 +1,22 @@
-"""The statistics behind the tables: scores with intervals, paired differences, terciles of mask area, every rate."""
+"""The tables beside a paper's own: scores with intervals, paired differences, terciles of mask area, every rate."""
 
 import math
 
 import numpy as np
 
-from experiments.papers import STRUCTURES, ordered
+from experiments.analysis.captions import (
+    about,
+    about_one_seed,
+    about_rules,
+    marks,
+    ordered,
+    rules_of,
+    seed_spread,
+    structures_of,
+    title_of,
+)
 from ilnrepro.comparison import sheet
+from ilnrepro.comparison.choice import cells
 from ilnrepro.comparison.intervals import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -16,55 +27,37 @@ from ilnrepro.comparison.intervals import (
     interval,
     subjects_of,
 )
-from ilnrepro.comparison.scores import RULES, about_rounding, cells
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.errors import InputError
-from ilnrepro.norms import method as method_row
 
 _INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
               "as distance; a run that diverged has none, and Dice 0)")
-_OMITTED = ("SC-N-06",)
 
 
-def build(records):
+def build(records, omitted=()):
     """{name: (`Sheet`, tidy rows)} of scores, differences, terciles and rates; only those that these runs can fill.
 
     Args:
       records: of `scores.collect`.
+      omitted: subjects without whom the differences are given a second time, where the data have them.
     """
     rules = rules_of(records)
     several = len({r.configuration.rate for r in records}) > 1
-    made = {"scores": _scores(records, rules), "differences": _differences(records, rules),
+    made = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
             "terciles": _terciles(records, rules), "rates": _rates(records) if several else None}
     return {name: one for name, one in made.items() if one and one[1]}
 
 
-def write(records, folder):
+def write(records, folder, omitted=()):
     """Writes what `build` makes as `NAME.{md,csv,tex}` below `folder`."""
-    for name, (table, tidy) in build(records).items():
+    for name, (table, tidy) in build(records, omitted).items():
         sheet.write(folder, name, table, tidy)
 
 
-def rules_of(records):
-    """The rules that make a difference: both where there are several rates, and the primary one first."""
-    return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
-
-
-def title_of(method):
-    """A method's title in the papers' words."""
-    return method_row(method).title
-
-
-def _structures(records):
-    found = {r.configuration.structure for r in records}
-    return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
-
-
-def _omissions(records):
-    """Nothing, and where the data have them the subjects whose labels are known to be wrong."""
+def _omissions(records, omitted):
+    """Nothing, and the omitted subjects where the data have any of them."""
     subjects = {str(s) for r in records for s in np.unique(r.subject)}
-    return [(), *([_OMITTED] if set(_OMITTED) & subjects else [])]
+    return [(), *([tuple(omitted)] if set(omitted) & subjects else [])]
 
 
 def _measures(records):
@@ -76,7 +69,7 @@ def _scores(records, rules):
     tidy, subjects, measures = [], subjects_of(records), _measures(records)
     for rule in rules:
         found = cells(records, rule)
-        for structure in _structures(records):
+        for structure in structures_of(records):
             every = {k for _, s, k in found if s == structure}
             for method in ordered({m for m, s, _ in found if s == structure}):
                 folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
@@ -127,12 +120,12 @@ def _mean_std(scores):
     return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
-def _differences(records, rules):
+def _differences(records, rules, omitted):
     """ILN − every other method, paired, in every measure."""
     tidy = []
     for rule in rules:
-        for structure in _structures(records):
-            for omit in _omissions(records):
+        for structure in structures_of(records):
+            for omit in _omissions(records, omitted):
                 for measure in _measures(records):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
@@ -167,17 +160,12 @@ def _differences(records, rules):
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
 
-def seed_spread(seed_sd, unit=100):
-    """A standard deviation over seeds for a table's cell."""
-    return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
-
-
 def _terciles(records, rules):
     """Dice by the size of the true mask: the paper remarks on the apex, where it is small."""
     tidy, subjects = [], subjects_of(records)
     for rule in rules:
         found = cells(records, rule)
-        for structure in _structures(records):
+        for structure in structures_of(records):
             areas = {r.configuration.fold: r.measures["truth_pixels"] for r in records
                      if r.configuration.structure == structure and len(r.dice)}
             if sum(map(len, areas.values())) < 3:  # nothing to divide by three
@@ -223,7 +211,7 @@ def _rates(records):
                              "seed": r.configuration.seed, "dice": r.score, "status": r.status})
     rates = sorted({r["rate"] for r in tidy}, reverse=True)
     body = []
-    for structure in _structures(records):
+    for structure in structures_of(records):
         for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
             of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
             folds = len({r["fold"] for r in tidy if r["structure"] == structure})
@@ -238,83 +226,3 @@ def _rates(records):
 
 def _rate_cell(runs, folds):
     return f"{np.mean([r['dice'] for r in runs]):.3f} {marks(runs, folds)}".strip() if runs else ""
-
-
-def marks(runs, folds):
-    """'2D 1C' for runs that diverged and collapsed, and '1 of 3 folds' where runs are missing."""
-    counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
-              (("diverged", "D"), ("collapsed", "C"))]
-    present = len({r["fold"] for r in runs})
-    return " ".join([*(f"{count}{letter}" for count, letter in counts if count),
-                     *([f"{present} of {folds} folds"] if 0 < present < folds else [])])
-
-
-def about(records):
-    """Data, protocol with what all runs change of it, n, rates and seeds in one sentence each."""
-    configurations = [r.configuration for r in records]
-    parts = []
-    for structure in _structures(records):
-        of_it = [r for r in records if r.configuration.structure == structure]
-        images = {r.configuration.fold: len(r.dice) for r in of_it if len(r.dice)}
-        synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
-        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} "
-                     f"fold{'s'[:len(images) != 1]}.")
-    rates = sorted({c.rate for c in configurations}, reverse=True)
-    variants = {c.variant for c in configurations}
-    protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
-    shown = ", ".join(f"{rate:g}" for rate in rates)
-    parts.append(f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}.")
-    return " ".join(filter(None, [*parts, about_rounding(records)]))
-
-
-def _seeds(records):
-    """Those of all runs, and which only some rates have."""
-    by_rate = {}
-    for c in (r.configuration for r in records):
-        by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
-    every = set.intersection(*by_rate.values())
-    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
-    return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
-                      *([f"at some rates {further}, which the rule 'test' leaves out"] if further else [])])
-
-
-def about_one_seed(records):
-    """Which methods' intervals hold no spread over seeds, for they have but one; nothing where none has."""
-    methods, alone = {r.configuration.method for r in records}, {}
-    for rule in rules_of(records):
-        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
-            alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
-    if not alone:
-        return ""
-    if len({r.configuration.seed for r in records}) == 1:
-        return "With one seed the intervals hold no spread over seeds. "
-    return ("With one seed the intervals hold no spread over seeds: " +
-            "; ".join(f"{who} by the rule '{rule}'" for rule, who in alone.items()) + ". ")
-
-
-def primary_rule(records):
-    """The rule by which single runs are shown: the first of `rules_of` by which any can be.
-
-    Raises:
-      InputError: there is none.
-    """
-    for rule in rules_of(records):
-        if cells(records, rule):
-            return rule
-    raise InputError(f"{records[0].path.parent}: no method has all of its learning rates on any fold yet, so that none "
-                     "can be chosen; let the runs go on")
-
-
-def about_runs(records):
-    """`about`, and which run of each method and fold is shown."""
-    rules = rules_of(records)
-    rule = primary_rule(records)
-    chosen = f"Rate by the rule '{rule}', {RULES[rule]}" if len(rules) > 1 else about_rules(rules).rstrip(".")
-    return f"{about(records)} {chosen}; the first seed."
-
-
-def about_rules(rules):
-    """How the learning rates were chosen."""
-    if len(rules) == 1:
-        return "One rate, nothing to choose."
-    return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."

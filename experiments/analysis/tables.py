@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from experiments.papers import TABLES
-from ilnrepro.comparison.scores import RULES, about_rounding, cells
+from ilnrepro.comparison.choice import RULES, cells
+from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.norms import method as method_row
@@ -14,20 +14,19 @@ COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_
            "both_empty", "published_mean", "published_std")
 
 
-def build(key, records, rule, methods=None):
+def build(paper, records, rule, methods=None):
     """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
 
     Args:
-      key: of `papers.TABLES`.
+      paper: a `PaperTable`.
       records: of `scores.collect`.
-      rule: of `scores.RULES`.
+      rule: of `choice.RULES`.
       methods: which methods; those that none of the paper's tables has are added to one of them, if they ran on all
         folds.
 
     Returns:
       a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
     """
-    paper = TABLES[key]
     labels = dict(paper.rows) | _added(paper, records)
     found = cells(records, rule)
     rows = []
@@ -46,14 +45,13 @@ def build(key, records, rule, methods=None):
 
 def _added(paper, records):
     """Titles by name of the methods that no table of the paper has, where they belong in this one."""
-    if not paper.others:
+    if paper.taken is None:
         return {}
-    known = {m for table in TABLES.values() if table.structures == paper.structures for m in table.rows}
     folds = {}
     for r in records:
         folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
     everywhere = set.union(*folds.values())
-    return {m: method_row(m).title for m in folds if m not in known and folds[m] == everywhere}
+    return {m: method_row(m).title for m in folds if m not in paper.taken and folds[m] == everywhere}
 
 
 def _structures(paper, present):
@@ -98,9 +96,8 @@ def _mean_seed_sd(folds):
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
 
-def caption(key, records, rule):
+def caption(paper, records, rule):
     """What the table shows: scores, data, protocol, rates, seeds, rule."""
-    paper = TABLES[key]
     configurations = [r.configuration for r in records]
     protocol = configurations[0].protocol
     cases = "volumes" if protocol.slab else "images"
@@ -120,8 +117,7 @@ def caption(key, records, rule):
     lines.append(f"Protocol {protocol.name}{configurations[0].variant}: {protocol.epochs} epochs of {steps}, batch "
                  f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
                  + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
-    if protocol.name == "kolarik-quick":
-        lines.append("Dice is under-trained here: it shows that everything works, not which method is best.")
+    lines.append(paper.remarks.get(protocol.name, ""))
     rates = sorted({c.rate for c in configurations}, reverse=True)
     seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
     chosen = f"chosen by the rule '{rule}': {RULES[rule]}" if len(rates) > 1 else "one rate, nothing to choose"
@@ -131,9 +127,8 @@ def caption(key, records, rule):
     return " ".join(filter(None, [*lines, about_rounding(records)]))
 
 
-def sheet(key, rows, text, synthetic):
+def sheet(paper, rows, text, synthetic):
     """The table for people: a row a method, a column a fold, the best of each column bold."""
-    paper = TABLES[key]
     columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
                if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
@@ -184,22 +179,22 @@ def _notes(rows, labels):
                           "diverged or collapsed runs (*), over all rates and seeds"], body)
 
 
-def sheets(key, records, methods=None):
+def sheets(paper, records, methods=None):
     """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose."""
     made = []
     for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
-        rows = build(key, records, rule, methods)
+        rows = build(paper, records, rule, methods)
         if not rows:
             continue
-        table = sheet(key, rows, caption(key, records, rule), any(r.synthetic for r in records))
+        table = sheet(paper, rows, caption(paper, records, rule), any(r.synthetic for r in records))
         tidy = [{column: row[column] for column in COLUMNS} for row in rows]
-        made.append((TABLES[key].stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
+        made.append((paper.stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
     return made
 
 
-def write(key, records, folder, methods=None):
+def write(paper, records, folder, methods=None):
     """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
-    made = sheets(key, records, methods)
+    made = sheets(paper, records, methods)
     for stem, table, tidy in made:
         write_sheet(folder, stem, table, tidy)
     return [table.rich() for _, table, _ in made]

@@ -1,9 +1,8 @@
-"""`python -m experiments.measure.scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would.
+"""`python -m experiments scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would.
 
 Nothing else should run on the machine. About half an hour on two cores; --steps and --size make it shorter.
 """
 
-import argparse
 import heapq
 import os
 import statistics
@@ -16,12 +15,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from data_prep.phantom import phantom
-from experiments.measure.bench.__main__ import machine
-from experiments.papers import PAPER_RATES, methods_of, tables_of
-from ilnrepro.comparison import executors, grid
+from experiments.measure.clock import machine
+from ilnrepro.comparison import executors, grid, planning
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.console import command
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 from ilnrepro.storage import checkpoint, dataset, files
@@ -32,17 +28,23 @@ MACHINES = (1, 8, 64)
 _IDLE = 1.1  # a grid that takes this times its lower bound loses time to workers that have nothing left to do
 
 
-def main(argv=None):
+def add(commands, methods, rates):
+    """Adds the command; the full grid is of these methods and rates."""
+    one = commands.add_parser("scale", help="measure what checkpoints, the grid and Ray cost (half an hour)")
+    one.add_argument("--output", type=Path, default=Path("build/scale.json"))
+    one.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
+    one.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")
+    one.add_argument("--rounds", type=int, default=5, help="of everything that a median is taken of")
+    one.set_defaults(act=lambda arguments: scale(arguments, methods, rates))
+
+
+def scale(arguments, methods, rates):
     """Measures, and writes the numbers and the tables; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.measure.scale", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("build/scale.json"))
-    parser.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
-    parser.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")
-    parser.add_argument("--rounds", type=int, default=5, help="of everything that a median is taken of")
-    arguments = parser.parse_args(argv)
     console = Console(stderr=True)
     cores = os.cpu_count()
     with tempfile.TemporaryDirectory() as folder, console.status("scale: phantoms") as status:
+        from data_prep.phantom import phantom
+
         data = {}
         for structure in ("LV", "RV"):
             data[structure] = Path(folder) / f"phantom-{structure.lower()}.h5"
@@ -58,11 +60,11 @@ def main(argv=None):
         found = {"machine": machine(), "size": arguments.size, "workers": cores}
         found["start"] = part("start of a process", lambda: _start(arguments.rounds))
         found["methods"] = part("steps of every method", lambda: {
-            name: _run_of(name, data["LV"], found["start"], cores) for name in methods_of(tables_of("paper"))})
+            name: _run_of(name, data["LV"], found["start"], cores) for name in methods})
         found["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
         found["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
         found["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
-        found["grid"] = _grid(found, list(data.values()))
+        found["grid"] = _grid(found, list(data.values()), methods, rates)
     files.write_json(arguments.output, found)
     files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(found)))
     out = Console(width=max(160, Console().width))
@@ -89,7 +91,7 @@ def _run_of(method, data, start, workers):
       {'trace' (building and tracing the network), 'step', 'end' (test, scores, run file)}.
     """
     with tempfile.TemporaryDirectory() as folder:
-        (job, *_) = grid.plan([data], [method], protocol("paper", epochs=1, steps_per_epoch=150), [0.05], [0], [1])
+        (job, *_) = planning.plan([data], [method], protocol("paper", epochs=1, steps_per_epoch=150), [0.05], [0], [1])
         running = []
         for k in range(workers):
             words = [*job.command, "--results", f"{folder}/{k}", "--progress", "lines"]
@@ -114,11 +116,11 @@ def _parts(stamps, start, used):
 def _driver(data, count):
     """Seconds of the grid's driver for a run, with processes that do nothing in the place of runs."""
 
-    class Nothing(grid.Job):
+    class Nothing(planning.Job):
         command = ("true",)
 
     jobs = [Nothing(job.configuration, job.data, 0) for job in
-            grid.plan([data], ["in"], protocol("paper"), [0.1], list(range(count)), [1])]
+            planning.plan([data], ["in"], protocol("paper"), [0.1], list(range(count)), [1])]
     began = time.perf_counter()
     for _ in executors.local(jobs, Path("."), 1, [], lambda steps: None):
         pass
@@ -127,10 +129,12 @@ def _driver(data, count):
 
 def _executors(size, steps, workers):
     """Seconds of the same runs by one worker, by all, and by Ray; None for Ray where it is not installed."""
+    from data_prep.phantom import phantom
+
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "phantom-lv.h5"
         dataset.write(data, phantom("LV", min(size, 64), 9, crop=0.67))
-        jobs = grid.plan([data], ["iln"], protocol("quick", steps_per_epoch=steps), [0.3], range(2 * workers), [1])
+        jobs = planning.plan([data], ["iln"], protocol("quick", steps_per_epoch=steps), [0.3], range(2 * workers), [1])
         found = {"runs": len(jobs), "steps": jobs[0].steps}
         for key, executor, at_once in (("one", "local", 1), ("all", "local", workers), ("ray", "ray", workers)):
             try:
@@ -153,7 +157,7 @@ def _executors(size, steps, workers):
 
 def _checkpoint(data, rounds):
     """Seconds of saving a checkpoint, between blocks of training as in a run."""
-    (job, *_) = grid.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
+    (job, *_) = planning.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
     process.set_up(job.configuration)
     at_work = Training(job.configuration)
     curve = np.zeros(job.steps, np.float32)
@@ -167,9 +171,9 @@ def _checkpoint(data, rounds):
             "share": statistics.median(seconds) / loop.CHECKPOINT_SECONDS}
 
 
-def _grid(found, data):
+def _grid(found, data, methods, rates):
     """What the whole `paper` grid takes on so many machines like this one, each run as long as its parts."""
-    jobs = grid.plan(data, methods_of(tables_of("paper")), protocol("paper"), PAPER_RATES, [0])
+    jobs = planning.plan(data, methods, protocol("paper"), rates, [0])
 
     def seconds(job):
         parts = found["methods"][job.configuration.method]
@@ -233,7 +237,3 @@ def _costs(found, where):
     return Sheet("What runs cost beside their arithmetic", "What runs cost beside their arithmetic: medians, the parts "
                  f"of a run with {found['workers']} side by side and one thread each. {where}.",
                  ["what", "measured", "which is"], body)
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,9 +1,8 @@
-"""`python -m experiments.measure.verify_gpu`: does a GPU give the CPU's numbers, what does ILN cost, does a run work?
+"""`python -m experiments verify-gpu`: does a GPU give the CPU's numbers, what does ILN cost, does a run work?
 
 Without a GPU it says so and ends with status 2.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,6 @@ import numpy as np
 from experiments.measure import cost
 from experiments.measure.bench.ours import methods
 from ilnrepro import tf
-from ilnrepro.console import command
 from ilnrepro.norms import Normalization, kernels
 from ilnrepro.storage import runfile
 
@@ -42,11 +40,15 @@ def parity(method):
                zip(*([np.asarray(v) for v in side] for side in found), strict=True))
 
 
-def main(argv=None):
+def add(commands, write_cost):
+    """Adds the command; `write_cost` writes a measurement of `cost` and its table."""
+    one = commands.add_parser("verify-gpu", help="check a GPU against the CPU: parity, cost, one run, and a verdict")
+    one.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
+    one.set_defaults(act=lambda arguments: verify(arguments, write_cost))
+
+
+def verify(arguments, write_cost):
     """Checks parity, cost and one run; returns 0 if all is well, 1 if not, 2 without a GPU."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.measure.verify_gpu", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
-    arguments = parser.parse_args(argv)
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         print("verify-gpu: TensorFlow sees no GPU; install the extra 'gpu' on a machine that has one", file=sys.stderr)
@@ -61,7 +63,7 @@ def main(argv=None):
         well &= difference < TOLERANCE
         print(f"parity {method}: largest difference {difference:.1e}{'' if difference < TOLERANCE else ', TOO LARGE'}")
     measured = cost.measure()
-    cost.write(measured, arguments.results)
+    write_cost(measured, arguments.results)
     print((arguments.results / "tables" / "cost.md").read_text(encoding="utf-8"))
     well &= _lite_run(arguments.results)
     print(f"verdict: {'the GPU does what the CPU does' if well else 'something is wrong, see above'}")
@@ -82,7 +84,3 @@ def _lite_run(results):
     print(f"lite run (SYNTHETIC): {run.status}, DSC {run.dice.mean() if run.test else float('nan'):.3f}, "
           f"{1000 * run.timing['training'] / run.timing['steps']:.1f} ms a step")
     return run.status == "complete"
-
-
-if __name__ == "__main__":
-    command(main)

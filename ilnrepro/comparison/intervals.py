@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ilnrepro.comparison.scores import cells
+from ilnrepro.comparison.choice import cells
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
 LOWER_IS_BETTER = ("hd95", "assd")
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def fold_scores(cell, subject, measure="dice", omit=()):
-    """The `FoldScores` of a `scores.Cell`, or None where no run of the cell has the measure.
+    """The `FoldScores` of a `choice.Cell`, or None where no run of the cell has the measure.
 
     A run that diverged segments nothing: Dice and IoU 0 for every image. It has no distances, and is left out of those.
 

@@ -296,3 +296,10 @@ def gated_part(rule):
     while isinstance(rule, Cascade):
         rule = rule.first
     return rule if isinstance(rule, (Mix, Switch)) else None
+
+
+def undone_on(rule, settings):
+    """The number of channels on which group normalization after a mix undoes it, or None: there each channel is a group
+    of its own, and what is divided by its deviation keeps nothing of the mix but ε's part."""
+    groups = isinstance(rule, Cascade) and isinstance(rule.second, Normalize) and rule.second.groups
+    return groups if groups and settings.group_divisor == "deviation" else None

@@ -43,6 +43,20 @@ def write_json(path, value):
     write(path, json.dumps(value, indent=1), "\n")
 
 
+def read_json(path):
+    """What `write_json` wrote to `path`; None where there is no such file.
+
+    Raises:
+      InputError: it is not what was written.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove it, and measure again") from error
+
+
 def write_figure(path, figure, **settings):
     """Writes a Matplotlib figure, with `savefig`'s settings, in the format that the path's ending names.
 

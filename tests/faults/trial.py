@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.phantom import phantom
-from ilnrepro.comparison import grid
+from ilnrepro.comparison import planning
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 from ilnrepro.storage import dataset, hdf5, verification
@@ -70,7 +70,7 @@ def prepare(folder, seeds, tally, advance):
     data = folder / "tiny.h5"
     dataset.write(data, phantom("LV", 32, 6, crop=0.5))
     short = protocol("quick", steps_per_epoch=STEPS)
-    jobs = grid.plan([data], METHODS, short, [RATE], range(seeds), [1])
+    jobs = planning.plan([data], METHODS, short, [RATE], range(seeds), [1])
     results, workers = folder / "whole", 2
     began = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.phantom import phantom
 from experiments.measure.bench.ours import set_threads
 from ilnrepro import tf
 from ilnrepro.protocols import Configuration, protocol
@@ -24,6 +23,8 @@ def measure(size=256, method="iln", rounds=7, steps=10):
       {'bare', 'training' (one thread, in turns in one process), 'training_over_bare', 'one_run_two_threads',
       'two_runs_one_thread', 'side_by_side_gain'}.
     """
+    from data_prep.phantom import phantom
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phantom.h5"
         dataset.write(path, phantom("LV", size, 6))

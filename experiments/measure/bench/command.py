@@ -1,12 +1,7 @@
-"""`python -m experiments.measure.bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
+"""`python -m experiments bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
 
-import argparse
 import functools
-import importlib.metadata
-import importlib.util
 import json
-import os
-import platform
 import time
 from pathlib import Path
 
@@ -14,8 +9,8 @@ from rich.console import Console
 
 from experiments.measure.bench import end_to_end, limits, ours, rounds
 from experiments.measure.bench.targets import targets
+from experiments.measure.clock import machine
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.console import command
 from ilnrepro.storage import files
 
 PEER_METHODS = ["none", "in", "gn4", "iln"]
@@ -24,14 +19,18 @@ ORDER = ("reference", "tensorflow", "native", "torch-eager", "torch-compile", "k
 GROWTH = [(size, 1) for size in (64, 128, 256, 512)] + [(256, batch) for batch in (2, 4, 8, 16)]
 
 
-def main(argv=None):
+def add(commands):
+    """Adds the command."""
+    one = commands.add_parser("bench", help="measure what each method costs, here and in other frameworks (45 minutes)")
+    one.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
+    one.add_argument("--rounds", type=int, default=7)
+    one.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
+                     f"{', '.join(PARTS)}")
+    one.set_defaults(act=bench)
+
+
+def bench(arguments):
     """Runs the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.measure.bench", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
-                        f"{', '.join(PARTS)}")
-    arguments = parser.parse_args(argv)
     parts = arguments.only or PARTS
     console = Console(stderr=True)
     keep = arguments.only and arguments.output.exists()
@@ -51,18 +50,6 @@ def main(argv=None):
         files.write(tables / f"{name}.md", table.markdown())
     print(f"benchmark: {arguments.output} (tables: {tables})")
     return 0
-
-
-def machine():
-    """The machine in general terms, and the versions."""
-    model = platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        model += ", AVX-512" if "avx512f" in flags else ", AVX2" if "avx2" in flags else ""
-    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")
-                if importlib.util.find_spec(name)}
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.system(),
-            "python": platform.python_version(), **versions}
 
 
 def _setting(row):
@@ -190,7 +177,3 @@ def _end_to_end_sheets(found, where):
             for r in rows]
     yield "end-to-end", Sheet(
         "End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,14 +1,12 @@
-"""`python -m figures.report`: one HTML file that holds all it needs, from run files alone."""
+"""`python -m figures report`: one HTML file that holds all it needs, from run files alone."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from experiments.analysis import questions
+from experiments.analysis import results
 from figures.report import page
 from ilnrepro.arguments import add_variants, variant
-from ilnrepro.comparison.scores import collect
-from ilnrepro.console import command
 from ilnrepro.errors import InputError
 from ilnrepro.storage import dataset, files
 
@@ -17,7 +15,7 @@ LIMIT = 10_000_000  # bytes
 
 def parser():
     """The command line's grammar."""
-    top = argparse.ArgumentParser(prog="python -m figures.report", description=__doc__)
+    top = argparse.ArgumentParser(prog="python -m figures report", description=__doc__)
     top.add_argument("--results", type=Path, required=True)
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the images of test cases")
@@ -26,8 +24,12 @@ def parser():
     return top
 
 
-def main(argv=None):
-    """Writes the report; returns the exit status."""
+def main(argv, paper_of):
+    """Writes the report; returns the exit status.
+
+    Args:
+      paper_of: from a protocol's name to the `Paper`.
+    """
     arguments = parser().parse_args(argv)
     output = arguments.output or arguments.results / "report.html"
     files.check_writable(output.parent)
@@ -35,22 +37,18 @@ def main(argv=None):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    records = questions.without_answers(collect(arguments.results, arguments.protocol, datasets, variant(arguments)))
+    shown = results.read(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
     found = [(path, dataset.read(path)) for path in present]
-    used = {r.configuration.dataset_checksum for r in records}
+    used = {r.configuration.dataset_checksum for r in shown.records}
     for path, data in found:
         if data.checksum not in used:
             print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
                   file=sys.stderr)
     options = [f"{'RV' if data.structure == 'RV' else 'LV'}={path}" for path, data in found]  # make knows these two
-    text = page.render(arguments.results, records, {data.checksum: data for _, data in found}, options)
+    text = page.render(shown, {data.checksum: data for _, data in found}, options)
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
                          f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")
     files.write(output, text)
     print(f"report:    {output}")
     return 0
-
-
-if __name__ == "__main__":
-    command(main)
