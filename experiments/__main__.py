@@ -7,7 +7,7 @@ from experiments.analysis import readme
 from experiments.analysis.paper import methods_of
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
-from experiments.runs import doing, options
+from experiments.runs import doing, options, reproducing
 from experiments.runs.showing import show_tables
 from ilnrepro.arguments import add_variants, variants
 from ilnrepro.comparison import planning
@@ -38,6 +38,7 @@ def parser():
     show.set_defaults(act=lambda arguments: show_tables(paper_of, arguments, arguments.tables))
     for paper in PAPERS:
         paper.commands(commands, paper)
+    reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
     commands.add_parser("readme", help="insert the tables into README.md").set_defaults(act=_readme)
     return top
@@ -53,12 +54,13 @@ def main(argv=None):
 
 def _run(arguments):
     if not arguments.data:
-        raise InputError("--data: no data set; give LV=FILE.h5 or RV=FILE.h5, or make one with `make data`")
+        raise InputError("--data: no data set; name one a structure, or use `python -m experiments reproduce`")
     chosen = protocol(arguments.protocol, **variants(arguments))
     paper = paper_of(arguments.protocol)
     tables = paper.chosen_tables(arguments.tables)
     if not tables:
-        raise InputError(f"--protocol: {arguments.protocol} has modes, not tables; use `make reproduce-dualnorm`")
+        raise InputError(f"--protocol: {arguments.protocol}: {paper.title} has no such tables; use one of "
+                         f"`python -m experiments {'|'.join(paper.recipes(paper.rates))}`")
     jobs = planning.plan(arguments.data, arguments.methods or methods_of(tables), chosen,
                          arguments.rates or paper.rates[arguments.protocol], arguments.seeds or [0],
                          arguments.folds or None)

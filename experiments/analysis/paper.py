@@ -80,6 +80,7 @@ class Paper:
       further: from a results folder, a protocol's name, data sets' names, changes of the protocol, and records to
         [(file stem, `Sheet`, tidy rows)] beside its tables.
       commands: adds its own commands to a command line's, see `experiments.__main__`.
+      recipes: from its rates to {name: `runs.reproducing.Recipe`}.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Paper:
     cost: dict | None = None
     further: Callable = lambda results, name, datasets, changes, records: []
     commands: Callable = lambda add, paper: None
+    recipes: Callable = lambda rates: {}
 
     def preparation(self, title):
         """The command that prepares the data set of this title, or ''."""

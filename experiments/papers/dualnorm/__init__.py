@@ -3,7 +3,7 @@
 from experiments.analysis import sites
 from experiments.analysis.paper import Paper
 from experiments.papers import sunnybrook
-from experiments.papers.dualnorm import commands, cost, modes
+from experiments.papers.dualnorm import commands, cost, modes, recipes
 from ilnrepro.storage import files
 
 
@@ -25,4 +25,5 @@ PAPER = Paper(
     figures=("sites",),
     further=further,
     commands=commands.add,
+    recipes=recipes.recipes,
 )

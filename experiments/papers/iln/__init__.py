@@ -3,7 +3,7 @@
 from experiments.analysis import cost, questions, verdicts
 from experiments.analysis.paper import Evidence, Paper
 from experiments.papers import sunnybrook
-from experiments.papers.iln import commands
+from experiments.papers.iln import commands, recipes
 from experiments.papers.iln.claims import CLAIMS, CRITERIA, QUESTIONS
 from experiments.papers.iln.tables import ROWS, TABLES, published_cost
 from ilnrepro.storage import files
@@ -35,4 +35,5 @@ PAPER = Paper(
     cost=published_cost(),
     further=further,
     commands=commands.add,
+    recipes=recipes.recipes,
 )

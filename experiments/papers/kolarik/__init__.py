@@ -1,7 +1,7 @@
 """Kolarik, Burget and Riha 2020: normalizations in a 3-D Res-U-Net. `PAPER` is all that is the paper's own."""
 
 from experiments.analysis.paper import Paper, PaperTable
-from experiments.papers.kolarik import commands, times
+from experiments.papers.kolarik import commands, recipes, times
 from experiments.papers.kolarik.printed import ROWS, dice
 from ilnrepro.storage import files
 
@@ -26,4 +26,5 @@ PAPER = Paper(
     figures=("predictions",),
     further=further,
     commands=commands.add,
+    recipes=recipes.recipes,
 )
