@@ -74,7 +74,7 @@ class Paper:
       claims, criteria: of `verdicts`, and by what they are judged in words.
       evidence: `Evidence`, or None.
       omitted: subjects without whom comparisons are repeated, and why, in words that follow the name.
-      preparations: the command that prepares a data set, by a word in the data set's title.
+      preparations: the command that prepares a data set, {} in the place of its file, by a word in its title.
       figures: names of figures that are drawn for this paper beside those for all.
       cost: from methods to what it publishes of their cost, or None.
       further: from a results folder, a protocol's name, data sets' names, changes of the protocol, and records to

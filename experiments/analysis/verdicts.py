@@ -205,7 +205,7 @@ class Cost(NamedTuple):
         measured = files.read_json(results / FILE)
         row = _row(self.words, f"{self.published:.3f}")
         if measured is None:
-            return row | {"ours": "not measured (make reproduce-cost)"}
+            return row | {"ours": "not measured (python -m experiments cost)"}
         rounds = {r["method"]: np.array(r["rounds"]) for r in measured["rows"] if r["form"] == self.form}
         ratios = rounds[self.first] / rounds[self.second]
         low, high = _t_interval(ratios)

@@ -2,4 +2,4 @@
 
 TITLE = "Sunnybrook"
 MISALIGNED = {"SC-N-06": "whose labels are misaligned in the source"}
-PREPARATION = {TITLE: "make data-sunnybrook SOURCE=…"}
+PREPARATION = {TITLE: "python -m data_prep sunnybrook --source SOURCE --output {}"}

@@ -36,7 +36,7 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
         return 0
     show(shown)
     print(f"run files: {arguments.results / 'runs'}\ntables:    {arguments.results / 'tables'}\nfigures:   "
-          f"{arguments.results / 'figures'} (make figures)")
+          f"{arguments.results / 'figures'} (python -m figures)")
     return 0
 
 

@@ -44,8 +44,7 @@ def main(argv, paper_of):
         if data.checksum not in used:
             print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
                   file=sys.stderr)
-    options = [f"{'RV' if data.structure == 'RV' else 'LV'}={path}" for path, data in found]  # make knows these two
-    text = page.render(shown, {data.checksum: data for _, data in found}, options)
+    text = page.render(shown, {data.checksum: data for _, data in found}, [path for path, _ in found])
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
                          f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")

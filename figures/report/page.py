@@ -23,13 +23,13 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "cu
 _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 
 
-def render(shown, datasets, options):
+def render(shown, datasets, given):
     """The report as HTML text.
 
     Args:
       shown: the `Results`.
       datasets: `DataSet`s for the images of the test cases, by checksum.
-      options: further words of the make command, such as 'LV=FILE.h5'.
+      given: the data sets' files.
 
     Raises:
       InputError: Jinja2 is not installed.
@@ -44,19 +44,24 @@ def render(shown, datasets, options):
     assets = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     digest = hashlib.sha256(assets["js"].encode()).digest()
     text = environment.get_template("report.html.jinja").render(
-        **content(shown, datasets, options), **assets,
+        **content(shown, datasets, given), **assets,
         script_hash=f"sha256-{base64.b64encode(digest).decode()}")
     return f"{text.strip()}\n"
 
 
-def content(shown, datasets, options):
+def content(shown, datasets, given):
     """What the template shows, by name."""
     paper, records = shown.paper, shown.records
     runs = {key: shown.run(key) for key in shown.chosen}
     methods = captions.ordered({method for method, _, _ in runs})
-    here = f"RESULTS={shlex.quote(str(shown.folder))}"
-    command = {name: " ".join([f"make {name}", here, *more]) for name, more in
-               (("report", options), ("tables", []), ("figures", []), ("reproduce-cost", []))}
+    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder)]) for name, words in
+               (("report", ["figures", "report"]), ("tables", ["experiments", "tables"]), ("figures", ["figures"]),
+                ("cost", ["experiments", "cost"]))}
+    browsers = _browsers(paper, runs, methods, datasets)
+    for one in browsers:
+        one["command"] = f"{command['report']} {shlex.join(['--data', *map(str, given), one['file']])}"
+    if given:
+        command["report"] += f" {shlex.join(['--data', *map(str, given)])}"
     about, about_rules = captions.about(records), captions.about_rules(captions.rules_of(records))
     of_runs = captions.about_runs(records)
     built = supplement.build(records, paper.omitted)
@@ -77,7 +82,7 @@ def content(shown, datasets, options):
         "sheets": {name: one[0] for name, one in built.items()},
         "grids": _grids(built), "forests": _forests(built, shown),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
-        "browsers": _browsers(paper, runs, methods, datasets), "cases_about": of_runs, "palette": COLOURS,
+        "browsers": browsers, "cases_about": of_runs, "palette": COLOURS,
         "title_of": captions.title_of, "cost": _cost(shown), "machines": _machines(runs, methods),
         "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
                                                         "FOREST_WIDTH")},
@@ -193,10 +198,13 @@ def _browsers(paper, runs, methods, datasets):
             continue
         first = next(iter(tested[min(tested)].values()))
         c, data = first.configuration, datasets.get(first.configuration.dataset_checksum)
-        maker = "make data" if first.synthetic else paper.preparation(first.title)
+        maker = paper.preparation(first.title)
+        if first.synthetic:
+            maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
         mine = [m for m in methods if any(m in of_it for of_it in tested.values())]
+        file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
         made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
-                     "file": f"{'build/data/' if maker else ''}{c.dataset}.h5", "maker": maker,
+                     "file": file, "maker": maker.format(shlex.quote(file)),
                      "methods": [captions.title_of(m) for m in mine]})
     return made
 

@@ -7,7 +7,6 @@ An executor is called with (jobs, results folder, jobs at once, further words fo
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -52,8 +51,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     try:
         import ray
     except ImportError as error:
-        raise InputError('EXECUTOR=ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes need not have `experiments`
+        raise InputError('--executor ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
     address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
     threads = jobs[0].configuration.protocol.threads
     if not ray.is_initialized():
@@ -62,7 +60,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
         try:
             ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
-            raise InputError(f"ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
+            raise InputError(f"$ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
     gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
@@ -128,7 +126,7 @@ EXECUTORS = {"local": local, "ray": on_ray}
 def _reason(code, said):
     last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
     if code == -9:
-        return "killed (signal 9): by hand, or because memory ran out; give the command again, with fewer JOBS"
+        return "killed (signal 9): by hand, or because memory ran out; give the command again, with a smaller --jobs"
     return f"ended by signal {-code}" if code < 0 else last
 
 
@@ -160,7 +158,7 @@ class _Processes:
                 process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, encoding="utf-8",
                                            stderr=subprocess.PIPE, errors="replace", start_new_session=True)
             except OSError as error:
-                return f"cannot be started ({error.strerror}); give the command again, with fewer JOBS"
+                return f"cannot be started ({error.strerror}); give the command again, with a smaller --jobs"
             self.running.add(process)
         said = []
         listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)

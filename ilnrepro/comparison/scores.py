@@ -67,11 +67,11 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
         there = sorted({"/".join(p.parts[-4:-1]) for p in paths})
         raise InputError(f"{results}: no run files fit (protocol {protocol or 'any'}, data sets "
                          f"{', '.join(datasets or ['any'])}, changes {variant or 'none'}); " + (
-                             f"there are {', '.join(there)}: choose among them, what follows a '+' by OPTIONS"
-                             if there else "run `make reproduce` first"))
+                             f"there are {', '.join(there)}: choose among them, what follows a '+' by the "
+                             "options that changed it" if there else "do some first"))
     names = sorted({p.parts[-3] for p in wanted})
     if len(names) > 1:
-        raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with PROTOCOL=")
+        raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with --protocol")
     records = _records(wanted, Path(results))
     by_structure = {}
     for record in records:
@@ -79,7 +79,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     for structure, found in by_structure.items():
         if len(found) > 1:
             raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(found))}); "
-                             f"choose one with {'RV' if structure == 'RV' else 'LV'}=FILE.h5")
+                             "choose one with --data FILE.h5")
 
     def fits(c):
         return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
