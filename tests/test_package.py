@@ -48,7 +48,9 @@ from pathlib import Path
 import numpy as np
 
 import ilnrepro
-from ilnrepro import dataset, metrics, runfile, segmenter
+from ilnrepro.storage import dataset, runfile
+from ilnrepro.training import metrics
+from ilnrepro.use import segmenter
 from ilnrepro.errors import InputError
 from ilnrepro.keras import Normalization as KerasNormalization
 from ilnrepro.norms import METHODS, Normalization, Settings, method
