@@ -6,55 +6,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Which runs. An empty value means the protocol's own.
-PROTOCOL ?= quick
+# What the commands are given; an empty value leaves it to them. OPTIONS is any further option.
+PROTOCOL ?=
+LV ?=
+RV ?=
 METHODS ?=
 FOLDS ?=
 RATES ?=
 SEEDS ?=
 JOBS ?=
-RESULTS ?= build/results
+RESULTS ?=
+EXECUTOR ?=
+TABLES ?=
 OPTIONS ?=
-EXECUTOR ?= local
 export ADDRESS GPUS
 
-PROTOCOLS := tiny quick lite paper kolarik-quick kolarik dualnorm-quick dualnorm
-ifeq ($(filter $(PROTOCOL),$(PROTOCOLS)),)
-$(error PROTOCOL: '$(PROTOCOL)' is unknown; choose one of $(PROTOCOLS))
-endif
-
-# Data set files. With neither given, the embedded phantoms (SYNTHETIC); with one given, the other's columns stay empty.
-ifeq ($(strip $(LV)$(RV)),)
-PHANTOM_SIZE := $(if $(filter tiny quick,$(PROTOCOL)),64,256)
-DATA := build/data/phantom-lv-$(PHANTOM_SIZE).h5 build/data/phantom-rv-$(PHANTOM_SIZE).h5
-PHANTOMS := $(DATA)
-else
-DATA := $(LV) $(RV)
-endif
-
-# Kolarik et al. 2020: the reduced protocol, or with PROTOCOL=paper the paper's; SPINE=FILE.h5 or the phantom (SYNTHETIC).
-KOLARIK := $(if $(filter paper kolarik,$(PROTOCOL)),kolarik,kolarik-quick)
-# The paper's methods, and LN: what its instance normalization is by default.
-KOLARIK_METHODS := $(or $(METHODS),none bn gn2 gn4 gn8 gn16 gn32 in ln)
-TIMED_SIZE := $(if $(filter kolarik,$(KOLARIK)),256,64)
-SPINE ?= build/data/phantom-spine-$(if $(filter kolarik,$(KOLARIK)),256,32).h5
-
-# Xiao et al. 2021: the same; LV=FILE.h5, a data set that tells sites, or phantoms of three sites (SYNTHETIC).
-DUALNORM := $(if $(filter paper dualnorm,$(PROTOCOL)),dualnorm,dualnorm-quick)
-SITES := build/data/phantom-sites-$(if $(filter dualnorm,$(DUALNORM)),256,64).h5
-TRAIN_SITES ?=
-
-GRID = $(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) $(SELECTION) \
-	$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
 	$(if $(SEEDS),--seeds $(SEEDS))
-# Tables and figures take what the results folder holds, unless told otherwise on the command line.
-CHOSEN_PROTOCOL = $(if $(filter command% environment%,$(origin PROTOCOL)),--protocol $(PROTOCOL))
-CHOSEN_DATA = $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
-# What differs from the protocol's defaults, for commands that look at runs rather than do them.
-VARIANT = $(shell printf '%s' '$(OPTIONS)' | sed -E 's/--(keep-weights|dry-run|tensorboard[ =]+[^ ]+)//g')
-# Where OPTIONS has --dry-run, what measures and shows is left out too.
-AFTER_RUNS = $(if $(filter --dry-run,$(OPTIONS)),@true,$(BIN)/python)
+SOURCES = $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
+DOING = $(if $(JOBS),--jobs $(JOBS)) $(if $(EXECUTOR),--executor $(EXECUTOR))
+RUNS = $(SOURCES) $(if $(RESULTS),--results $(RESULTS)) $(SELECTION) $(DOING) $(OPTIONS)
+SHOWN = --results $(or $(RESULTS),build/results) $(SOURCES)
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
 EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
@@ -98,114 +70,66 @@ $(VENV)/ready-slow: $(VENV)/ready
 lint: setup ## check the style
 	$(BIN)/ruff check .
 
-# At 64 pixels the heart would be a dozen wide, so the small phantoms keep two thirds of the field of view.
-PHANTOM = $(BIN)/python -m data_prep phantom --size $* --crop $(if $(filter 64,$*),0.67,1) --output $@
-
-build/data/phantom-lv-%.h5: | setup
-	$(PHANTOM) --structure LV
-
-build/data/phantom-rv-%.h5: | setup
-	$(PHANTOM) --structure RV
-
-build/data/phantom-spine-256.h5: | setup
-	$(BIN)/python -m data_prep spine-phantom --output $@
-
-build/data/phantom-sites-%.h5: | setup
-	$(PHANTOM) --structure LV --sites 3
-
-# At 32 pixels of 5 mm an arch would be one wide, so the small phantom keeps a part of the field of view.
-build/data/phantom-spine-32.h5: | setup
-	$(BIN)/python -m data_prep spine-phantom --size 32 --slices 40 --crop 0.6 --output $@
-
-data: $(PHANTOMS) ## make the phantom data sets (SYNTHETIC)
+data: setup ## make the phantom data sets (SYNTHETIC)
+	$(BIN)/python -m experiments reproduce iln $(if $(PROTOCOL),--protocol $(PROTOCOL)) --only data
 
 data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folder
-	@test -n "$(SOURCE)" || { echo "error: SOURCE: not given; name the .npz file or the folder" >&2; exit 2; }
-	$(BIN)/python -m data_prep sunnybrook --source "$(SOURCE)" --output build/data/sunnybrook-lv.h5
+	$(BIN)/python -m data_prep sunnybrook $(if $(SOURCE),--source "$(SOURCE)") --output build/data/sunnybrook-lv.h5
 
-reproduce: setup $(PHANTOMS) ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
-	$(GRID) --quiet
-	$(AFTER_RUNS) -m experiments cost --results $(RESULTS)
-	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
-	$(AFTER_RUNS) -m experiments tables --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(SELECTION) $(VARIANT)
+reproduce: setup ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
+	$(BIN)/python -m experiments reproduce iln $(RUNS)
 
-reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup $(PHANTOMS)
-	$(GRID) --tables $*
+reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup
+	$(BIN)/python -m experiments reproduce iln --only data runs --tables $* $(RUNS)
 
 reproduce-table1: ## Table 1: Clip, Sigmoid, Softmax
 reproduce-table2: ## Table 2: without and with GN16 after the mix
 reproduce-table3: ## Table 3: None, IN, LN, GN4, ILN
 
-reproduce-rho: setup $(PHANTOMS) ## the curves of ρ over training (figure 3)
-	$(BIN)/python -m experiments run --protocol $(PROTOCOL) --data $(DATA) --results $(RESULTS) --methods iln \
-		--folds $(or $(FOLDS),1) $(if $(RATES),--rates $(RATES)) $(if $(SEEDS),--seeds $(SEEDS)) \
-		$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
-	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+reproduce-rho: setup ## the curves of ρ over training (figure 3)
+	$(BIN)/python -m experiments reproduce iln --only data runs figures --methods iln --folds 1 $(RUNS)
 
-# Over one image batch statistics are instance statistics, so the methods that pool over the batch are compared at four.
-# In the short protocol batch renormalization is BN for 100 steps, which its averages remember; in the longer ones for
-# its paper's 5000.
-reproduce-family: override OPTIONS := --batch 4 $(if $(filter tiny quick,$(PROTOCOL)),--renorm-steps 100) $(OPTIONS)
-reproduce-family: RESULTS = build/family
-reproduce-family: DATA = $(or $(LV),$(RV),build/data/phantom-lv-$(PHANTOM_SIZE).h5)
-reproduce-family: setup $(firstword $(PHANTOMS)) ## every method of the table at batch 4 on one data set (9 minutes)
-	$(GRID) --tables family
-	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(PROTOCOL) --data $(DATA) $(VARIANT)
+reproduce-family: setup ## every method of the table at batch 4 on one data set (9 minutes)
+	$(BIN)/python -m experiments reproduce family $(RUNS)
 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
-	$(BIN)/python -m experiments cost --results $(RESULTS)
+	$(BIN)/python -m experiments cost --results $(or $(RESULTS),build/results)
 
 reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
-	@test -n "$(STAGE)" || { echo "error: STAGE: not given; do 1, then 2, then 3" >&2; exit 2; }
-	@test -n "$(strip $(LV)$(RV))" || { echo "error: LV: not given; name the data set file" >&2; exit 2; }
-	$(BIN)/python -m experiments evidence --stage $(STAGE) --data $(DATA) --results $(RESULTS) $(CHOSEN_PROTOCOL) \
-		$(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
+	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
-reproduce-kolarik: RESULTS = build/kolarik
-reproduce-kolarik: setup $(SPINE) ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
-	$(AFTER_RUNS) -m experiments time --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) --size $(TIMED_SIZE) \
-		--methods $(KOLARIK_METHODS)
-	$(BIN)/python -m experiments run --protocol $(KOLARIK) --data $(SPINE) --results $(RESULTS) \
-		--folds $(or $(FOLDS),1) --methods $(KOLARIK_METHODS) $(if $(RATES),--rates $(RATES)) \
-		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS) --quiet
-	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
-	$(AFTER_RUNS) -m experiments tables --results $(RESULTS) --protocol $(KOLARIK) --data $(SPINE) $(VARIANT)
+reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
+	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data $(SPINE)) $(RUNS)
 
-reproduce-dualnorm: RESULTS = build/dualnorm
-reproduce-dualnorm: DATA = $(or $(LV),$(SITES))
-reproduce-dualnorm: setup $(if $(LV),,$(SITES)) ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
-	$(BIN)/python -m experiments dualnorm --protocol $(DUALNORM) --data $(DATA) --results $(RESULTS) $(SELECTION) \
-		$(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(if $(JOBS),--jobs $(JOBS)) --executor $(EXECUTOR) $(OPTIONS)
-	$(AFTER_RUNS) -m figures --results $(RESULTS) --protocol $(DUALNORM) --data $(DATA) $(VARIANT)
+reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
+	$(BIN)/python -m experiments reproduce dualnorm $(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(RUNS)
 
 tables: setup ## write the tables again, from run files alone
-	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT) \
-		$(if $(TABLES),--tables $(TABLES))
+	$(BIN)/python -m experiments tables $(SHOWN) $(SELECTION) $(if $(TABLES),--tables $(TABLES)) $(OPTIONS)
 
 figures: setup ## draw the figures again, from run files alone
-	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
+	$(BIN)/python -m figures $(SHOWN) $(OPTIONS)
+
+report: setup ## write the report, one HTML file to look at; with LV=FILE.h5 its test cases show their images
+	$(BIN)/python -m figures report $(SHOWN) $(OPTIONS)
 
 faults: setup ## kill runs and grids, damage files, fill a disk, and count what that cost
 	$(BIN)/python -m tests.faults
 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
-	$(BIN)/python -m experiments.scale
-
-report: setup ## write the report, one HTML file to look at; with LV=FILE.h5 its test cases show their images
-	$(BIN)/python -m figures.report --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)
+	$(BIN)/python -m experiments scale
 
 bench: setup ## what each method costs, against none, the literal equations and other frameworks (45 minutes)
-	$(BIN)/python -m experiments.bench
+	$(BIN)/python -m experiments bench
 
 verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict
-	$(BIN)/python -m experiments.verify_gpu
+	$(BIN)/python -m experiments verify-gpu
 
 readme: setup ## insert the tables into README.md
 	$(BIN)/python -m experiments readme
 
 inspect: setup ## print what a file holds: FILE=...
-	@test -n "$(FILE)" || { echo "error: FILE: not given; name a run or data set file" >&2; exit 2; }
-	$(BIN)/ilnrepro inspect "$(FILE)"
+	$(BIN)/ilnrepro inspect $(if $(FILE),"$(FILE)")
 
 clean: ## remove what was built, but for the results
 	rm -rf build/data .pytest_cache .ruff_cache *.egg-info

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from data_prep import acdc, audit, folder, spine, sunnybrook
-from ilnrepro import dataset
-from ilnrepro.errors import command, whole_number
+from ilnrepro.arguments import whole_number
+from ilnrepro.console import command
+from ilnrepro.storage import dataset
 
 # Each has add_arguments(parser), source(arguments) and prepare(arguments, audit).
 SOURCES = {

@@ -12,8 +12,9 @@ import numpy as np
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro import images as readers
-from ilnrepro.errors import InputError, whole_number
+from ilnrepro.arguments import whole_number
+from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
             "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")

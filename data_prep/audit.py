@@ -9,7 +9,7 @@ from rich.table import Table
 
 from data_prep.images import digest
 from ilnrepro.errors import InputError
-from ilnrepro.images import by
+from ilnrepro.use.images import by
 
 SMALL = 20  # pixels; masks below it are listed
 # Of the misalignment measure, as parts of the image's side: search, ring about the mask, suspicion.

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ilnrepro.dataset import DataSet
 from ilnrepro.errors import InputError
-from ilnrepro.images import by
+from ilnrepro.storage.dataset import DataSet
+from ilnrepro.use.images import by
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ilnrepro.errors import InputError
-from ilnrepro.images import by
+from ilnrepro.use.images import by
 
 
 def read(path):

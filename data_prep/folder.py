@@ -5,8 +5,9 @@ from pathlib import Path
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro import images as readers
-from ilnrepro.errors import InputError, whole_number
+from ilnrepro.arguments import whole_number
+from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
 
 
 def add_arguments(parser):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ilnrepro.errors import InputError
-from ilnrepro.images import by
+from ilnrepro.use.images import by
 
 
 def grey(values, path):

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from data_prep.anatomy import Anatomy, paint, scene, smooth_field
-from ilnrepro.dataset import DataSet
 from ilnrepro.errors import InputError
+from ilnrepro.storage.dataset import DataSet
 
 SUBJECTS = {"LV": 45, "RV": 37}
 FOLDS = 3

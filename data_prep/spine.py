@@ -12,9 +12,10 @@ import numpy as np
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro import images as readers
-from ilnrepro.errors import InputError, whole_number
-from ilnrepro.images import by
+from ilnrepro.arguments import whole_number
+from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
+from ilnrepro.use.images import by
 
 CITATION = ("J. Yao, J. E. Burns, H. Munoz, R. M. Summers, Detection of vertebral body fractures based on cortical "
             "shell unwrapping, MICCAI 2012")

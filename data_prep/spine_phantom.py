@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from data_prep.anatomy import Canvas, Organ, draw_ripple, ellipse, smooth_field
 from data_prep.folds import random_split
-from ilnrepro.dataset import DataSet
 from ilnrepro.errors import InputError
+from ilnrepro.storage.dataset import DataSet
 
 FIELD_OF_VIEW = 170.0  # mm, about the spine, as the CSI 2014 scans have it
 LENGTH = 160.0  # mm, six vertebrae

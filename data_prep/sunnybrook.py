@@ -6,7 +6,9 @@ import numpy as np
 
 from data_prep import cases, folder, folds, images, sunnybrook_raw
 from data_prep.cases import Case
-from ilnrepro.errors import InputError, one_line, whole_number
+from ilnrepro.arguments import whole_number
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
 
 CITATION = ("P. Radau et al., Evaluation framework for algorithms segmenting short axis cardiac MRI, "
             "The MIDAS Journal, 2009")

@@ -20,8 +20,8 @@ import numpy as np
 
 from data_prep import contours, images
 from data_prep.cases import Case
-from ilnrepro import images as readers
 from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
 
 EXPECTED = {"i": {"subjects": 45, "images": 805}, "o": {"subjects": 45}}
 SUBJECT = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)", re.IGNORECASE)

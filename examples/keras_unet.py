@@ -14,9 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ilnrepro.errors import command
+from ilnrepro.console import command
 from ilnrepro.keras import Normalization
-from ilnrepro.metrics import dice, overlap
+from ilnrepro.training.metrics import dice, overlap
 
 
 def unet(channels=(16, 32, 64)):

@@ -1,82 +1,97 @@
-"""`python -m figures`: every figure, from run files alone."""
+"""`python -m figures`: every figure, from run files alone; `python -m figures report`: the report."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from experiments import dualnorm, evidence, statistics
-from experiments.papers import ordered, tables_of
-from experiments.scores import cells, collect
-from figures import differences, examples, gates, learning, predictions, rates, rho, sites
-from ilnrepro import cli, dataset, files, runfile
-from ilnrepro.errors import command
+from experiments.analysis import captions, results, sites, supplement
+from experiments.analysis.paper import methods_of
+from experiments.papers import paper_of
+from figures import differences, examples, gates, learning, predictions, rates, rho
+from figures import sites as sites_figure
+from figures.report import command as report
+from ilnrepro.arguments import add_variants, variant, variants
+from ilnrepro.console import command
+from ilnrepro.storage import dataset, files
 
 
 def parser():
-    """The command line's grammar."""
+    """The command line's grammar, but for the report's."""
     top = argparse.ArgumentParser(prog="python -m figures", description=__doc__)
     top.add_argument("--results", type=Path, required=True)
     top.add_argument("--protocol", help="which runs, if there are several protocols'")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the grey images of figure 2")
-    cli.add_variants(top)
+    add_variants(top)
     return top
 
 
 def main(argv=None):
-    """Draws the figures; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    """Draws the figures, or writes the report; returns the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["report"]:
+        return report.main(words[1:], paper_of)
+    arguments = parser().parse_args(words)
     files.check_writable(arguments.results)
-    folder = arguments.results / "figures"
     present = [path for path in arguments.data if path.exists()]
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so figure 2 shows masks without images", file=sys.stderr)
-    datasets = [path.stem for path in arguments.data] or None
-    records = evidence.without_answers(collect(arguments.results, arguments.protocol, datasets, cli.variant(arguments)))
-    about = statistics.about_runs(records)
-    chosen = {key: cell.chosen[0].path for key, cell in cells(records, statistics.primary_rule(records)).items()}
-    drawn = []
-    methods = list(dict.fromkeys(method for method, _, _ in chosen))
-    shown = next((m for m in ("iln", "in") if m in methods), methods[0])
-    runs = [runfile.read(path) for (method, _, _), path in chosen.items() if method == shown]
-    tested = [run for run in runs if run.test]
-    known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
-    if tested:
-        drawn.append(examples.draw(folder, tested, known, about))
-    curves = []
-    for method in methods:
-        # The paper shows LV-1.
-        key = min((key for key in chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
-        first = runfile.read(chosen[key])
-        if first.layers:
-            curves.append(rho.draw(folder, first, about, "figure3-rho" if method == shown else f"rho-{method}"))
-    if curves:
-        drawn += [gates.draw(folder), *curves]
-    order = ordered(methods, tables_of(records[0].configuration.protocol.name))
-    first_folds = {structure: min(fold for _, s, fold in chosen if s == structure) for _, structure, _ in chosen}
-    runs = [runfile.read(chosen[key]) for key in sorted(chosen, key=lambda key: order.index(key[0]))
-            if key[2] == first_folds[key[1]]]
-    drawn.append(learning.draw(folder, runs, about))
-    if tested and runs[0].configuration.protocol.slab:
-        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
-                                      known, about))
-    drawn += _of_tables(folder, records)
-    if records[0].configuration.protocol.class_mask:
-        name = records[0].configuration.protocol.name
-        found = dualnorm.groups(arguments.results, name, datasets, **cli.variants(arguments))
-        drawn.append(sites.draw(folder, dualnorm.build(found)[1],
-                                statistics.about([r for group in found for r in group.records])))
+    drawn = draw(arguments, [path.stem for path in arguments.data] or None, present)
     print(*(f"figure:    {path} (and .pdf)" for path in drawn), sep="\n")
     return 0
 
 
-def _of_tables(folder, records):
-    tables = statistics.build(records)
+def draw(arguments, datasets, present):
+    """Draws the figures; returns their paths.
+
+    Args:
+      datasets: names of data sets, or None for all.
+      present: data set files.
+    """
+    shown = results.read(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
+    folder, about = arguments.results / "figures", captions.about_runs(shown.records)
+    methods = list(dict.fromkeys(method for method, _, _ in shown.chosen))
+    example = next((m for m in ("iln", "in") if m in methods), methods[0])
+    tested = [run for run in (shown.run(key) for key in shown.chosen if key[0] == example) if run.test]
+    known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
+    drawn = [examples.draw(folder, tested, known, about)] if tested else []
+    drawn += _curves(folder, shown, methods, example, about)
+    order = captions.ordered(methods, methods_of(shown.paper.chosen_tables()))
+    first_folds = {structure: min(fold for _, s, fold in shown.chosen if s == structure)
+                   for _, structure, _ in shown.chosen}
+    runs = [shown.run(key) for key in sorted(shown.chosen, key=lambda key: order.index(key[0]))
+            if key[2] == first_folds[key[1]]]
+    drawn.append(learning.draw(folder, runs, about))
+    if tested and "predictions" in shown.paper.figures:
+        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
+                                      known, about))
+    drawn += _of_tables(folder, shown)
+    if "sites" in shown.paper.figures:
+        found = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))
+        drawn.append(sites_figure.draw(folder, sites.rows(found),
+                                       captions.about([r for group in found for r in group.records])))
+    return drawn
+
+
+def _curves(folder, shown, methods, example, about):
+    """The curves of every method's gates, and what a gate is."""
+    curves = []
+    for method in methods:
+        # The ILN paper shows LV-1.
+        key = min((key for key in shown.chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
+        first = shown.run(key)
+        if first.layers:
+            curves.append(rho.draw(folder, first, about, "figure3-rho" if method == example else f"rho-{method}"))
+    return [gates.draw(folder), *curves] if curves else []
+
+
+def _of_tables(folder, shown):
+    tables = supplement.build(shown.records)
     if "rates" in tables:
         table, rows = tables["rates"]
         yield rates.draw(folder, rows, table.caption)
     if "differences" in tables:
         yield differences.draw(folder, tables["differences"][1],
-                               f"{statistics.about_one_seed(records)}{statistics.about(records)}")
+                               f"{captions.about_one_seed(shown.records)}{captions.about(shown.records)}")
 
 
 if __name__ == "__main__":

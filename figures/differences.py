@@ -1,7 +1,7 @@
 """Paired differences ILN − other: a forest plot, with both rules of choosing the learning rate."""
 
-from experiments.statistics import about_rules, title_of
-from experiments.verdicts import HALF_A_POINT
+from experiments.analysis.captions import about_rules, title_of
+from experiments.analysis.verdicts import HALF_A_POINT
 from figures.style import BLACK, BLUE, ORANGE, plt, save
 
 _LOOKS = {"cross-fold": (BLUE, "o"), "test": (ORANGE, "s")}

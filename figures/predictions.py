@@ -3,9 +3,9 @@
 import numpy as np
 
 from figures.style import plt, save
-from ilnrepro.augmentation import prepare
-from ilnrepro.metrics import fullest_slice
 from ilnrepro.norms import method as method_row
+from ilnrepro.training.augmentation import prepare
+from ilnrepro.training.metrics import fullest_slice
 
 
 def draw(folder, runs, datasets, about):

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.papers import ordered
-from experiments.statistics import marks, title_of
+from experiments.analysis.captions import marks, ordered, title_of
 from figures.style import plt, save
 
 
@@ -15,7 +14,7 @@ class Grid(NamedTuple):
     Attributes:
       methods, rates: of rows and columns.
       dice: mean Dice per image, mean over the folds and seeds, `[methods, rates]`; NaN where there is no run.
-      marks: of `statistics.marks`, `[methods][rates]`.
+      marks: of `captions.marks`, `[methods][rates]`.
     """
 
     methods: list

@@ -1,6 +1,6 @@
 """DualNorm-UNet: Dice on each site's test images in every mode, trained on all sites or on one."""
 
-from experiments.dualnorm import MODES
+from experiments.analysis.sites import MODES
 from figures.style import BLUE, GREEN, ORANGE, plt, save
 
 _LOOKS = {"none": (ORANGE, "s"), "predicted": (BLUE, "o"), "oracle": (GREEN, "^")}
@@ -10,7 +10,7 @@ def draw(folder, rows, about):
     """Draws one panel for what was trained on.
 
     Args:
-      rows: tidy rows of `experiments.dualnorm.build`.
+      rows: tidy rows of `experiments.analysis.sites`.
       about: data, protocol, n, rates and seeds in words.
     """
     trained = list(dict.fromkeys(r["trained_on"] for r in rows))

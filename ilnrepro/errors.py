@@ -1,16 +1,4 @@
-"""The one exception for a user's mistake, and how every command line answers it."""
-
-import argparse
-import errno
-import os
-import sys
-import warnings
-from collections.abc import Callable
-from typing import NoReturn
-
-from ilnrepro import set_up
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The exceptions for a user's mistake; `console.command` answers them on every command line."""
 
 
 class InputError(Exception):
@@ -19,59 +7,3 @@ class InputError(Exception):
 
 class DamagedError(InputError):
     """A file is not what was written: cut short, or its content denied by its checksum."""
-
-
-def one_line(error: object) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def whole_number(least: int) -> Callable[[str], int]:
-    """What argparse makes an option's text with: a whole number from `least`."""
-
-    def convert(text):
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give a whole number from {least}")
-        return int(text)
-
-    return convert
-
-
-def command(main: Callable[[], int]) -> NoReturn:
-    """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
-
-    So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
-    TensorFlow computes by oneDNN (`ilnrepro.set_up`), and its log is off, unless the environment says otherwise.
-    """
-    set_up()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    try:
-        status = main()
-        sys.stdout.flush()
-        sys.exit(status)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted: finished files are kept; give the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        _end_quietly()
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror}); free space or choose "
-              "another folder", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as ending:
-        if isinstance(ending.__context__, BrokenPipeError):  # Rich answers a closed pipe with status 1
-            _end_quietly()
-        raise
-
-
-def _end_quietly():
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-    sys.exit(0)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import fused, kernels
 from ilnrepro.norms import method as method_row
-from ilnrepro.norms.rules import Settings
+from ilnrepro.norms.values import Settings
 
 
 @keras.saving.register_keras_serializable(package="ilnrepro")

@@ -8,13 +8,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ilnrepro.dualnorm_unet import MASKS, RESIZINGS
 from ilnrepro.errors import InputError
-from ilnrepro.losses import LOSSES
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
-from ilnrepro.optimizers import OPTIMIZERS
+from ilnrepro.training.losses import LOSSES
+from ilnrepro.training.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
@@ -151,9 +150,9 @@ def _choices(name):
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     chosen = PROTOCOLS[name]
-    masks = {"class_mask": MASKS, "mask_resizing": RESIZINGS} if chosen.class_mask else \
-        {"class_mask": ("",), "mask_resizing": ("",)}
-    return _CHOICES | {"initializer": NETWORKS[chosen.network].initializers} | masks
+    network = NETWORKS[chosen.network]
+    return {**_CHOICES, "initializer": network.initializers, "class_mask": ("",), "mask_resizing": ("",),
+            **network.choices}
 
 
 def variant_type(key: str) -> type:

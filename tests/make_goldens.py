@@ -11,8 +11,8 @@ import tensorflow as tf
 from formulas import NAMES, example
 from layers import built, run
 
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import METHODS
-from ilnrepro.unet import UNet
 
 NORMS = pathlib.Path(__file__).with_name("goldens") / "norms.json"
 UNETS = NORMS.with_name("unet.json")

@@ -13,7 +13,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from ilnrepro.errors import InputError, command
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
 
 SETTINGS = {
     "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from ilnrepro.augmentation import batches, epoch_order, epoch_steps, prepare, rotate
 from ilnrepro.errors import InputError
+from ilnrepro.training.augmentation import batches, epoch_order, epoch_steps, prepare, rotate
 
 
 def test_images_are_stretched_one_by_one_and_constant_ones_become_zeros():

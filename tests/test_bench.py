@@ -5,9 +5,9 @@ import statistics
 
 import pytest
 
-from experiments.bench import __main__ as bench
-from experiments.bench import limits, rounds
-from experiments.bench.targets import targets
+from experiments.measure.bench import command as bench
+from experiments.measure.bench import limits, rounds
+from experiments.measure.bench.targets import targets
 
 
 def row(implementation, method, ratio, size=256, batch=1, threads=2, **more):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.bench import keras_peer
-from ilnrepro.unet import UNet
+from experiments.measure.bench import keras_peer
+from ilnrepro.networks.unet import UNet
 
 pytestmark = pytest.mark.slow
 METHODS = ("none", "in", "gn4", "iln")
@@ -65,7 +65,7 @@ def keras_in_float64():
 
 @pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
 def test_torch_takes_the_same_steps(torch, ours, batch, layout):
-    from experiments.bench import torch_peer
+    from experiments.measure.bench import torch_peer
 
     method, weights, losses = ours
     network = torch_peer.UNet(method).double()
@@ -85,7 +85,7 @@ def test_keras_takes_the_same_steps(keras_in_float64, ours, batch):
 
 
 def test_torch_steps(torch):
-    from experiments.bench import torch_peer
+    from experiments.measure.bench import torch_peer
 
     steps = torch_peer.steps(32, 1, ["none", "iln"])
     assert set(steps) == {(f"torch-{kind}", method, layout) for kind in ("eager", "compile")

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from data_prep import sunnybrook_raw
 from data_prep.__main__ import main
-from ilnrepro import dataset
-from ilnrepro import images as readers
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset
+from ilnrepro.use import images as readers
 
 ROOT = Path(__file__).parents[1]
 NAMES = [f"{s}-IM-0001-{k:04d}" for s in ("SC-HF-I-01", "SC-HYP-06", "SC-N-11") for k in (8, 20)]

@@ -18,8 +18,8 @@ import raw_trees
 
 from data_prep import audit, contours, folds, images, sunnybrook
 from data_prep.__main__ import main
-from ilnrepro import dataset
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset
 
 REAL = os.environ.get("ILNREPRO_TEST_DATA")
 needs_real = pytest.mark.skipif(not REAL, reason="ILNREPRO_TEST_DATA names no folder of real data")

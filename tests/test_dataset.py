@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ilnrepro import dataset, hdf5
-from ilnrepro.dataset import DataSet
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset, hdf5
+from ilnrepro.storage.dataset import DataSet
 
 
 def made_up(n=6, size=16, **changes):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import dualnorm
-from ilnrepro import dataset, runfile
+from experiments.papers.dualnorm import modes
 from ilnrepro.errors import InputError
-from ilnrepro.segmenter import in_batches, load
+from ilnrepro.storage import dataset, runfile
+from ilnrepro.use.segmenter import in_batches, load
 
 SHORT = ("--protocol", "dualnorm-quick", "--epochs", 1, "--steps-per-epoch", 2)
 
@@ -58,7 +58,7 @@ def test_only_the_chosen_site_trains(data):
     np.testing.assert_array_equal(images.trained_on(2), images.fold != 2)
     with pytest.raises(InputError, match="site: no image of .* outside fold 2 is of '4' .sites: 1, 2, 3."):
         images.trained_on(2, "4")
-    jobs = dualnorm.plan(data, "dualnorm-quick", train_sites=["all", "2"], steps_per_epoch=10**6, epochs=1)
+    jobs = modes.plan(data, "dualnorm-quick", [1e-3], train_sites=["all", "2"], steps_per_epoch=10**6, epochs=1)
     assert {(job.configuration.protocol.site, job.steps) for job in jobs} == {
         (site, int(np.ceil(images.trained_on(1, site).sum() * 61 / 4))) for site in ("", "2")}
 

@@ -8,14 +8,14 @@ import tensorflow as tf
 from layers import seldom
 
 from ilnrepro import networks
-from ilnrepro.dualnorm_unet import ClassAware, DualNormUNet, resize
 from ilnrepro.errors import InputError
-from ilnrepro.losses import soft_dice
+from ilnrepro.networks.dualnorm_unet import ClassAware, DualNormUNet, resize
+from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization
-from ilnrepro.optimizers import Adam
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training
-from ilnrepro.unet import summary
+from ilnrepro.training.losses import soft_dice
+from ilnrepro.training.optimizers import Adam
+from ilnrepro.training.step import Training
 
 EPSILON = 1e-5
 

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import comparisons, evidence, statistics, verdicts
-from experiments.comparisons import compare, fold_scores, holm, interval
-from experiments.scores import Record, cells
+from experiments.analysis import captions, questions, supplement, verdicts
+from experiments.papers.iln import PAPER
+from experiments.papers.iln.claims import CLAIMS, QUESTIONS
+from experiments.runs import stages
+from ilnrepro.comparison import intervals
+from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.intervals import compare, fold_scores, holm, interval
+from ilnrepro.comparison.scores import Record
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
 
@@ -45,7 +50,7 @@ def grid(**gains):
 
 
 def compared(records, first="iln", second="in", **options):
-    table = comparisons.by_method(records, "test", **options)
+    table = intervals.by_method(records, "test", **options)
     return compare(table[first], table[second], (first, second), options.get("measure", "dice"))
 
 
@@ -78,9 +83,9 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for _ in range(200):
         d = rng.normal(0.01, 0.05, [3, 15])
-        a = [comparisons.FoldScores((0,), tuple(map(str, range(15))), row[None], row[None]) for row in d]
-        b = [comparisons.FoldScores((0,), s.subjects, np.zeros([1, 15]), np.zeros([1, 15])) for s in a]
-        low, high = np.percentile(comparisons._bootstrap(a, b), [2.5, 97.5])
+        a = [intervals.FoldScores((0,), tuple(map(str, range(15))), row[None], row[None]) for row in d]
+        b = [intervals.FoldScores((0,), s.subjects, np.zeros([1, 15]), np.zeros([1, 15])) for s in a]
+        low, high = np.percentile(intervals._bootstrap(a, b), [2.5, 97.5])
         covered += low <= 0.01 <= high
     assert 175 <= covered <= 199
 
@@ -91,8 +96,8 @@ def test_seeds_widen_the_interval():
     subjects = tuple(map(str, range(15)))
     flat = np.zeros([3, 15])
     seeds = flat + np.array([[-0.05], [0.0], [0.05]])
-    a = [comparisons.FoldScores((0, 1, 2), subjects, seeds, seeds)]
-    b = [comparisons.FoldScores((0, 1, 2), subjects, flat, flat)]
+    a = [intervals.FoldScores((0, 1, 2), subjects, seeds, seeds)]
+    b = [intervals.FoldScores((0, 1, 2), subjects, flat, flat)]
     found = compare(a, b, ("iln", "in"))
     assert found.low < -0.03 and found.high > 0.03 and abs(found.seed_sd - 0.05) < 1e-12
     assert abs(found.smallest_shown - 2.8016 * found.standard_error) < 1e-3 * found.standard_error
@@ -100,8 +105,8 @@ def test_seeds_widen_the_interval():
 
 def test_the_probability_of_improvement_counts_pairs_of_seeds_and_halves_ties():
     subjects = ("a", "b")
-    a = [comparisons.FoldScores((0, 1), subjects, np.array([[1.0, 0.5], [0.0, 0.5]]), np.zeros([2, 2]))]
-    b = [comparisons.FoldScores((0, 1), subjects, np.array([[0.5, 0.5], [0.5, 0.4]]), np.zeros([2, 2]))]
+    a = [intervals.FoldScores((0, 1), subjects, np.array([[1.0, 0.5], [0.0, 0.5]]), np.zeros([2, 2]))]
+    b = [intervals.FoldScores((0, 1), subjects, np.array([[0.5, 0.5], [0.5, 0.4]]), np.zeros([2, 2]))]
     # a: better in 1 of 2 values against both seeds: 0.5; b: ties (half) and betters: (0.5 + 1) / 2 = 0.75.
     assert compare(a, b, ("x", "y")).improvement == (0.5 + 0.75) / 2
     assert compare(a, b, ("x", "y"), "hd95").improvement == 1 - (0.5 + 0.75) / 2
@@ -116,7 +121,7 @@ def test_a_diverged_run_segments_nothing():
     runs = [record("iln", k, seed=s, status="diverged" if (k, s) == (1, 1) else "complete")
             for k in (1, 2, 3) for s in (0, 1)]
     cell = cells(runs, "test")["iln", "LV", 1]
-    subject = comparisons.subjects_of(runs)["LV", 1]
+    subject = intervals.subjects_of(runs)["LV", 1]
     scores = fold_scores(cell, subject)
     assert scores.seeds == (0, 1) and not scores.by_subject[1].any() and scores.by_subject[0].all()
     assert fold_scores(cell, subject, "hd95").seeds == (0,)
@@ -125,7 +130,7 @@ def test_a_diverged_run_segments_nothing():
 
 
 def test_interval_of_one_method_holds_its_mean():
-    scores = comparisons.by_method(grid(**{"in": 0.0}), "test")["in"]
+    scores = intervals.by_method(grid(**{"in": 0.0}), "test")["in"]
     mean, low, high = interval(scores)
     assert low < mean < high and high - low < 0.12
 
@@ -144,7 +149,7 @@ def test_cost_is_judged_against_the_paper_s_ratio_in_two_digits():
 
 
 def verdict_rows(records, folder):
-    verdicts.write(records, folder)
+    verdicts.write(PAPER, records, folder)
     import csv
 
     with open(folder / "tables" / "verdicts.csv", newline="", encoding="utf-8") as file:
@@ -167,7 +172,7 @@ def test_verdicts_come_from_the_runs(tmp_path):
     rows = verdict_rows(grid(**gains), tmp_path)
     assert rows["ILN costs 1.05 times IN, composed literally"]["verdict"] == "not reproduced"
     assert rows["ILN costs 1.05 times IN, as this library computes it"]["verdict"] == "reproduced"
-    caption = verdicts.build(grid(**gains), tmp_path)[0].caption
+    caption = verdicts.build(PAPER, grid(**gains), tmp_path)[0].caption
     given = [row["verdict"] for row in rows.values()]
     assert all(f"{given.count(verdict)} {verdict}" in caption for verdict in verdicts.VERDICTS)
     private = [row["ours"] == "private data" for row in rows.values()]
@@ -177,40 +182,41 @@ def test_verdicts_come_from_the_runs(tmp_path):
 def test_captions_say_what_one_seed_leaves_out():
     for seeds in ((0,), (0, 1)):
         records = [record(m, k, seed=s) for m in ("in", "iln") for k in (1, 2, 3) for s in seeds]
-        captions = (verdicts.build(records, Path("."))[0].caption, statistics.build(records)["differences"][0].caption)
-        assert all(("no spread over seeds" in caption) == (len(seeds) == 1) for caption in captions)
+        texts = (verdicts.build(PAPER, records, Path("."))[0].caption,
+                 supplement.build(records)["differences"][0].caption)
+        assert all(("no spread over seeds" in caption) == (len(seeds) == 1) for caption in texts)
 
 
 def test_captions_name_the_methods_that_have_one_seed():
     first = [record(m, k, rate, gain=rate / 10) for m in ("in", "iln", "bn") for k in (1, 2, 3) for rate in (1.0, 0.1)]
     second = [record(m, k, 1.0, seed=1) for m in ("in", "iln") for k in (1, 2, 3)]
-    text = statistics.about_one_seed(first + second)
+    text = captions.about_one_seed(first + second)
     assert "BN by the rule 'cross-fold'; all methods by the rule 'test'" in text
-    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in statistics.about(first + second)
-    rows = statistics.build(first + second)["differences"][1]
+    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in captions.about(first + second)
+    rows = supplement.build(first + second)["differences"][1]
     of_in = {r["rule"]: r for r in rows if (r["other"], r["measure"]) == ("in", "dice")}
     assert [(of_in[rule]["seeds"], of_in[rule]["other_seeds"]) for rule in ("cross-fold", "test")] == [(2, 2), (1, 1)]
 
 
 def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fold_has():
     records = [*(record("in", k) for k in (1, 2, 3)), *(record("in", 3, seed=s, gain=-0.5) for s in (1, 2))]
-    whole = next(r for r in statistics.build(records)["scores"][1] if r["fold"] == "LV-all")
+    whole = next(r for r in supplement.build(records)["scores"][1] if r["fold"] == "LV-all")
     dice = [np.mean([r.dice for r in records if r.configuration.fold == k], axis=0) for k in (1, 2, 3)]
     assert abs(whole["dice_mean"] - np.concatenate(dice).mean()) < 1e-12 and whole["seeds"] == 1
     partial = [*(record("in", k) for k in (1, 2, 3)), *(record("none", k) for k in (1, 2))]
-    folds = [(r["method"], r["fold"]) for r in statistics.build(partial)["scores"][1]]
+    folds = [(r["method"], r["fold"]) for r in supplement.build(partial)["scores"][1]]
     assert ("in", "LV-all") in folds and ("none", "LV-all") not in folds
 
 
 def test_a_grid_on_which_no_rate_can_be_chosen_says_so():
     records = [record("in", 1, 1.0), record("in", 2, 0.1)]
     with pytest.raises(InputError, match="no method has all of its learning rates on any fold yet"):
-        statistics.about_runs(records)
-    assert statistics.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
+        captions.about_runs(records)
+    assert captions.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
 
 
 def test_synthetic_data_judge_no_claim(tmp_path):
-    assert verdicts.write([record(synthetic=True)], tmp_path) is None
+    assert verdicts.write(PAPER, [record(synthetic=True)], tmp_path) is None
 
 
 def test_missing_methods_leave_a_claim_open(tmp_path):
@@ -220,18 +226,23 @@ def test_missing_methods_leave_a_claim_open(tmp_path):
         assert rows[claim]["ours"] == "runs missing" and rows[claim]["verdict"] == "cannot tell"
 
 
+def judged_layers(records):
+    claim = next(claim for claim in CLAIMS if isinstance(claim, verdicts.Layers))
+    return claim.judged(PAPER, records, None)
+
+
 def test_layers_are_compared_on_folds_that_did_not_choose_them(tmp_path):
     rng = np.random.default_rng(0)
     noise = [record("iln", k, seed=s, rho=[0.5, *0.5 + rng.normal(0, 0.1, 2)]) for k in (1, 2, 3) for s in (0, 1, 2)]
-    assert verdicts._layers(noise)["verdict"] == "cannot tell"
+    assert judged_layers(noise)["verdict"] == "cannot tell"
     real = [record("iln", k, seed=s, rho=[0.5, 0.4, 0.6 + 0.01 * s]) for k in (1, 2, 3) for s in (0, 1, 2)]
-    assert verdicts._layers(real)["verdict"] == "reproduced"
-    assert "9 runs (over means of 3 folds [" in verdicts._layers(real)["ours"]
+    assert judged_layers(real)["verdict"] == "reproduced"
+    assert "9 runs (over means of 3 folds [" in judged_layers(real)["ours"]
     copies = [record("iln", k, seed=s, rho=[0.5, 0.4, 0.6 + 0.1 * k]) for k in (1, 2, 3) for s in (0, 1, 2)]
-    one = verdicts._layers([r for r in copies if r.configuration.seed == 0])["ours"]
-    assert one.split(" in ")[0].split("[")[1] in verdicts._layers(copies)["ours"].split("folds [")[1]
+    one = judged_layers([r for r in copies if r.configuration.seed == 0])["ours"]
+    assert one.split(" in ")[0].split("[")[1] in judged_layers(copies)["ours"].split("folds [")[1]
     still = [record("iln", k, seed=s, rho=[0.9, 0.5, 0.5]) for k in (1, 2, 3) for s in (0, 1, 2)]
-    assert verdicts._layers(still)["verdict"] == "not reproduced"
+    assert judged_layers(still)["verdict"] == "not reproduced"
 
 
 def test_seeds_added_at_the_chosen_rate_do_not_unmake_the_choice():
@@ -246,7 +257,7 @@ def test_statistics_are_written_in_every_form(tmp_path):
     lost = ("none", 1.0, 2)
     records = [record(m, k, rate, gain=g, status="diverged" if (m, rate, k) == lost else "complete")
                for rate in (1.0, 0.1) for m, g in (("in", 0.0), ("iln", 0.02), ("none", -0.1)) for k in (1, 2, 3)]
-    statistics.write(records, tmp_path)
+    supplement.write(records, tmp_path)
     for name in ("scores", "differences", "terciles", "rates"):
         for suffix in ("md", "csv", "tex"):
             assert (tmp_path / f"{name}.{suffix}").stat().st_size > 100
@@ -257,7 +268,7 @@ def test_statistics_are_written_in_every_form(tmp_path):
 
 
 def test_every_question_is_one_setting_or_another_number_of_groups():
-    for question in evidence.QUESTIONS:
+    for question in QUESTIONS:
         changed = protocol("lite", **question.changes)
         variant = Configuration("d", "0", "LV", question.method, 1, 0.1, 0, changed).variant
         assert (variant != "") != (question.method != question.base), question.words
@@ -267,30 +278,30 @@ def test_later_stages_need_the_earlier(tmp_path, monkeypatch):
     import tiny
 
     data = tiny.phantom(tmp_path)
-    assert len(evidence.stage(1, [data], "lite", tmp_path)) == 9 * 3 * 5
+    assert len(stages.stage(PAPER, 1, [data], "lite", tmp_path)) == 9 * 3 * 5
     with pytest.raises(InputError, match="135 runs of stage 1 are missing"):
-        evidence.stage(2, [data], "lite", tmp_path)
-    made = [record(m, k, rate) for m in evidence.methods() for k in (1, 2, 3) for rate in (1.5, 1.0, 0.5, 0.1, 0.05)]
-    monkeypatch.setattr(evidence, "collect", lambda *_, **__: made)
+        stages.stage(PAPER, 2, [data], "lite", tmp_path)
+    made = [record(m, k, rate) for m in PAPER.evidence.methods for k in (1, 2, 3) for rate in PAPER.rates["lite"]]
+    monkeypatch.setattr(stages, "collect", lambda *_, **__: made)
     done = {0}
-    monkeypatch.setattr(evidence.grid, "remaining",
+    monkeypatch.setattr(stages.planning, "remaining",
                         lambda jobs, _: [job for job in jobs if job.configuration.seed not in done])
-    assert len(evidence.stage(2, [data], "lite", tmp_path)) == 8 * 3 * 2
+    assert len(stages.stage(PAPER, 2, [data], "lite", tmp_path)) == 8 * 3 * 2
     with pytest.raises(InputError, match="48 runs of stage 2 are missing"):
-        evidence.stage(3, [data], "lite", tmp_path)
+        stages.stage(PAPER, 3, [data], "lite", tmp_path)
     done |= {1, 2}
-    assert len(evidence.stage(3, [data], "lite", tmp_path)) == len(evidence.QUESTIONS) * 3
+    assert len(stages.stage(PAPER, 3, [data], "lite", tmp_path)) == len(QUESTIONS) * 3
 
 
 def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch):
     base = [record(m, k, rate, seed=s, gain=rate / 100, structure=structure) for m in ("iln", "sigmoid")
             for k in (1, 2, 3) for rate in (1.0, 0.1) for s in (0, 1) for structure in ("LV", "RV")]
     answers = {"4 groups after the mix": dict(gain=-0.1), "ε 1e-12": dict(status="diverged")}
-    monkeypatch.setattr(evidence, "collect", lambda *_, **__: base)
-    monkeypatch.setattr(evidence, "_variant_records", lambda _, question, *__: [
+    monkeypatch.setattr(questions, "collect", lambda *_, **__: base)
+    monkeypatch.setattr(questions, "_variant_records", lambda _, question, *__: [
         record(question.method, 1, 1.0, seed=s, **answers[question.words]) for s in (0, 1)
     ] if question.words in answers else [])
-    table, tidy = evidence.build(Path("."), "lite", ["made-up"])
+    table, tidy = questions.build(PAPER.evidence, Path("."), "lite", ["made-up"])
     assert [r["question"] for r in tidy] == list(answers) and {r["structure"] for r in tidy} == {"LV"}
     assert -0.2 < tidy[0]["difference"] < -0.05 and tidy[1]["dice"] == 0
     assert [row[3].partition(" ")[2] for row in table.body] == ["", "2D"]
@@ -301,19 +312,19 @@ def test_an_answer_s_damaged_file_is_named(tmp_path):
     import tiny
 
     data, changed = tiny.phantom(tmp_path), protocol("lite", epsilon=1e-12).variant
-    question = next(q for q in evidence.QUESTIONS if q.changes == {"epsilon": 1e-12})
-    assert evidence._variant_records(tmp_path, question, "lite", [data.stem]) == []
+    question = next(q for q in QUESTIONS if q.changes == {"epsilon": 1e-12})
+    assert questions._variant_records(tmp_path, question, "lite", [data.stem]) == []
     path = tmp_path / "runs" / data.stem / "lite" / f"iln{changed}" / "fold1-lr1-seed0.h5"
     path.parent.mkdir(parents=True)
     path.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(InputError, match="1 run file.s. cannot be used"):
-        evidence._variant_records(tmp_path, question, "lite", [data.stem])
+        questions._variant_records(tmp_path, question, "lite", [data.stem])
 
 
 def test_what_was_run_for_a_question_alone_is_in_no_other_table():
     base = [record("iln", k) for k in (1, 2, 3)]
     def methods(records):
-        return {r.configuration.method for r in evidence.without_answers(records)}
+        return {r.configuration.method for r in questions.without_answers(records, QUESTIONS)}
 
     assert methods([*base, record("iln4", 1), *(record("bn", k) for k in (1, 2))]) == {"iln", "bn"}
     assert methods([*base, *(record("iln4", k) for k in (1, 2, 3))]) == {"iln", "iln4"}

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 import tiny
 
-from experiments import executors, grid, scale
-from ilnrepro import locking
+from experiments.measure import scale
+from ilnrepro.comparison import executors, grid, planning
 from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.storage import locking
 
 WELL = 'mkdir -p "$5/$(dirname "$1")"; echo steps 5 10; echo steps 10 10; cp "$3" "$5/$1"'
 
 
 @dataclass(frozen=True)
-class StandIn(grid.Job):
+class StandIn(planning.Job):
     """A job that a shell script stands in for; $1 is the run file's path in the results folder $5, $3 the data set."""
 
     script: str = WELL
@@ -90,7 +91,8 @@ def test_hundreds_of_runs_take_no_more_memory_and_no_more_open_files(tmp_path):
 
 
 def test_a_run_ends_when_its_reader_is_gone():
-    script = "import time; from ilnrepro import cli; cli._end_with_the_reader(); print(flush=True); time.sleep(60)"
+    script = ("import time; from ilnrepro import commands; commands._end_with_the_reader(); print(flush=True); "
+              "time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
     process.stdout.readline()
@@ -217,7 +219,7 @@ def test_a_killed_driver_goes_on_where_it_was(cluster, node_folder, tmp_path):
     """Real runs: the driver is killed, then interrupted, then left alone, with a cluster of its own."""
     data, local = tiny.phantom(tmp_path), tmp_path / "local"
     words = ["--steps-per-epoch", "3", "--threads", "2"]
-    planned = grid.plan([data], ["none"], protocol("quick", steps_per_epoch=3, threads=2), [0.5], [0, 1, 2], [1])
+    planned = planning.plan([data], ["none"], protocol("quick", steps_per_epoch=3, threads=2), [0.5], [0, 1, 2], [1])
     assert not grid.run(planned, local)
     command = [sys.executable, "-m", "experiments", "run", "--data", str(data), "--results", str(tmp_path),
                "--protocol", "quick", *words, "--methods", "none", "--rates", "0.5", "--seeds", "0", "1", "2",

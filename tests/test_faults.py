@@ -11,8 +11,8 @@ import pytest
 import tiny
 from faults import damage, kills, trial
 
-from ilnrepro import hdf5
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.storage import hdf5
 
 
 @pytest.mark.slow
@@ -113,6 +113,6 @@ def test_a_full_or_read_only_disk_gets_one_line_and_nothing_is_left(small_disk):
 
 
 def test_a_full_disk_under_other_files_gets_one_line():
-    script = "from ilnrepro.errors import command; command(lambda: open('/dev/full', 'wb', buffering=0).write(b'x'))"
+    script = "from ilnrepro.console import command; command(lambda: open('/dev/full', 'wb', buffering=0).write(b'x'))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", cwd=tiny.ROOT)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from experiments import cost, readme, sheet
+from experiments.analysis import cost, readme
+from experiments.papers.iln.tables import published_cost
 from figures import style
-from ilnrepro import files, prediction
+from ilnrepro.comparison import sheet
 from ilnrepro.errors import InputError
+from ilnrepro.storage import files
+from ilnrepro.use import prediction
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -40,7 +43,7 @@ def page(path):
 
 
 def measured(path):
-    return lambda: cost.write({"rows": []}, path.parent)
+    return lambda: cost.write({"rows": []}, published_cost(), path.parent)
 
 
 WRITERS = {

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import epoch_time
-from ilnrepro import dataset, runfile
+from experiments.measure import epoch_time
+from experiments.papers.kolarik import commands
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol
+from ilnrepro.storage import dataset, runfile
 
 VARIANT = ("--protocol", "kolarik-quick", "--epochs", 2, "--steps-per-epoch", 3)
 
@@ -124,9 +125,9 @@ def test_thin_volumes_are_refused(data, tmp_path):
 def test_the_first_table_compares_ratios_with_the_paper(tmp_path):
     rows = [{"method": m, "parameters": 10, "step_seconds": s, "step_ratio": s / 0.5, "prediction_seconds": p,
              "prediction_ratio": p / 0.25} for m, s, p in (("none", 0.5, 0.25), ("in", 0.55, 0.3), ("ln", 0.6, 0.3))]
-    epoch_time.write({"rows": rows, "protocol": "kolarik-quick", "dataset": "d", "synthetic": True, "slab": 16,
-                      "size": 32, "batch": 1, "rounds": 3, "epoch_slabs": 32, "volume_slabs": 4, "threads": 2,
-                      "kernels": "native", "device": "CPU", "tensorflow": "2"}, tmp_path)
+    commands.write({"rows": rows, "protocol": "kolarik-quick", "dataset": "d", "synthetic": True, "slab": 16,
+                    "size": 32, "batch": 1, "rounds": 3, "epoch_slabs": 32, "volume_slabs": 4, "threads": 2,
+                    "kernels": "native", "device": "CPU", "tensorflow": "2"}, tmp_path)
     text = (tmp_path / "tables" / "kolarik-table1.md").read_text(encoding="utf-8")
     assert "| IN | 17.6 | 1.10 | 163 | 1.24 | 1.20 | 1.20 | 8 | 1.00 | 10 |" in text
     assert "| LN | 19.2 | 1.20 |  |  | 1.20 | 1.20 |  |  | 10 |" in text and "SYNTHETIC" in text
@@ -134,7 +135,7 @@ def test_the_first_table_compares_ratios_with_the_paper(tmp_path):
 
 def test_images_have_no_time_by_the_slab(tmp_path):
     with pytest.raises(InputError, match="protocol kolarik-quick takes volumes"):
-        epoch_time.measure("kolarik-quick", tiny.phantom(tmp_path))
+        epoch_time.measure("kolarik-quick", tiny.phantom(tmp_path), ["none"])
 
 
 @pytest.mark.slow

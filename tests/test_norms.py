@@ -33,9 +33,11 @@ from make_goldens import NORMS, norm_golden
 from ilnrepro.errors import InputError
 from ilnrepro.norms import METHODS, Normalization, Settings, kernels
 from ilnrepro.norms import method as row_of
+from ilnrepro.norms.gates import SIGMOID, SOFTMAX
 from ilnrepro.norms.methods import Method
-from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, SIGMOID, SOFTMAX, Cascade, Context, Mix
+from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, Cascade, Mix
 from ilnrepro.norms.rules import group as group_rule
+from ilnrepro.norms.values import Context
 
 PLANE, VOLUME = (3, 2), (2, 1, 3)
 TOLERANCES = {"float64": (1e-12, 1e-11), "float32": (1e-5, 2e-4)}  # of outputs, of gradients
@@ -485,7 +487,7 @@ def test_a_rule_is_one_compiled_call_forward_and_one_backward(name, use):
     @tf.function
     def both(x):
         with tf.GradientTape() as tape:
-            y = layer(x, training=True)
+            y = layer(x, training=True, relu=True)
         return tape.gradient(y, layer.gamma)
 
     operations = both.get_concrete_function(tf.constant(x)).graph.get_operations()

@@ -17,11 +17,11 @@ import tiny
 from PIL import Image
 
 import ilnrepro
-from experiments import executors
-from experiments.grid import Job
-from ilnrepro import runfile
+from ilnrepro.comparison import executors
+from ilnrepro.comparison.planning import Job
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.storage import runfile
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "results", "*.egg-info", "__pycache__")
@@ -50,7 +50,9 @@ from pathlib import Path
 import numpy as np
 
 import ilnrepro
-from ilnrepro import dataset, metrics, runfile, segmenter
+from ilnrepro.storage import dataset, runfile
+from ilnrepro.training import metrics
+from ilnrepro.use import segmenter
 from ilnrepro.errors import InputError
 from ilnrepro.keras import Normalization as KerasNormalization
 from ilnrepro.norms import METHODS, Normalization, Settings, method

@@ -8,8 +8,8 @@ from layers import seldom
 from scipy import ndimage
 
 from data_prep.phantom import phantom
-from ilnrepro import dataset
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset
 
 
 @pytest.fixture(scope="module", params=[("LV", 15), *(pytest.param(one, marks=pytest.mark.slow) for one in (

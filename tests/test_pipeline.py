@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro import runfile
+from ilnrepro.storage import runfile
 
 VARIANT = tuple(tiny.SHORT)
 PICTURES = ("figure1-gates", "figure2-examples", "figure3-rho", "learning-curves", "differences")
@@ -120,7 +120,7 @@ def test_a_failed_run_does_not_stop_the_others(grid, tmp_path):
     (["--folds", "7"], "folds: it has [1, 2, 3]"),
     (["--rates", "0"], "rate: 0.0 must be a positive number"),
     (["--protocol", "fast"], "protocol: 'fast' is unknown"),
-    (["--protocol", "dualnorm-quick"], "dualnorm-quick has modes, not tables; use `make reproduce-dualnorm`"),
+    (["--protocol", "dualnorm-quick"], "DualNorm-UNet has no such tables; use one of `python -m experiments dualnorm`"),
     (["--jobs", "-1"], "argument --jobs: '-1' cannot be used; give a whole number from 1"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_requests(grid, tmp_path, words, message):

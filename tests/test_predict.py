@@ -11,9 +11,10 @@ import tensorflow as tf
 import tiny
 from PIL import Image
 
-from ilnrepro import dataset, hdf5, prediction, runfile
 from ilnrepro.errors import InputError
-from ilnrepro.segmenter import Segmenter, export, in_batches, load
+from ilnrepro.storage import dataset, hdf5, runfile
+from ilnrepro.use import prediction
+from ilnrepro.use.segmenter import Segmenter, export, in_batches, load
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

@@ -1,14 +1,18 @@
 """The README holds what the commands wrote, and names only what is there."""
 
 import re
+import shlex
 import subprocess
 
 import pytest
 import tiny
 
-from experiments.readme import filled, update
+from data_prep import __main__ as data_prep
+from experiments import __main__ as experiments
+from experiments.analysis.readme import filled, update
+from experiments.runs import reproducing
+from figures import __main__ as figures
 from ilnrepro.errors import InputError
-from ilnrepro.protocols import PROTOCOLS
 
 README = (tiny.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -38,28 +42,65 @@ def test_pictures_and_make_targets_exist():
             assert word in targets, word
 
 
-def test_make_knows_the_protocols_and_refuses_others_before_it_does_anything(tmp_path):
-    known = re.search(r"^PROTOCOLS := (.*)$", (tiny.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(known[1].split()) == sorted(PROTOCOLS)
-    done = subprocess.run(["make", "--no-print-directory", "-n", "reproduce", "PROTOCOL=fast"], cwd=tiny.ROOT,
-                          capture_output=True, encoding="utf-8")
-    assert done.returncode == 2 and "'fast' is unknown; choose one of" in done.stderr and not done.stdout
+REPRODUCING = ("reproduce", "reproduce-table1", "reproduce-rho", "reproduce-family", "reproduce-kolarik",
+               "reproduce-dualnorm")
 
 
-def test_make_hands_options_on_to_tables_and_figures():
-    of_runs = "--keep-weights --tensorboard curves"
-    lines = [line for line in recipe("reproduce", f"OPTIONS=--epsilon 1e-12 {of_runs}")
-             if "-m figures" in line or "experiments tables" in line]
-    assert len(lines) == 2 and all(line.endswith("--epsilon 1e-12") for line in lines)
+@pytest.mark.parametrize("target", [*REPRODUCING, "data", "reproduce-cost", "reproduce-evidence", "tables", "bench",
+                                    "scale", "verify-gpu", "readme"])
+def test_make_gives_one_command_that_the_command_line_takes(target):
+    line, = recipe(target, "STAGE=1", "LV=a.h5", "PROTOCOL=quick")
+    experiments.parser().parse_args(shlex.split(line)[3:])
 
 
-@pytest.mark.parametrize("target", ["reproduce", "reproduce-rho", "reproduce-family", "reproduce-kolarik",
-                                    "reproduce-dualnorm"])
-def test_a_dry_run_measures_and_draws_nothing(target):
-    lines = [line for line in recipe(target, "OPTIONS=--dry-run") if re.search(r"-m (experiments|figures)", line)]
-    assert len(lines) == 1 and re.search("experiments (run|dualnorm)", lines[0])
+def test_make_hands_on_what_it_is_given():
+    line, = recipe("reproduce-kolarik", "SPINE=a.h5", "PROTOCOL=paper", "FOLDS=1 2", "OPTIONS=--epsilon 1e-12")
+    assert line.split()[3:] == [
+        "reproduce", "kolarik", "--data", "a.h5", "--protocol", "paper", "--folds", "1", "2", "--epsilon", "1e-12"]
+
+
+def test_an_unknown_protocol_is_refused_before_anything_is_done(tmp_path):
+    for words in (["--protocol", "fast"], ["--only", "fun"]):
+        done = tiny.command("experiments", "reproduce", "iln", *words, "--results", tmp_path)
+        assert done.returncode == 2 and "invalid choice" in done.stderr and not done.stdout
+
+
+def steps(*words):
+    """The commands of `experiments reproduce`, by what they begin with."""
+    return [shlex.join(one) for one in reproducing.steps(experiments.parser().parse_args(["reproduce", *words]))]
+
+
+def test_every_command_of_a_reproduction_is_one_that_the_command_lines_take():
+    parsers = {"experiments": experiments.parser(), "data_prep": data_prep.parser(), "figures": figures.parser()}
+    for name in ("iln", "family", "kolarik", "dualnorm"):
+        for words in (["--protocol", "paper"], ["--epsilon", "1e-12", "--keep-weights", "--jobs", "2", "--rates", "1"]):
+            for one in steps(name, *words):
+                package, *rest = shlex.split(one)
+                parsers[package].parse_args(rest)
+
+
+def test_options_of_runs_do_not_reach_tables_and_figures():
+    given = steps("iln", "--epsilon", "1e-12", "--keep-weights", "--tensorboard", "curves", "--data", "a.h5")
+    of_runs, *others = [line for line in given if "cost" not in line]
+    assert "--keep-weights" in of_runs and "--tensorboard curves" in of_runs and "--epsilon 1e-12" in of_runs
+    assert [line.split()[:2] for line in others] == [["figures", "--protocol"], ["experiments", "tables"]]
+    assert all(line.endswith("--epsilon 1e-12") for line in others)
+
+
+@pytest.mark.parametrize("name", ["iln", "family", "kolarik", "dualnorm"])
+def test_a_dry_run_measures_and_draws_nothing(name):
+    line, = steps(name, "--dry-run", "--data", "a.h5")
+    assert re.match("experiments (run|dualnorm) .*--dry-run", line)
+
+
+def test_phantoms_are_made_where_no_data_are_given():
+    made = [line for line in steps("kolarik", "--only", "data", "runs") if line.startswith("data_prep")]
+    assert made == ["data_prep spine-phantom --size 32 --slices 40 --crop 0.6 --output build/data/phantom-spine-32.h5"]
+    assert not [line for line in steps("kolarik", "--data", "a.h5") if line.startswith("data_prep")]
+    assert "phantom-rv-256.h5" in steps("iln", "--protocol", "lite")[1]
 
 
 def recipe(*words):
     done = subprocess.run(["make", "-n", *words], cwd=tiny.ROOT, capture_output=True, encoding="utf-8", check=True)
-    return [line.strip() for line in done.stdout.replace("\\\n", " ").splitlines() if not line.startswith("true")]
+    lines = [line.strip() for line in done.stdout.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if "-m experiments" in line]

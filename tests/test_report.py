@@ -12,15 +12,15 @@ import pytest
 import tiny
 from made_up import CHANNELS, HOSTILE, LAYERS
 
-from ilnrepro import dataset, runfile
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset, runfile
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
 from figures import __main__ as figures_command
 from figures import differences, examples, learning, rates
-from figures.report import __main__ as report_command
 from figures.report import cases, charts, page
+from figures.report import command as report_command
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -35,7 +35,7 @@ def made(tmp_path_factory):
             for f in ("fused", "reference") for m, p in (("in", 100), ("iln", 122))]
     (results / "cost.json").write_text(json.dumps({
         "rows": rows, "size": 256, "batch": 1, "threads": 2, "kernels": "native", "device": "CPU", "tensorflow": "2"}))
-    done = tiny.command("figures.report", "--results", results, "--data", data)
+    done = tiny.command("figures", "report", "--results", results, "--data", data)
     assert done.returncode == 0, done.stderr
     return results, data, results / "report.html"
 
@@ -66,7 +66,7 @@ class Page(html.parser.HTMLParser):
 
 
 def report(*words):
-    return report_command.main([str(word) for word in words])
+    return figures_command.main(["report", *map(str, words)])
 
 
 def test_it_says_all_that_it_should(text):
@@ -74,7 +74,8 @@ def test_it_says_all_that_it_should(text):
     for words in ("Verdicts", "ILN is better than None (LV)", "reproduced", "Table 3", "LV published", "0.852±0.194",
                   "Every rate", "3D", "1C", "rule 'cross-fold'", "IoU", "ρ of ILN",
                   "ρ₁ − ρ₂ of Softmax", "Training loss", "among the worst", "drawn at random", "ms a step",
-                  "ratio to IN", "make report RESULTS=", "make tables RESULTS=", "--method iln --fold 1 --rate"):
+                  "ratio to IN", "python -m figures report --results", "python -m experiments tables --results",
+                  "--method iln --fold 1 --rate"):
         assert words in said, words
     for caption in re.findall(r"<figcaption id.*?</figcaption>", text, re.DOTALL):
         assert "ade by" in caption
@@ -110,7 +111,7 @@ def test_without_the_data_set_it_says_what_is_missing(made, tmp_path):
     report("--results", results, "--output", tmp_path / "bare.html")
     page = Page((tmp_path / "bare.html").read_text(encoding="utf-8"))
     said = " ".join(" ".join(page.words).split())
-    for words in ("The images are not shown", "LV=build/data/hostile-lv.h5", "make data-sunnybrook"):
+    for words in ("The images are not shown", "--data build/data/hostile-lv.h5", "python -m data_prep sunnybrook"):
         assert words in said, words
     assert not [a for tag, a in page.elements if tag == "image"]
     shown = [a for tag, a in page.elements if a.get("class") == "truth"]

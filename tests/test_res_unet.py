@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from layers import seldom
 
-from experiments.papers import KOLARIK_ROWS
+from experiments.papers.kolarik.printed import ROWS
 from ilnrepro.errors import InputError
+from ilnrepro.networks.res_unet import Convolution3D, ResUNet3D
+from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization, kernels
-from ilnrepro.res_unet import Convolution3D, ResUNet3D
-from ilnrepro.unet import summary
 
 SMALL = {"start_channels": 2, "pools": 2}
 
@@ -138,7 +138,7 @@ def test_the_whole_network_by_hand(eagerly, double):
     assert np.abs(network(tf.constant(x, tf.float64))[0] - wanted).max() < 1e-12 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("method", seldom([*KOLARIK_ROWS, "ln", "iln"], ["none", "bn", "gn2", "in", "iln"]))
+@pytest.mark.parametrize("method", seldom([*ROWS, "ln", "iln"], ["none", "bn", "gn2", "in", "iln"]))
 def test_native_kernels_and_the_reference_agree_on_volumes(method, use, eagerly, double):
     """One step's scores and gradients of a whole small network, fused on each kernels against the equations."""
     groups = int(method.removeprefix("gn")) if method.startswith("gn") else 16 if method == "iln" else 2

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro import runfile
+from ilnrepro.storage import runfile
 
 pytestmark = pytest.mark.slow
 COMMITTED = tiny.ROOT / "results"
@@ -29,7 +29,7 @@ def test_tables_come_again(name, tmp_path):
     again = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
     assert again.keys() == committed.keys()
     assert not [name for name, content in committed.items() if again[name] != content]
-    for words in (["figures"], ["figures.report"]):
+    for words in (["figures"], ["figures", "report"]):
         done = tiny.command(*words, "--results", tmp_path)
         assert done.returncode == 0, done.stderr
     shown = captions(tmp_path / "figures")

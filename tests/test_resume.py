@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tiny
 
-from ilnrepro import checkpoint, locking
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.storage import checkpoint, locking
 
 WORDS = ["--method", "bin-projected", "--batch", "2", "--fold", "1", "--rate", "0.5", "--protocol", "quick",
          "--steps-per-epoch", "25", "--checkpoint-seconds", "0", "--progress", "lines"]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tiny
 
-from ilnrepro import dataset, runfile
 from ilnrepro.norms import kernels
+from ilnrepro.storage import dataset, runfile
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_verify_names_what_is_wrong(finished, tmp_path):
 
 
 def test_a_run_that_another_process_is_at_is_left_alone(data, tmp_path):
-    from ilnrepro.locking import locked
+    from ilnrepro.storage.locking import locked
 
     folder = tmp_path / "runs" / "tiny-lv" / "tiny" / "in+eps0.0001"
     with locked(folder / ".fold1-lr0.1-seed0.h5.lock", "testing"):

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from data_prep.spine_phantom import spine_phantom
-from ilnrepro import dataset
 from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro import dataset
+from ilnrepro.storage import dataset
 
 # Gives every command to its package's main, one after another in one process; prints as JSON how each ended and what of
 # the slow libraries the process had imported by then.
@@ -70,13 +70,13 @@ def python(code, *, before="", **options):
 @pytest.mark.parametrize("before", ["", "exec 2>&-;"], ids=["stderr open", "stderr closed"])
 def test_import_does_nothing_to_the_process(before):
     names, unchanged, loaded = python(IMPORTS, before=before)
-    assert {"ilnrepro.training", "ilnrepro.norms.kernels.native", "ilnrepro.cli"} <= set(names)
+    assert {"ilnrepro.training.loop", "ilnrepro.norms.kernels.native", "ilnrepro.cli"} <= set(names)
     assert unchanged and not loaded
 
 
 @pytest.mark.parametrize("before, wanted", [("", "1"), ("TF_ENABLE_ONEDNN_OPTS=0", "0")])
 def test_commands_let_tensorflow_take_onednn_unless_told_otherwise(before, wanted):
-    code = "import atexit, os, sys; from ilnrepro.errors import command; sys.stdout.write('['); " \
+    code = "import atexit, os, sys; from ilnrepro.console import command; sys.stdout.write('['); " \
         "atexit.register(lambda: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], ']')); command(lambda: 0)"
     assert python(code, before=before) == [int(wanted)]
 

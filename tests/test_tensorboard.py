@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from ilnrepro import runfile
 from ilnrepro.errors import InputError
-from ilnrepro.tensorboard import Curves
+from ilnrepro.storage import runfile
+from ilnrepro.training.tensorboard import Curves
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import tensorflow as tf
 from layers import seldom
 
 from ilnrepro import networks
-from ilnrepro.losses import bce_dice, cross_entropy
+from ilnrepro.networks.unet import UNet
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training import Training, _schedule
-from ilnrepro.unet import UNet
+from ilnrepro.training.loop import _schedule
+from ilnrepro.training.losses import bce_dice, cross_entropy
+from ilnrepro.training.step import Training
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -101,17 +102,17 @@ def test_a_run_with_adam_stopped_and_resumed_is_the_whole_run(tmp_path):
     """Losses, weights and predictions, bit for bit: moments and powers are in the checkpoint."""
     from test_dataset import made_up
 
-    from ilnrepro import training
+    from ilnrepro.training import loop
 
     data, asked = made_up(), configuration("in", rate=1e-3, optimizer="adam", loss="bce-dice",
                                              steps_per_epoch=6, block=2)
-    whole = training.run(asked, data)
+    whole = loop.run(asked, data)
     calls = iter([False, True])
-    with pytest.raises(training.Stopped):
-        training.run(asked, data, path=tmp_path / "run.h5", stop=lambda: next(calls))
+    with pytest.raises(loop.Stopped):
+        loop.run(asked, data, path=tmp_path / "run.h5", stop=lambda: next(calls))
     assert len(list(tmp_path.glob(".*.checkpoint"))) == 1
     reported = []
-    again = training.run(asked, data, lambda done, total: reported.append(done), tmp_path / "run.h5")
+    again = loop.run(asked, data, lambda done, total: reported.append(done), tmp_path / "run.h5")
     assert reported == [6, 8, 10, 12]
     np.testing.assert_array_equal(again.loss, whole.loss)
     np.testing.assert_array_equal(again.masks, whole.masks)

@@ -10,8 +10,9 @@ from layers import seldom
 from make_goldens import UNETS, unet_golden
 
 from ilnrepro.errors import InputError
+from ilnrepro.networks.summary import summary
+from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import METHODS, Settings
-from ilnrepro.unet import UNet, summary
 
 # (inputs, outputs) of the paper's network, in the order of computation.
 CONVOLUTIONS = [(1, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128),

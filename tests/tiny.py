@@ -16,13 +16,16 @@ import h5py
 import pytest
 import tensorflow as tf
 
-from experiments import executors
-from ilnrepro import errors, hdf5, training
+from ilnrepro import console
+from ilnrepro.comparison import executors
 from ilnrepro.norms import fused, kernels
+from ilnrepro.storage import hdf5
+from ilnrepro.training import loop
+from ilnrepro.training import process as training_process
 
 ROOT = Path(__file__).parents[1]
 _RULE = fused._compiled.__wrapped__
-_NEW_TRAINING, _TRACED = training.Training, {}
+_NEW_TRAINING, _TRACED = loop.Training, {}
 SHORT = ["--protocol", "tiny", "--epsilon", "1e-4"]  # a variant, so that paths and captions have one to tell
 
 
@@ -35,7 +38,7 @@ def command(*words):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings(), \
             mock.patch.dict(os.environ, environment()), _training_here(), pytest.raises(SystemExit) as ending:
-        errors.command(lambda: main([str(word) for word in words[1:]]))
+        console.command(lambda: main([str(word) for word in words[1:]]))
     said = []
     for stream in (out, err):
         stream.flush()
@@ -47,8 +50,8 @@ def command(*words):
 def _training_here():
     """Runs and grids train in this process, with its threads, and no rule waits for the compiler."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with mock.patch.object(training, "set_up", lambda configuration: kernels.use(configuration.protocol.kernels)), \
-            mock.patch.object(fused, "_compiled", uncompiled), mock.patch.object(training, "Training", _traced_once), \
+    with mock.patch.object(training_process, "set_up", lambda run: kernels.use(run.protocol.kernels)), \
+            mock.patch.object(fused, "_compiled", uncompiled), mock.patch.object(loop, "Training", _traced_once), \
             mock.patch.dict(executors.EXECUTORS, {"local": _here}):
         yield
     kernels.use("auto")

@@ -8,28 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost, evidence, grid, statistics, tables, verdicts
-from experiments.papers import ordered, tables_of
-from experiments.scores import cells
-from experiments.sheet import Sheet
-from figures import differences, learning, rates, rho
+from experiments.analysis import captions, cost, questions, supplement, tables, verdicts
+from figures import differences, learning, rates
 from figures.report import cases, charts
-from ilnrepro import runfile
+from ilnrepro.comparison.planning import words
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
+from ilnrepro.norms import method as method_row
+from ilnrepro.norms.rules import undone_on
+from ilnrepro.storage import files
 
 # Okabe and Ito's palette; black follows the page's text colour, and yellow cannot be seen on white.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "currentColor")
 _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 
 
-def render(results, records, datasets, options):
+def render(shown, datasets, given):
     """The report as HTML text.
 
     Args:
-      results: the folder of the runs.
-      records: of `scores.collect`.
+      shown: the `Results`.
       datasets: `DataSet`s for the images of the test cases, by checksum.
-      options: further words of the make command, such as 'LV=FILE.h5'.
+      given: the data sets' files.
 
     Raises:
       InputError: Jinja2 is not installed.
@@ -44,44 +44,46 @@ def render(results, records, datasets, options):
     assets = {name: (folder / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     digest = hashlib.sha256(assets["js"].encode()).digest()
     text = environment.get_template("report.html.jinja").render(
-        **content(results, records, datasets, options), **assets,
+        **content(shown, datasets, given), **assets,
         script_hash=f"sha256-{base64.b64encode(digest).decode()}")
     return f"{text.strip()}\n"
 
 
-def content(results, records, datasets, options):
+def content(shown, datasets, given):
     """What the template shows, by name."""
-    rule = statistics.primary_rule(records)
-    found = {key: cell.chosen[0] for key, cell in cells(records, rule).items()}  # of each cell the first seed's run
-    runs = {key: runfile.read(record.path) for key, record in found.items()}
-    methods = ordered({method for method, _, _ in runs})
-    here = f"RESULTS={shlex.quote(str(results))}"
-    command = {name: " ".join([f"make {name}", here, *more]) for name, more in
-               (("report", options), ("tables", []), ("figures", []), ("reproduce-cost", []))}
-    about, about_rules = statistics.about(records), statistics.about_rules(statistics.rules_of(records))
-    of_runs = statistics.about_runs(records)
-    built = statistics.build(records)
-    variant = records[0].configuration.variant
-    name = records[0].configuration.protocol.name
-    ours = variant or tables_of(name) != [1, 2, 3]  # nothing that the ILN paper's claims could be judged by
-    judged = None if ours else verdicts.build(records, results)
-    questions = None if ours else evidence.build(
-        results, name, sorted({r.configuration.dataset for r in records}))
+    paper, records = shown.paper, shown.records
+    runs = {key: shown.run(key) for key in shown.chosen}
+    methods = captions.ordered({method for method, _, _ in runs})
+    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder)]) for name, words in
+               (("report", ["figures", "report"]), ("tables", ["experiments", "tables"]), ("figures", ["figures"]),
+                ("cost", ["experiments", "cost"]))}
+    browsers = _browsers(paper, runs, methods, datasets)
+    for one in browsers:
+        one["command"] = f"{command['report']} {shlex.join(['--data', *map(str, given), one['file']])}"
+    if given:
+        command["report"] += f" {shlex.join(['--data', *map(str, given)])}"
+    about, about_rules = captions.about(records), captions.about_rules(captions.rules_of(records))
+    of_runs = captions.about_runs(records)
+    built = supplement.build(records, paper.omitted)
+    usual = not records[0].configuration.variant  # of other runs than the protocol's, no claims are judged
+    judged = verdicts.build(paper, records, shown.folder) if usual else None
+    answers = questions.build(paper.evidence, shown.folder, shown.protocol, shown.datasets) \
+        if usual and paper.evidence else None
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "one_seed": statistics.about_one_seed(records),
+        "about": about, "about_rules": about_rules, "one_seed": supplement.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
         "marks": dict(zip(verdicts.VERDICTS, ("good", "bad", "open"), strict=True)),
         "verdicts": judged and judged[0], "judged": judged and Counter(row["verdict"] for row in judged[1]),
-        "tables": [made[1] for key in tables_of(name) for made in tables.sheets(key, records)],
-        "questions": questions and questions[0],
+        "tables": [made[1] for table in paper.chosen_tables() for made in tables.sheets(table, records)],
+        "questions": answers and answers[0],
         "sheets": {name: one[0] for name, one in built.items()},
-        "grids": _grids(built), "forests": _forests(built, records, rule),
+        "grids": _grids(built), "forests": _forests(built, shown),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
-        "browsers": _browsers(runs, methods, datasets), "cases_about": of_runs, "palette": COLOURS,
-        "title_of": statistics.title_of, "cost": _cost(results), "machines": _machines(runs, methods),
+        "browsers": browsers, "cases_about": of_runs, "palette": COLOURS,
+        "title_of": captions.title_of, "cost": _cost(shown), "machines": _machines(runs, methods),
         "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
                                                         "FOREST_WIDTH")},
     }
@@ -99,20 +101,20 @@ def _grids(built):
     return made
 
 
-def _forests(built, records, rule):
+def _forests(built, shown):
     """A `charts.Forest` a structure, with the paper's differences where the data are the paper's."""
     rows = built["differences"][1] if "differences" in built else []
     published = {(row["fold"], row["method"]): row["published_mean"]
-                 for key in tables_of(records[0].configuration.protocol.name)
-                 for row in tables.build(key, records, rule) if not np.isnan(row["published_mean"])}
+                 for table in shown.paper.chosen_tables()
+                 for row in tables.build(table, shown.records, shown.rule) if not np.isnan(row["published_mean"])}
     made = []
     for structure, methods in differences.forests(rows).items():
         fold = f"{structure}-mean"
-        theirs = {statistics.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
+        theirs = {captions.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
                   if (fold, m) in published and (fold, "iln") in published}
-        made.append(charts.forest(structure, [r for r in statistics.rules_of(records)
+        made.append(charts.forest(structure, [r for r in captions.rules_of(shown.records)
                                               if any(r in by_rule for by_rule in methods.values())],
-                                  {statistics.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
+                                  {captions.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
                                   verdicts.HALF_A_POINT))
     return made
 
@@ -134,16 +136,17 @@ def _gates(runs, methods, about):
             continue
         first = next(iter(panels.values()))
         n = len(first.layers)
-        hues, undone = np.linspace(250, 30, n), rho.undone_at_16(first.configuration)
+        hues = np.linspace(250, 30, n)
+        undone = undone_on(method_row(method).rule, first.configuration.protocol.settings)
         series = [charts.Series(f"{layer} ({channels} channels)", f"hsl({hue:.0f} 65% 50%)",
-                                "4 3" if channels == 16 and undone else "")
+                                "4 3" if channels == undone else "")
                   for layer, channels, hue in zip(first.layers, first.channels, hues, strict=True)]
         two = first.rho.shape[2] > 1
-        title, what = statistics.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
+        title, what = captions.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
         lines = {name: {k: (run.gate_step, _one(run.rho)[:, k]) for k in range(n)} for name, run in panels.items()}
         ends = {name: {k: f"{y[-1]:.3f}" for k, (_, y) in of_it.items()} for name, of_it in lines.items()}
-        note = ("Dashed: layers of 16 channels, where GN16 is one channel a group and undoes the mix, so that ρ gets "
-                "no gradient. " if undone else "")
+        note = (f"Dashed: layers of {undone} channels, where GN{undone} is one channel a group and undoes the mix, so "
+                "that ρ gets no gradient. " if undone else "")
         yield charts.chart(
             f"rho-{method}", f"{what} of {title}", "layer", ("step", what), series, lines, ends,
             f"{title}: {what} of the {n} layers over training, first layer blue to last red. {note}{about}",
@@ -158,7 +161,7 @@ def _learning(runs, methods, about):
     """The chart of the losses."""
     panels = _panels(runs, methods)
     width = learning.window(list(runs.values()))
-    series = [charts.Series(statistics.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
+    series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
               for k, m in enumerate(methods)]
     lines, ends = {}, {}
     for title, of_it in panels.items():
@@ -179,10 +182,10 @@ def _learning(runs, methods, about):
 def _made_by(run):
     """The command of one run."""
     c = run.configuration
-    return shlex.join(["ilnrepro", *grid.words(c, f"{c.dataset}.h5"), "--results", "RESULTS"])
+    return shlex.join(["ilnrepro", *words(c, f"{c.dataset}.h5"), "--results", "RESULTS"])
 
 
-def _browsers(runs, methods, datasets):
+def _browsers(paper, runs, methods, datasets):
     """For every structure its test cases, and what the template says of them."""
     made = []
     for structure in dict.fromkeys(s for _, s, _ in runs):
@@ -195,18 +198,20 @@ def _browsers(runs, methods, datasets):
             continue
         first = next(iter(tested[min(tested)].values()))
         c, data = first.configuration, datasets.get(first.configuration.dataset_checksum)
-        maker = ("make data" if first.synthetic else
-                 "make data-sunnybrook SOURCE=…" if "Sunnybrook" in first.title else "")
+        maker = paper.preparation(first.title)
+        if first.synthetic:
+            maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
         mine = [m for m in methods if any(m in of_it for of_it in tested.values())]
+        file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
         made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
-                     "file": f"{'build/data/' if maker else ''}{c.dataset}.h5", "maker": maker,
-                     "methods": [statistics.title_of(m) for m in mine]})
+                     "file": file, "maker": maker.format(shlex.quote(file)),
+                     "methods": [captions.title_of(m) for m in mine]})
     return made
 
 
-def _cost(results):
-    measured = cost.measurement(results / "cost.json")
-    return cost.build(measured)[0] if measured else None
+def _cost(shown):
+    measured = files.read_json(shown.folder / cost.FILE)
+    return cost.build(measured, shown.paper.cost)[0] if measured and shown.paper.cost else None
 
 
 def _machines(runs, methods):
@@ -216,7 +221,7 @@ def _machines(runs, methods):
         of_it = [run for (m, _, _), run in runs.items() if m == method]
         seconds = [run.timing["training"] for run in of_it]
         steps = [1000 * run.timing["training"] / run.timing["steps"] for run in of_it]
-        body.append([statistics.title_of(method), f"{of_it[0].parameters:,}", str(len(of_it)),
+        body.append([captions.title_of(method), f"{of_it[0].parameters:,}", str(len(of_it)),
                      f"{np.median(seconds):.0f}", f"{np.median(steps):.1f}"])
     places = sorted({_machine(run) for run in runs.values()})
     return Sheet("Time of the runs", "Training time of the runs shown, median: they went side by side with whatever "

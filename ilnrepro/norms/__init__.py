@@ -2,6 +2,6 @@
 
 from ilnrepro.norms.layer import FORMS, Normalization
 from ilnrepro.norms.methods import METHODS, method
-from ilnrepro.norms.rules import Settings
+from ilnrepro.norms.values import Settings
 
 __all__ = ["FORMS", "METHODS", "Normalization", "Settings", "method"]

@@ -9,7 +9,7 @@ import functools
 
 from ilnrepro import tf
 from ilnrepro.norms import kernels
-from ilnrepro.norms.rules import AffineMap, Context
+from ilnrepro.norms.values import AffineMap, Context
 
 
 def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):

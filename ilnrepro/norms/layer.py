@@ -8,13 +8,15 @@ from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import fused
 from ilnrepro.norms.methods import method
-from ilnrepro.norms.rules import Context, Settings, gated_part
+from ilnrepro.norms.rules import gated_part
+from ilnrepro.norms.values import Context, Settings
 
 FORMS = ("fused", "reference")
 
 
 class Normalization:
-    """relu(γ·normalize(x + bias) + β) for a convolution's output x, by any method of the table.
+    """γ·normalize(x + bias) + β for a convolution's output x, by any method of the table, and in the same pass its
+    ReLU.
 
     Args:
       name_of_method: a name of `METHODS`.
@@ -64,8 +66,8 @@ class Normalization:
         own = {"bias": self.bias, "gamma": self.gamma, "beta": self.beta}
         return {**{role: variable for role, variable in own.items() if variable is not None}, **self.parameters}
 
-    def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = True) -> tf.Tensor:
-        """Normalizes x `[N, ..., C]`; in training also moves BN's averages."""
+    def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = False) -> tf.Tensor:
+        """Normalizes x `[N, ..., C]`, `relu` cuts off what is below 0; in training also moves BN's averages."""
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
         bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else
                              tf.convert_to_tensor(v)

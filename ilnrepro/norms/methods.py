@@ -8,23 +8,8 @@ import re
 from typing import Any, NamedTuple
 
 from ilnrepro.errors import InputError
-from ilnrepro.norms.rules import (
-    BATCH,
-    CLAMPED,
-    CLIP,
-    INSTANCE,
-    LAYER,
-    PROJECTED,
-    SIGMOID,
-    SOFTMAX,
-    UNCLAMPED,
-    Cascade,
-    Identity,
-    Mix,
-    Renormalize,
-    Switch,
-    group,
-)
+from ilnrepro.norms.gates import CLAMPED, CLIP, PROJECTED, SIGMOID, SOFTMAX, UNCLAMPED
+from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, Cascade, Identity, Mix, Renormalize, Switch, group
 
 
 class Method(NamedTuple):

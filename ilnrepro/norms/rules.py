@@ -16,90 +16,15 @@ What a rule is: a frozen dataclass with
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
 from ilnrepro.norms import reference as equations
-
-
-class AffineMap(NamedTuple):
-    """y = scale·(x − mean) + offset, with the variance of x. Each `[N, C]`, or broadcastable to it."""
-
-    scale: tf.Tensor
-    offset: tf.Tensor
-    variance: tf.Tensor
-
-    @property
-    def value_variance(self):
-        """The variance of y."""
-        return tf.square(self.scale) * self.variance
-
-
-class Parameter(NamedTuple):
-    """A variable that a rule needs, and how it changes in training.
-
-    Attributes:
-      start: where it starts.
-      trainable: whether the optimizer moves it.
-      rate: its learning rate, in learning rates of the network.
-      limits: (least, greatest) value to which it is projected after each step, or None.
-      decay: the share that a moving average keeps in one step; None leaves it to `Settings.moving_decay`.
-    """
-
-    start: np.ndarray
-    trainable: bool = True
-    rate: float = 1.0
-    limits: tuple | None = None
-    decay: float | None = None
-
-    @property
-    def projection(self):
-        """The nearest value within the limits, as a function; None without limits."""
-        if self.limits is None:
-            return None
-        return lambda value: tf.clip_by_value(value, *self.limits)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the paper leaves open, shared by all layers of a network.
-
-    Attributes:
-      epsilon: ε under every square root (not in the paper; 1e-12 in the authors' later code).
-      group_divisor: group normalization of two groups or more divides by the 'deviation' (Eq. 2) or, as later code of
-        the authors does, by the 'variance'.
-      rho: where every ρ starts (paper, section 2.2), but for methods whose authors start it elsewhere.
-      frozen_gate: the share of the first map, held fixed instead of learned; None learns it.
-      batch_statistics: what BN uses at test time, its 'moving' averages or the 'batch' at hand.
-      moving_decay: the share that a moving average keeps in one step.
-      renorm_steps: batch renormalization is plain BN for so many steps; then its limits widen, to their ends at 5 and
-        8 times as many (Ioffe 2017, section 4).
-    """
-
-    epsilon: float = 1e-5
-    group_divisor: str = "deviation"
-    rho: float = 0.5
-    frozen_gate: float | None = None
-    batch_statistics: str = "moving"
-    moving_decay: float = 0.99
-    renorm_steps: int = 5000
-
-
-@dataclass
-class Context:
-    """One evaluation of a rule: the settings, whether it is training, and the batch moments met (by parameter)."""
-
-    settings: Settings
-    training: bool
-    batch_moments: dict = field(default_factory=dict)
-
-    @property
-    def uses_batch(self):
-        return self.training or self.settings.batch_statistics == "batch"
+from ilnrepro.norms.gates import SWITCH, Gate
+from ilnrepro.norms.values import AffineMap, Parameter
 
 
 @dataclass(frozen=True)
@@ -257,48 +182,6 @@ class Renormalize:
         context.batch_moments.update(moving_mean=mean, moving_deviation=deviation, steps=parameters["steps"] + 1)
 
 
-class Gate(NamedTuple):
-    """How ρ becomes shares, and how it is learned.
-
-    Attributes:
-      shape: of ρ in a layer; None gives each channel its own.
-      shares: shares(ρ) -> (first, second, ...).
-      start: where ρ starts; None leaves it to `Settings.rho`.
-      rate, limits: see `Parameter`.
-    """
-
-    shape: tuple | None
-    shares: callable
-    start: float | None = None
-    rate: float = 1.0
-    limits: tuple | None = None
-
-    def parameter(self, channels, settings):
-        """The variable ρ of a layer."""
-        shape = [channels] if self.shape is None else self.shape
-        start = settings.rho if self.start is None else self.start
-        return Parameter(np.full(shape, start), rate=self.rate, limits=self.limits)
-
-
-def _one_and_rest(gate):
-    return lambda rho: (gate(rho), 1 - gate(rho))
-
-
-def _softmax(rho):
-    return tuple(tf.unstack(equations.softmax(rho), axis=-1))
-
-
-CLIP = Gate((), _one_and_rest(equations.clip))
-SIGMOID = Gate((), _one_and_rest(equations.sigmoid))
-SOFTMAX = Gate((2,), _softmax)
-SWITCH = Gate((2, 3), _softmax, start=1.0)  # the start of the authors' code; equal weights, as any start is
-# ρ itself, one a channel: free, held to [0, 1], and as BIN's authors train it (Nam and Kim 2018, Eq. 4; the start and
-# the tenfold rate are their code's).
-UNCLAMPED = Gate(None, _one_and_rest(lambda rho: rho), start=0.0)
-CLAMPED = UNCLAMPED._replace(limits=(0, 1))
-PROJECTED = CLAMPED._replace(start=1.0, rate=10.0)
-
-
 @dataclass(frozen=True)
 class Mix:
     """first share · first(y) + second share · second(y), the shares from a learned gate (Eq. 4).
@@ -413,3 +296,10 @@ def gated_part(rule):
     while isinstance(rule, Cascade):
         rule = rule.first
     return rule if isinstance(rule, (Mix, Switch)) else None
+
+
+def undone_on(rule, settings):
+    """The number of channels on which group normalization after a mix undoes it, or None: there each channel is a group
+    of its own, and what is divided by its deviation keeps nothing of the mix but ε's part."""
+    groups = isinstance(rule, Cascade) and isinstance(rule.second, Normalize) and rule.second.groups
+    return groups if groups and settings.group_divisor == "deviation" else None

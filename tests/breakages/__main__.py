@@ -19,9 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.sheet import Sheet
-from ilnrepro import files
-from ilnrepro.errors import InputError, command
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.console import command
+from ilnrepro.errors import InputError
+from ilnrepro.storage import files
 
 from .code import broken
 from .listed import BREAKAGES

@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.sheet import Sheet
-from ilnrepro import files
-from ilnrepro.errors import command
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.console import command
+from ilnrepro.storage import files
 
 from .damage import CORRUPTION, damage_files
 from .disks import SECONDS, fill_disks

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 from data_prep.phantom import phantom
-from experiments import grid
-from ilnrepro import checkpoint, dataset, runfile, verification
+from ilnrepro.comparison import planning
 from ilnrepro.errors import InputError
+from ilnrepro.storage import checkpoint, dataset, runfile, verification
 
 from .kills import kill
 from .trial import RATE, finish
@@ -128,7 +128,7 @@ def _verify_names(path, results):
 def _data_refused(path, about):
     job, results = about
     try:
-        jobs = grid.plan([path], [job.configuration.method], job.configuration.protocol, [RATE],
+        jobs = planning.plan([path], [job.configuration.method], job.configuration.protocol, [RATE],
                          [job.configuration.seed], [1])
         runfile.is_done(results / job.configuration.path, jobs[0].configuration)
     except InputError:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.phantom import phantom
-from experiments import grid
-from ilnrepro import dataset, hdf5, verification
+from ilnrepro.comparison import planning
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
+from ilnrepro.storage import dataset, hdf5, verification
 
 FAULTS = {"lost": "runs lost", "repeated": "finished runs repeated", "wrong": "wrong results",
           "unnoticed": "damaged files unnoticed", "left over": "files left over"}
@@ -70,7 +70,7 @@ def prepare(folder, seeds, tally, advance):
     data = folder / "tiny.h5"
     dataset.write(data, phantom("LV", 32, 6, crop=0.5))
     short = protocol("quick", steps_per_epoch=STEPS)
-    jobs = grid.plan([data], METHODS, short, [RATE], range(seeds), [1])
+    jobs = planning.plan([data], METHODS, short, [RATE], range(seeds), [1])
     results, workers = folder / "whole", 2
     began = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:

@@ -1,0 +1,119 @@
+"""Words that tables, figures and the report share: what data, protocol, rates, seeds and rules are behind them."""
+
+import math
+
+from ilnrepro.comparison.choice import RULES, cells
+from ilnrepro.comparison.scores import about_rounding
+from ilnrepro.errors import InputError
+from ilnrepro.norms import method as method_row
+
+STRUCTURES = ("RV", "LV")  # of the heart; others follow by name
+# From none over single normalizations to mixes; others follow by name.
+METHODS = ("none", "in", "ln", "gn4", "iln", "sigmoid", "clip", "softmax")
+
+
+def ordered(methods, known=METHODS):
+    """Methods in the order of those known, others after them by name."""
+    known = list(known)
+    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def rules_of(records):
+    """The rules that make a difference: both where there are several rates, and the primary one first."""
+    return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
+
+
+def title_of(method):
+    """A method's title in the papers' words."""
+    return method_row(method).title
+
+
+def structures_of(records):
+    """The structures that the runs show, in order."""
+    found = {r.configuration.structure for r in records}
+    return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
+
+
+def seed_spread(seed_sd, unit=100):
+    """A standard deviation over seeds for a table's cell."""
+    return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
+
+
+def marks(runs, folds):
+    """'2D 1C' for runs that diverged and collapsed, and '1 of 3 folds' where runs are missing."""
+    counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
+              (("diverged", "D"), ("collapsed", "C"))]
+    present = len({r["fold"] for r in runs})
+    return " ".join([*(f"{count}{letter}" for count, letter in counts if count),
+                     *([f"{present} of {folds} folds"] if 0 < present < folds else [])])
+
+
+def about(records):
+    """Data, protocol with what all runs change of it, n, rates and seeds in one sentence each."""
+    configurations = [r.configuration for r in records]
+    parts = []
+    for structure in structures_of(records):
+        of_it = [r for r in records if r.configuration.structure == structure]
+        images = {r.configuration.fold: len(r.dice) for r in of_it if len(r.dice)}
+        synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
+        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} "
+                     f"fold{'s'[:len(images) != 1]}.")
+    rates = sorted({c.rate for c in configurations}, reverse=True)
+    variants = {c.variant for c in configurations}
+    protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
+    shown = ", ".join(f"{rate:g}" for rate in rates)
+    parts.append(f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}.")
+    return " ".join(filter(None, [*parts, about_rounding(records)]))
+
+
+def _seeds(records):
+    """Those of all runs, and which only some rates have."""
+    by_rate = {}
+    for c in (r.configuration for r in records):
+        by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
+    every = set.intersection(*by_rate.values())
+    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
+    return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
+                      *([f"at some rates {further}, which the rule 'test' leaves out"] if further else [])])
+
+
+def about_one_seed(records):
+    """Which methods' intervals hold no spread over seeds, for they have but one; nothing where none has."""
+    methods, alone = {r.configuration.method for r in records}, {}
+    for rule in rules_of(records):
+        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
+            alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
+    if not alone:
+        return ""
+    if len({r.configuration.seed for r in records}) == 1:
+        return "With one seed the intervals hold no spread over seeds. "
+    return ("With one seed the intervals hold no spread over seeds: " +
+            "; ".join(f"{who} by the rule '{rule}'" for rule, who in alone.items()) + ". ")
+
+
+def primary_rule(records):
+    """The rule by which single runs are shown: the first of `rules_of` by which any can be.
+
+    Raises:
+      InputError: there is none.
+    """
+    for rule in rules_of(records):
+        if cells(records, rule):
+            return rule
+    raise InputError(f"{records[0].path.parent}: no method has all of its learning rates on any fold yet, so that none "
+                     "can be chosen; let the runs go on")
+
+
+def about_runs(records):
+    """`about`, and which run of each method and fold is shown."""
+    rules = rules_of(records)
+    rule = primary_rule(records)
+    chosen = f"Rate by the rule '{rule}', {RULES[rule]}" if len(rules) > 1 else about_rules(rules).rstrip(".")
+    return f"{about(records)} {chosen}; the first seed."
+
+
+def about_rules(rules):
+    """How the learning rates were chosen."""
+    if len(rules) == 1:
+        return "One rate, nothing to choose."
+    return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."

@@ -1,0 +1,81 @@
+"""The questions that a paper leaves open: one setting changed, against the method as it is by default."""
+
+from dataclasses import replace
+
+from experiments.analysis.captions import about, marks, seed_spread, title_of
+from ilnrepro.comparison import sheet
+from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.intervals import compare, fold_scores, subjects_of
+from ilnrepro.comparison.scores import collect
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.protocols import protocol
+
+
+def build(evidence, results, protocol_name, datasets):
+    """(`Sheet`, tidy rows) of a paper's `Evidence`: every open question's variant against its base, on one fold, paired
+    by subject; None where no variant was run."""
+    base_records = collect(results, protocol_name, datasets)
+    base_cells, subjects = cells(base_records, evidence.rule), subjects_of(base_records)
+    tidy, compared = [], {}
+    for question in evidence.questions:
+        variant = _variant_records(results, question, protocol_name, datasets)
+        for cell in (c for (m, _, k), c in base_cells.items() if (m, k) == (question.base, evidence.fold)):
+            theirs = tuple(r for r in variant for c in [r.configuration]
+                           if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
+            if theirs:
+                tidy.append(_answer(question, replace(cell, method=question.method, chosen=theirs), cell,
+                                    subjects[cell.structure, cell.fold]))
+                compared[question.base, cell.structure] = cell.chosen
+    if not tidy:
+        return None
+    body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
+             f"{r['dice']:.3f} {r['lost']}".strip(), f"{r['base_dice']:.3f}",
+             f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
+             seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
+            for r in tidy]
+    table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
+                  f"default, on fold {evidence.fold}, at the default's rate there by the rule '{evidence.rule}'. "
+                  f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
+                  "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
+                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); spread: its "
+                  "standard deviation over seeds.",
+                  ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
+    return table, tidy
+
+
+def _answer(question, changed, default, subject):
+    """A tidy row from the two `choice.Cell`s."""
+    a, b = fold_scores(changed, subject), fold_scores(default, subject)
+    c = compare([a], [b], (question.method, question.base))
+    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.chosen], 1)
+    return {"question": question.words, "structure": default.structure, "base": question.base, "rate": default.rate,
+            "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
+            "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
+            "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown}
+
+
+def write(evidence, results, protocol_name, datasets):
+    """Writes what `build` makes as questions.{md,csv,tex} below `results`/tables; returns the table, or None."""
+    if (built := build(evidence, results, protocol_name, datasets)) is None:
+        return None
+    sheet.write(results / "tables", "questions", *built)
+    return built[0]
+
+
+def _variant_records(results, question, protocol_name, datasets):
+    """The records of a question's runs; none where they were not made."""
+    variant = replace(protocol(protocol_name), **question.changes).variant
+    made = any(path.parts[-4] in datasets
+               for path in results.glob(f"runs/*/{protocol_name}/{question.method}{variant}/*.h5"))
+    return collect(results, protocol_name, datasets, variant, methods=[question.method]) if made else []
+
+
+def without_answers(records, questions):
+    """The records but for those of a question's other method on one fold alone: at its base method's rate, they belong
+    in the questions' table and in no other."""
+    folds = {}
+    for c in (r.configuration for r in records):
+        folds.setdefault(c.method, set()).add((c.structure, c.fold))
+    left_out = {q.method for q in questions
+                if q.method != q.base and not folds.get(q.method, set()) >= folds.get(q.base, set())}
+    return [r for r in records if r.configuration.method not in left_out]

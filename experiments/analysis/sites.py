@@ -1,0 +1,69 @@
+"""Dice on the images of each site, by what a network was trained on and by what its second pass is given."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.intervals import compare, fold_scores, interval
+from ilnrepro.comparison.scores import collect
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import protocol
+
+# Of a network's class masks, see `Protocol.class_mask`.
+MODES = {"none": "baseline", "predicted": "predicted mask", "oracle": "oracle mask"}
+
+
+class Group(NamedTuple):
+    """The runs of one mode, trained on all sites or on one ('')."""
+
+    trained_on: str
+    mode: str
+    records: list
+
+
+def groups(results, name, datasets=None, **changes):
+    """The `Group`s that a results folder holds, of the protocol with some changes, in every mode and on every site.
+
+    Raises:
+      InputError: there are none; or as `scores.collect`.
+    """
+    found = []
+    for variant in {path.name.partition("+")[2] for path in Path(results).glob(f"runs/*/{name}/*")
+                    if datasets is None or path.parts[-3] in datasets}:
+        records = collect(results, name, datasets, f"+{variant}" if variant else "")
+        p = records[0].configuration.protocol
+        if protocol(name, **{**changes, "class_mask": p.class_mask, "site": p.site}) == p:
+            found.append(Group(p.site, p.class_mask, records))
+    if not found:
+        raise InputError(f"{results}: no such runs of protocol {name}; do them first")
+    return sorted(found, key=lambda group: (group.trained_on, list(MODES).index(group.mode)))
+
+
+def rows(found):
+    """Tidy rows of some `Group`s: Dice on each site's test images, by what was trained on and mode."""
+    tidy = []
+    tested = {(r.configuration.structure, r.configuration.fold): r for group in found for r in group.records
+              if len(r.dice)}
+    baselines = {(group.trained_on, key): cell for group in found if group.mode == "none"
+                 for key, cell in cells(group.records, "test").items()}
+    for group in found:
+        for key, cell in sorted(cells(group.records, "test").items()):
+            example, baseline = tested[key[1:]], baselines.get((group.trained_on, key))
+            for site in (*sorted(set(example.site)), "all"):
+                others = [] if site == "all" else np.unique(example.subject[example.site != site])
+                mine, base = (c and fold_scores(c, example.subject, omit=others) for c in (cell, baseline))
+                mean, low, high = interval([mine])
+                row = {"trained_on": group.trained_on or "all", "mode": group.mode, "method": key[0], "fold": cell.name,
+                       "rate": cell.rate, "seeds": len(mine.seeds), "status": " ".join(sorted({
+                           r.status for r in cell.chosen})), "parameters": cell.chosen[0].parameters, "site": site,
+                       "images": mine.by_image.shape[1], "subjects": len(mine.subjects),
+                       "dice": float(mine.by_image.mean()), "std": float(mine.by_image.std()),
+                       "dice_subjects": mean, "dice_low": low, "dice_high": high,
+                       "difference": None, "low": None, "high": None}
+                if base and group.mode != "none":
+                    c = compare([mine], [base], (group.mode, "none"))
+                    row |= {"difference": c.difference, "low": c.low, "high": c.high}
+                tidy.append(row)
+    return tidy

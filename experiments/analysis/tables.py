@@ -1,0 +1,200 @@
+"""Tables from run files: on the screen, and as Markdown, CSV and LaTeX."""
+
+import math
+
+import numpy as np
+
+from ilnrepro.comparison.choice import RULES, cells
+from ilnrepro.comparison.scores import about_rounding
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.sheet import write as write_sheet
+from ilnrepro.norms import method as method_row
+
+COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_sd", "runs", "diverged", "collapsed",
+           "both_empty", "published_mean", "published_std")
+
+
+def build(paper, records, rule, methods=None):
+    """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
+
+    Args:
+      paper: a `PaperTable`.
+      records: of `scores.collect`.
+      rule: of `choice.RULES`.
+      methods: which methods; those that none of the paper's tables has are added to one of them, if they ran on all
+        folds.
+
+    Returns:
+      a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
+    """
+    labels = dict(paper.rows) | _added(paper, records)
+    found = cells(records, rule)
+    rows = []
+    for method, label in labels.items():
+        if methods is not None and method not in methods:
+            continue
+        for structure in _structures(paper, (r.configuration.structure for r in records)):
+            folds = [c for cell, c in sorted(found.items()) if cell[:2] == (method, structure)]
+            rows += [{"label": label, **_row(cell, rule)} for cell in folds]
+            if len(folds) == len({fold for _, s, fold in found if s == structure}) > 1:
+                rows.append({"label": label, **_mean_row(folds, rule)})
+            if folds:
+                rows[-1] |= _published_beside(folds, paper)
+    return rows
+
+
+def _added(paper, records):
+    """Titles by name of the methods that no table of the paper has, where they belong in this one."""
+    if paper.taken is None:
+        return {}
+    folds = {}
+    for r in records:
+        folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
+    everywhere = set.union(*folds.values())
+    return {m: method_row(m).title for m in folds if m not in paper.taken and folds[m] == everywhere}
+
+
+def _structures(paper, present):
+    """The paper's own, also where one of them has no runs, if there are runs of any; then the others."""
+    present = set(present)
+    return [*(paper.structures if present & set(paper.structures) else ()), *sorted(present - set(paper.structures))]
+
+
+def _row(cell, rule):
+    return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
+            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.chosen}),
+            "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
+            "both_empty": sum(r.both_empty for r in cell.chosen), "published_mean": math.nan, "published_std": math.nan}
+
+
+def _mean_row(folds, rule):
+    """The mean over a structure's folds."""
+    first = folds[0]
+    row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
+                               "mean": float(np.mean([c.mean for c in folds])),
+                               "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
+                               "seeds": min(len(c.chosen) for c in folds)}
+    row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
+    row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
+    return row
+
+
+def _published_beside(folds, paper):
+    """The published numbers, where they may stand beside these."""
+    record = folds[0].chosen[0]
+    published = paper.published(folds[0].method, folds[0].structure)
+    if not published or not paper.compares(record.title, record.synthetic, len(folds)):
+        return {}
+    means, stds = published
+    return {"published_mean": float(np.mean(means)), "published_std": float(np.mean(stds)) if stds else math.nan}
+
+
+def _mean_seed_sd(folds):
+    """Spread over seeds of the mean over folds, where all have the same."""
+    if len({tuple(r.configuration.seed for r in c.chosen) for c in folds}) > 1 or len(folds[0].chosen) < 2:
+        return math.nan
+    return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
+
+
+def caption(paper, records, rule):
+    """What the table shows: scores, data, protocol, rates, seeds, rule."""
+    configurations = [r.configuration for r in records]
+    protocol = configurations[0].protocol
+    cases = "volumes" if protocol.slab else "images"
+    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
+             "fold k tests on group k and trains on the others."]
+    if added := _added(paper, records):
+        lines.append(f"Added, not in the paper's table: {', '.join(added.values())}.")
+    for structure in _structures(paper, (c.structure for c in configurations)):
+        of_it = [r for r in records if r.configuration.structure == structure]
+        if of_it:
+            synthetic = "SYNTHETIC data: " if of_it[0].synthetic else "Data: "
+            lines.append(f"{structure}: {synthetic}{of_it[0].title} ({of_it[0].configuration.dataset}).")
+        else:
+            lines.append(f"{structure}: no data set given, columns left empty.")
+    every = "every slab" if protocol.slab else "every image at every angle"
+    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else every
+    lines.append(f"Protocol {protocol.name}{configurations[0].variant}: {protocol.epochs} epochs of {steps}, batch "
+                 f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
+                 + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
+    lines.append(paper.remarks.get(protocol.name, ""))
+    rates = sorted({c.rate for c in configurations}, reverse=True)
+    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
+    chosen = f"chosen by the rule '{rule}': {RULES[rule]}" if len(rates) > 1 else "one rate, nothing to choose"
+    lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
+    if any(paper.compares(r.title, r.synthetic, 3) for r in records):
+        lines.append(paper.note)
+    return " ".join(filter(None, [*lines, about_rounding(records)]))
+
+
+def sheet(paper, rows, text, synthetic):
+    """The table for people: a row a method, a column a fold, the best of each column bold."""
+    columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
+               if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
+    columns += sorted({row["fold"] for row in rows} - set(columns))
+    published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in rows
+                 if not math.isnan(row["published_mean"])}
+    by_key = {(row["label"], row["fold"]): row for row in rows}
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    body = [[label, *(_score(by_key.get((label, column))) for column in columns),
+             *(_published(by_key.get((label, column))) for column in published.values())] for label in labels]
+    best = set()
+    for j, column in enumerate(columns, 1):
+        means = [round(by_key[label, column]["mean"], 3) if (label, column) in by_key else math.nan for label in labels]
+        top = max((mean for mean in means if not math.isnan(mean)), default=None)
+        best |= {(i, j) for i, mean in enumerate(means) if mean == top}
+    title = f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}')"
+    return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
+
+
+def _score(row):
+    if row is None:
+        return ""
+    if math.isnan(row["mean"]):
+        return "diverged"
+    mark = "*" if row["diverged"] or row["collapsed"] else ""
+    return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
+
+
+def _published(row):
+    if row is None or math.isnan(row["published_mean"]):
+        return ""
+    return f"{row['published_mean']:.3f}" + ("" if math.isnan(row["published_std"]) else f"±{row['published_std']:.3f}")
+
+
+def _notes(rows, labels):
+    """The chosen rates, the numbers of images, and the runs that diverged or collapsed."""
+    body = []
+    for label in labels:
+        folds = [row for row in rows if row["label"] == label and not row["fold"].endswith("mean")]
+        lost = [f"{row['fold']}: {row[what]} of {row['runs']} {what}"
+                for row in folds for what in ("diverged", "collapsed") if row[what]]
+        spread = [f"{row['fold']} " + ("one seed" if row["seeds"] == 1 else
+                                       f"{row['seed_sd']:.3f} ({row['seeds']} seeds)") for row in folds]
+        body.append([label, ", ".join(f"{row['fold']} {row['rate']:g}" for row in folds),
+                     ", ".join(f"{row['fold']} {row['n']}" for row in folds),
+                     ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
+                     "; ".join(lost) or "none"])
+    return Sheet("", "", ["Method", "learning rate chosen", "test images", "spread over seeds",
+                          "diverged or collapsed runs (*), over all rates and seeds"], body)
+
+
+def sheets(paper, records, methods=None):
+    """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose."""
+    made = []
+    for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
+        rows = build(paper, records, rule, methods)
+        if not rows:
+            continue
+        table = sheet(paper, rows, caption(paper, records, rule), any(r.synthetic for r in records))
+        tidy = [{column: row[column] for column in COLUMNS} for row in rows]
+        made.append((paper.stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
+    return made
+
+
+def write(paper, records, folder, methods=None):
+    """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
+    made = sheets(paper, records, methods)
+    for stem, table, tidy in made:
+        write_sheet(folder, stem, table, tidy)
+    return [table.rich() for _, table, _ in made]

@@ -1,0 +1,1 @@
+"""Clocks: what training steps, epochs, runs and whole grids cost."""

@@ -1,0 +1,61 @@
+"""One framework in a process of its own, taking its turn when told: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
+
+It answers in lines of JSON: first the (implementation, method, ...) of its steps in order, then, for the number of one
+of them on standard input, its milliseconds a step. Between turns the process sleeps.
+"""
+
+import json
+import sys
+import time
+
+LEAST = 0.25  # seconds that one measurement takes at least
+
+
+def main(framework, size, batch, threads, methods):
+    """Makes the steps, then measures one for each line on standard input."""
+    try:
+        if framework == "ours":
+            from experiments.measure.bench import ours as peer
+
+            peer.set_threads(int(threads))
+        elif framework == "torch":
+            import torch
+
+            from experiments.measure.bench import torch_peer as peer
+
+            torch.set_num_threads(int(threads))
+        else:
+            from experiments.measure.bench import keras_peer as peer
+            from experiments.measure.bench.ours import set_threads
+
+            set_threads(int(threads))
+        steps = peer.steps(int(size), int(batch), methods.split(","))
+    except ImportError as error:
+        print(json.dumps({"skipped": str(error)}), flush=True)
+        return
+    block = framework == "ours"  # several steps in one call, as training takes them
+    repeats = {}
+    for key, step in steps.items():
+        for _ in range(2):  # a framework may compile in its first steps
+            _seconds(step, 1, block)
+        took = _seconds(step, 1, block)
+        repeats[key] = max(1, round(LEAST / max(took, 1e-6)))
+    print(json.dumps({"ready": [list(key) for key in steps]}), flush=True)
+    keys = list(steps)
+    for line in sys.stdin:
+        key = keys[int(line)]
+        print(json.dumps({"ms": 1000 * _seconds(steps[key], repeats[key], block) / repeats[key]}), flush=True)
+
+
+def _seconds(step, repeats, block):
+    started = time.perf_counter()
+    if block:
+        step(repeats)
+    else:
+        for _ in range(repeats):
+            step()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,37 @@
+"""Seconds for 200 training iterations of the U-Net, and its parameters, ILN against IN in both forms."""
+
+import numpy as np
+
+from experiments.measure.clock import device, in_turns
+from ilnrepro import tf
+from ilnrepro.norms import FORMS
+from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.training.step import Training
+
+ITERATIONS = 200
+METHODS = ("in", "iln")
+_ROUND = 20  # iterations of one method before the next has its turn: interleaved, so that all meet the same machine
+
+
+def measure(size=256, progress=True):
+    """Times IN and ILN in both forms on random images, in turns; returns plain numbers and text."""
+    trainings = {}
+    for form in FORMS:
+        for method in METHODS:
+            configuration = Configuration("random", "", "LV", method, 1, 0.05, 0, protocol("paper", form=form))
+            trainings[method, form] = Training(configuration)
+    rng = np.random.default_rng(0)
+    image = tf.constant(rng.random((1, size, size, 1)), tf.float32)
+    mask = tf.constant(rng.integers(0, 2, (1, size, size)), tf.int32)
+    ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
+    for training in trainings.values():
+        training.block(ready, tf.constant(0.0), tf.constant(2))  # traced and warmed up
+    seconds = in_turns(
+        {key: lambda training=training: training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
+         for key, training in trainings.items()}, ITERATIONS // _ROUND,
+        f"cost: {ITERATIONS} iterations of {len(trainings)} networks at {size}²" if progress else None)
+    rows = [{"method": method, "form": form, "seconds_per_200_iterations": sum(seconds[method, form]),
+             "rounds": seconds[method, form],
+             "parameters": sum(int(tf.size(v)) for v in training.trainable)}
+            for (method, form), training in trainings.items()]
+    return {"rows": rows, "size": size, "batch": 1, **device()}

@@ -1,0 +1,239 @@
+"""`python -m experiments scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would.
+
+Nothing else should run on the machine. About half an hour on two cores; --steps and --size make it shorter.
+"""
+
+import heapq
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from experiments.measure.clock import machine
+from ilnrepro.comparison import executors, grid, planning
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import protocol
+from ilnrepro.storage import checkpoint, dataset, files
+from ilnrepro.training import loop, process
+from ilnrepro.training.step import Training
+
+MACHINES = (1, 8, 64)
+_IDLE = 1.1  # a grid that takes this times its lower bound loses time to workers that have nothing left to do
+
+
+def add(commands, methods, rates):
+    """Adds the command; the full grid is of these methods and rates."""
+    one = commands.add_parser("scale", help="measure what checkpoints, the grid and Ray cost (half an hour)")
+    one.add_argument("--output", type=Path, default=Path("build/scale.json"))
+    one.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
+    one.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")
+    one.add_argument("--rounds", type=int, default=5, help="of everything that a median is taken of")
+    one.set_defaults(act=lambda arguments: scale(arguments, methods, rates))
+
+
+def scale(arguments, methods, rates):
+    """Measures, and writes the numbers and the tables; returns the exit status."""
+    console = Console(stderr=True)
+    cores = os.cpu_count()
+    with tempfile.TemporaryDirectory() as folder, console.status("scale: phantoms") as status:
+        from data_prep.phantom import phantom
+
+        data = {}
+        for structure in ("LV", "RV"):
+            data[structure] = Path(folder) / f"phantom-{structure.lower()}.h5"
+            dataset.write(data[structure], phantom(structure, arguments.size))
+
+        def part(text, measured):
+            status.update(f"scale: {text}")
+            began = time.monotonic()
+            value = measured()
+            console.log(f"{text}: {time.monotonic() - began:.0f} s")
+            return value
+
+        found = {"machine": machine(), "size": arguments.size, "workers": cores}
+        found["start"] = part("start of a process", lambda: _start(arguments.rounds))
+        found["methods"] = part("steps of every method", lambda: {
+            name: _run_of(name, data["LV"], found["start"], cores) for name in methods})
+        found["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
+        found["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
+        found["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
+        found["grid"] = _grid(found, list(data.values()), methods, rates)
+    files.write_json(arguments.output, found)
+    files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(found)))
+    out = Console(width=max(160, Console().width))
+    for sheet in sheets(found):
+        out.print(sheet.rich())
+    print(f"scale: {arguments.output} (tables: {arguments.output.with_suffix('.md')})")
+    return 0
+
+
+def _start(rounds):
+    """Seconds until Python has imported TensorFlow and this package."""
+    seconds = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import tensorflow, ilnrepro.training.loop"], check=True)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])  # the first finds the files not yet in memory
+
+
+def _run_of(method, data, start, workers):
+    """Seconds of the parts of a `paper` run, as many of them side by side as there are workers.
+
+    Returns:
+      {'trace' (building and tracing the network), 'step', 'end' (test, scores, run file)}.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (job, *_) = planning.plan([data], [method], protocol("paper", epochs=1, steps_per_epoch=150), [0.05], [0], [1])
+        running = []
+        for k in range(workers):
+            words = [*job.command, "--results", f"{folder}/{k}", "--progress", "lines"]
+            # The clock is read by the shell as each line comes, for this process listens to one run at a time.
+            stamped = f"date +%s.%N; {{ {_quoted(words)}; }} | while read -r line; do date +%s.%N; done"
+            running.append(subprocess.Popen(["sh", "-c", stamped], stdout=subprocess.PIPE, encoding="utf-8"))
+        parts = [_parts([float(stamp) for stamp in process.communicate()[0].split()], start, job.configuration.protocol)
+                 for process in running]
+    return {key: statistics.mean(part[key] for part in parts) for key in parts[0]}
+
+
+def _quoted(words):
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
+
+
+def _parts(stamps, start, used):
+    began, *blocks, ended = stamps
+    step = statistics.median(np.diff(blocks)) / used.block
+    return {"trace": blocks[0] - began - start - step * used.block, "step": step, "end": ended - blocks[-1]}
+
+
+def _driver(data, count):
+    """Seconds of the grid's driver for a run, with processes that do nothing in the place of runs."""
+
+    class Nothing(planning.Job):
+        command = ("true",)
+
+    jobs = [Nothing(job.configuration, job.data, 0) for job in
+            planning.plan([data], ["in"], protocol("paper"), [0.1], list(range(count)), [1])]
+    began = time.perf_counter()
+    for _ in executors.local(jobs, Path("."), 1, [], lambda steps: None):
+        pass
+    return (time.perf_counter() - began) / count
+
+
+def _executors(size, steps, workers):
+    """Seconds of the same runs by one worker, by all, and by Ray; None for Ray where it is not installed."""
+    from data_prep.phantom import phantom
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "phantom-lv.h5"
+        dataset.write(data, phantom("LV", min(size, 64), 9, crop=0.67))
+        jobs = planning.plan([data], ["iln"], protocol("quick", steps_per_epoch=steps), [0.3], range(2 * workers), [1])
+        found = {"runs": len(jobs), "steps": jobs[0].steps}
+        for key, executor, at_once in (("one", "local", 1), ("all", "local", workers), ("ray", "ray", workers)):
+            try:
+                if executor == "ray":
+                    began = time.perf_counter()
+                    import ray
+
+                    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                    found["ray_start"] = time.perf_counter() - began
+            except ImportError:
+                found[key] = None
+                continue
+            began = time.perf_counter()
+            failed = grid.run(jobs, Path(folder) / key, executor, at_once)
+            if failed:
+                raise InputError(f"{executor}: {failed[0][1]}")
+            found[key] = time.perf_counter() - began
+    return found
+
+
+def _checkpoint(data, rounds):
+    """Seconds of saving a checkpoint, between blocks of training as in a run."""
+    (job, *_) = planning.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
+    process.set_up(job.configuration)
+    at_work = Training(job.configuration)
+    curve = np.zeros(job.steps, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = []
+        for step in range(rounds):
+            began = time.perf_counter()
+            checkpoint.save(Path(folder) / "run.h5", job.configuration, step, {"loss": curve} | at_work.state(), 0.0)
+            seconds.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(seconds), "every": loop.CHECKPOINT_SECONDS,
+            "share": statistics.median(seconds) / loop.CHECKPOINT_SECONDS}
+
+
+def _grid(found, data, methods, rates):
+    """What the whole `paper` grid takes on so many machines like this one, each run as long as its parts."""
+    jobs = planning.plan(data, methods, protocol("paper"), rates, [0])
+
+    def seconds(job):
+        parts = found["methods"][job.configuration.method]
+        return (found["start"] + parts["trace"] + parts["end"]
+                + job.steps * parts["step"] * (1 + found["checkpoint"]["share"]))
+
+    durations = [seconds(job) for job in jobs]
+    rows = []
+    for machines in MACHINES:
+        workers = machines * found["workers"]
+        bounds = {"arithmetic": sum(durations) / workers, "the longest run": max(durations),
+                  "the driver": len(jobs) * found["driver"]}
+        total = schedule(durations, workers)
+        limit = max(bounds, key=bounds.get)
+        if total > _IDLE * bounds[limit]:
+            limit = f"{limit}, and workers that wait for the last runs"
+        rows.append({"machines": machines, "workers": workers, "hours": total / 3600, "bottleneck": limit,
+                     "busy": sum(durations) / workers / total,
+                     **{f"bound: {key}": value / 3600 for key, value in bounds.items()}})
+    return {"runs": len(jobs), "hours_of_one_worker": sum(durations) / 3600, "rows": rows}
+
+
+def schedule(durations, workers):
+    """When the last of these runs ends, if each in its turn goes to the first worker that is free."""
+    free = [0.0] * workers
+    for duration in durations:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+def sheets(found):
+    """The tables of a measurement."""
+    where = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    yield _costs(found, where)
+    body = [[str(row["machines"]), str(row["workers"]), f"{row['hours']:.1f}", f"{row['busy']:.0%}", row["bottleneck"]]
+            for row in found["grid"]["rows"]]
+    yield Sheet("A full grid", f"The `paper` grid, {found['grid']['runs']} runs on phantoms of {found['size']}² "
+                f"(SYNTHETIC), on machines like this one: computed from the measured seconds of a process start, of "
+                f"tracing, of every method's step and of the test, {found['workers']} runs side by side a machine. One "
+                f"worker alone would take {found['grid']['hours_of_one_worker']:.0f} hours. {where}.",
+                ["machines", "workers", "hours", "workers busy", "bottleneck"], body)
+
+
+def _costs(found, where):
+    methods, ran, saved = found["methods"], found["executors"], found["checkpoint"]
+    whole = found["grid"]["hours_of_one_worker"] * 3600 / found["grid"]["runs"]
+    trace, end = (statistics.mean(parts[key] for parts in methods.values()) for key in ("trace", "end"))
+    body = [["a checkpoint", f"{saved['seconds']:.2f} s", f"{saved['share']:.2%} at one every {saved['every']} s"],
+            ["start of a process", f"{found['start']:.1f} s", f"{found['start'] / whole:.2%} of a mean run"],
+            ["building and tracing", f"{trace:.1f} s", f"{trace / whole:.2%} of a mean run"],
+            ["test, scores, run file", f"{end:.1f} s", f"{end / whole:.2%} of a mean run"],
+            ["the driver, a run", f"{1000 * found['driver']:.0f} ms", f"{found['driver'] / whole:.2%} of a mean run"],
+            [f"{ran['runs']} runs of {ran['steps']} steps, one worker", f"{ran['one']:.0f} s", ""],
+            [f"the same, {found['workers']} workers", f"{ran['all']:.0f} s",
+             f"{ran['one'] / ran['all']:.2f} times as fast"]]
+    if ran["ray"] is not None:
+        body.append([f"the same, Ray with {found['workers']} workers", f"{ran['ray']:.0f} s",
+                     f"{ran['ray'] / ran['all'] - 1:+.1%}; starting Ray took {ran['ray_start']:.1f} s more"])
+    for name, parts in methods.items():
+        body.append([f"a step of {name}, {found['size']}²", f"{1000 * parts['step']:.1f} ms", ""])
+    return Sheet("What runs cost beside their arithmetic", "What runs cost beside their arithmetic: medians, the parts "
+                 f"of a run with {found['workers']} side by side and one thread each. {where}.",
+                 ["what", "measured", "which is"], body)

@@ -1,0 +1,15 @@
+"""How Dice by site in three modes is reproduced."""
+
+from experiments.runs.reproducing import Recipe, with_own
+
+
+def recipes(rates):
+    """By name."""
+    full = next(iter(rates))
+
+    def phantom(protocol):
+        size = ["--size", "256"] if protocol == full else ["--size", "64", "--crop", "0.67"]
+        return [(f"phantom-sites-{size[1]}.h5", ["phantom", "--structure", "LV", "--sites", "3", *size])]
+
+    return {"dualnorm": Recipe("Xiao et al. 2021: Dice by site in three modes", "build/dualnorm", with_own(rates),
+                               phantom, runs=lambda protocol: ["dualnorm"], tables=False)}

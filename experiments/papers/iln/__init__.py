@@ -1,0 +1,39 @@
+"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` is all that is the paper's own."""
+
+from experiments.analysis import cost, questions, verdicts
+from experiments.analysis.paper import Evidence, Paper
+from experiments.papers import sunnybrook
+from experiments.papers.iln import commands, recipes
+from experiments.papers.iln.claims import CLAIMS, CRITERIA, QUESTIONS
+from experiments.papers.iln.tables import ROWS, TABLES, published_cost
+from ilnrepro.storage import files
+
+RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # section 2.2
+_COMPARED = (*ROWS[3], *ROWS[1])
+
+
+def further(results, name, datasets, _, records):
+    """Verdicts and open questions, for runs by the protocol's defaults; the cost, if it was measured."""
+    made = []
+    if not records[0].configuration.variant:
+        made += [("verdicts", *built) for built in [verdicts.build(PAPER, records, results)] if built]
+        made += [("questions", *built) for built in [questions.build(PAPER.evidence, results, name, datasets)] if built]
+    if measured := files.read_json(results / cost.FILE):
+        made.append(("cost", *cost.build(measured, PAPER.cost)))
+    return made
+
+
+PAPER = Paper(
+    title="Zhou et al. 2019",
+    rates={"paper": RATES, "quick": (0.3,), "lite": RATES, "tiny": (0.3,)},
+    tables=TABLES,
+    claims=CLAIMS,
+    criteria=CRITERIA,
+    evidence=Evidence((*_COMPARED, "bn"), _COMPARED, QUESTIONS),
+    omitted=sunnybrook.MISALIGNED,
+    preparations=sunnybrook.PREPARATION,
+    cost=published_cost(),
+    further=further,
+    commands=commands.add,
+    recipes=recipes.recipes,
+)

@@ -1,0 +1,42 @@
+"""`python -m experiments time`: an epoch and a prediction of every method, for Table 1."""
+
+from pathlib import Path
+
+from experiments.measure import epoch_time
+from experiments.papers.kolarik import times
+from experiments.papers.kolarik.printed import ROWS
+from experiments.runs import options
+from experiments.runs.showing import show
+from ilnrepro.arguments import whole_number
+from ilnrepro.comparison import sheet
+from ilnrepro.storage import files
+
+
+def add(commands, paper):
+    """Adds the command."""
+    one = commands.add_parser("time", help="time an epoch and a prediction of every method (Kolarik's Table 1)")
+    one.add_argument("--protocol", required=True, choices=list(paper.rates))
+    one.add_argument("--data", type=Path, required=True, help="data set file, whose slabs are counted")
+    one.add_argument("--size", type=whole_number(1),
+                     help="pixels a side of the slabs measured (default: the data set's)")
+    one.add_argument("--methods", nargs="*", default=[])
+    one.add_argument("--rounds", type=whole_number(1), default=7)
+    options.add_results(one)
+    one.set_defaults(act=time)
+
+
+def time(arguments):
+    """Measures, and writes the measurement and the table."""
+    files.check_writable(arguments.results)
+    measured = epoch_time.measure(arguments.protocol, arguments.data, arguments.methods or ROWS, arguments.size,
+                                  arguments.rounds)
+    show([write(measured, arguments.results)])
+    return 0
+
+
+def write(measured, results):
+    """Writes the measurement to `results` and the table below it; returns the table for the screen."""
+    files.write_json(results / f"{times.STEM}.json", measured)
+    table, tidy = times.build(measured)
+    sheet.write(results / "tables", times.STEM, table, tidy)
+    return table.rich()

@@ -1,0 +1,19 @@
+"""What the paper prints; the CSV files beside it are transcribed from its tables."""
+
+import csv
+from pathlib import Path
+
+ROWS = {"none": "None", "bn": "BN", **{f"gn{g}": f"GN{g}" for g in (2, 4, 8, 16, 32)}, "in": "IN"}
+
+
+def published(number):
+    """The rows of Table 1 or 2 by method."""
+    names = {"none": "none", "batch": "bn", "instance": "in"}
+    with open(Path(__file__).parent / "published" / f"kolarik_table{number}.csv", newline="", encoding="utf-8") as file:
+        return {names.get(row["method"], f"gn{row['groups']}"): row for row in csv.DictReader(file)}
+
+
+def dice(method, structure):
+    """(means, standard deviations) of Table 2 as the paper prints them: one mean; or None."""
+    row = published(2).get(method) if structure == "spine" else None
+    return row and ([float(row["dice"])], [])

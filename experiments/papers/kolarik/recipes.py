@@ -1,0 +1,23 @@
+"""How the paper's Tables 1 and 2 are reproduced."""
+
+from experiments.papers.kolarik.printed import ROWS
+from experiments.runs.reproducing import Recipe, with_own
+
+METHODS = [*ROWS, "ln"]  # the paper's, and LN: what its instance normalization is by default
+
+
+def recipes(rates):
+    """By name."""
+    full = next(iter(rates))
+
+    def phantom(protocol):
+        # At 32 pixels of 5 mm an arch would be one wide, so the small phantom keeps a part of the field of view.
+        small = [] if protocol == full else ["--size", "32", "--slices", "40", "--crop", "0.6"]
+        return [(f"phantom-spine-{32 if small else 256}.h5", ["spine-phantom", *small])]
+
+    def time(protocol, data, methods):
+        return ["time", "--protocol", protocol, "--data", *data, "--size", "256" if protocol == full else "64",
+                "--methods", *methods]
+
+    return {"kolarik": Recipe("Kolarik et al. 2020, 3-D: Tables 1 and 2", "build/kolarik", with_own(rates), phantom,
+                              defaults={"methods": METHODS, "folds": [1]}, measure=time)}

@@ -1,0 +1,57 @@
+"""Table 1: seconds an epoch and a prediction, and their ratios to no normalization, beside the paper's."""
+
+from experiments.papers.kolarik.printed import published
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.norms import method as method_row
+
+STEM = "kolarik-table1"
+
+
+def _with_paper(measured):
+    """Rows with seconds an epoch and a volume, and the paper's numbers and ratios."""
+    printed = published(1)
+    rows = []
+    for row in measured["rows"]:
+        paper, none = printed.get(row["method"]), printed["none"]
+        of_paper = {column: float(paper[column]) if paper else None
+                    for column in ("seconds_per_epoch", "prediction_seconds")}
+        rows.append({
+            "method": row["method"], "parameters": row["parameters"],
+            "seconds_per_epoch": row["step_seconds"] * measured["epoch_slabs"], "epoch_ratio": row["step_ratio"],
+            "prediction_seconds": row["prediction_seconds"] * measured["volume_slabs"],
+            "prediction_ratio": row["prediction_ratio"],
+            **{f"published_{column}": value for column, value in of_paper.items()},
+            **{f"published_{ratio}": of_paper[column] / float(none[column]) if paper else None for ratio, column in
+               (("epoch_ratio", "seconds_per_epoch"), ("prediction_ratio", "prediction_seconds"))}})
+    return rows
+
+
+def caption(measured):
+    """What the table shows."""
+    m = measured
+    return (f"Table 1 of Kolarik et al. 2020: seconds for one epoch of {m['epoch_slabs']} slabs and for the prediction "
+            f"of one volume of {m['volume_slabs']} slabs, the numbers of slabs from the data set {m['dataset']} "
+            f"({'SYNTHETIC, ' if m['synthetic'] else ''}fold 1 tested), each slab {m['slab']}×{m['size']}×{m['size']}, "
+            f"batch {m['batch']}; step and prediction measured by themselves, medians of {m['rounds']} rounds in "
+            f"turns; ratios to no normalization, round by round. {m['device']}, {m['threads']} threads, {m['kernels']} "
+            f"kernels, TensorFlow {m['tensorflow']}. 'published' is the paper's, slabs of 16×256×256 on an Nvidia RTX "
+            "2080 Ti, the numbers of slabs not stated: only the ratios compare.")
+
+
+def build(measured):
+    """(`Sheet`, tidy rows) of a measurement of `measure.epoch_time`."""
+    rows = _with_paper(measured)
+
+    def shown(value, digits):
+        return "" if value is None else f"{value:.{digits}f}"
+
+    body = [[method_row(row["method"]).title, shown(row["seconds_per_epoch"], 1), shown(row["epoch_ratio"], 2),
+             shown(row["published_seconds_per_epoch"], 0), shown(row["published_epoch_ratio"], 2),
+             shown(row["prediction_seconds"], 2), shown(row["prediction_ratio"], 2),
+             shown(row["published_prediction_seconds"], 0), shown(row["published_prediction_ratio"], 2),
+             f"{row['parameters']:,}"] for row in rows]
+    headings = ["Method", "s an epoch", "ratio to none", "published s", "published ratio", "s a prediction",
+                "ratio to none", "published s", "published ratio", "parameters"]
+    table = Sheet("Table 1 of Kolarik et al. 2020 (only the ratios compare with the paper's)", caption(measured),
+                  headings, body)
+    return table, rows

@@ -1,0 +1,39 @@
+"""Doing a grid's runs, or listing them."""
+
+import shlex
+import sys
+
+from ilnrepro.comparison import grid, planning
+from ilnrepro.storage import files
+
+
+def do(jobs, arguments, then=lambda: None):
+    """Does the runs, then what is to be done if any succeeded; tells which failed. Returns the exit status."""
+    options = ["--keep-weights"] if arguments.keep_weights else []
+    if arguments.tensorboard:
+        options += ["--tensorboard", str(arguments.tensorboard.absolute())]
+        if not arguments.dry_run:
+            files.check_writable(arguments.tensorboard)
+    if arguments.dry_run:
+        return _dry_run(jobs, arguments, options)
+    failed = grid.run(jobs, arguments.results, arguments.executor, arguments.jobs, options)
+    try:
+        if len(failed) < len(jobs):
+            then()
+    finally:
+        for job, reason in failed:
+            print(f"failed: {job.configuration.path}: {reason}", file=sys.stderr)
+        if failed:
+            print(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _dry_run(jobs, arguments, options):
+    """Lists the runs still to do as commands, for a job array of any scheduler, with an estimate of their time."""
+    todo = planning.remaining(jobs, arguments.results, options)
+    for job in todo:
+        print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
+    seconds = planning.estimate(todo, arguments.results)
+    time = "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"
+    print(f"{len(todo)} of {len(jobs)} runs to do: {time}", file=sys.stderr)
+    return 0

@@ -1,0 +1,29 @@
+"""Options that several of the commands share."""
+
+from pathlib import Path
+
+from ilnrepro.arguments import whole_number
+from ilnrepro.comparison.executors import EXECUTORS
+
+
+def add_selection(to):
+    """Which runs."""
+    to.add_argument("--methods", nargs="*", default=[])
+    to.add_argument("--folds", type=int, nargs="*", default=[])
+    to.add_argument("--rates", type=float, nargs="*", default=[])
+    to.add_argument("--seeds", type=int, nargs="*", default=[])
+
+
+def add_doing(to):
+    """How runs are done."""
+    to.add_argument("--jobs", type=whole_number(1), help="runs at a time (default: cores over threads a run)")
+    to.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
+    to.add_argument("--keep-weights", action="store_true")
+    to.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a "
+                    "run; with Ray, a folder that every machine sees")
+    to.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
+
+
+def add_results(to):
+    """Where run files and tables lie."""
+    to.add_argument("--results", type=Path, required=True)

@@ -1,0 +1,120 @@
+"""Reproducing a paper: commands that anybody can give, one after another, on phantoms where no data are given."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.runs import options
+from ilnrepro.arguments import add_variants, variants
+
+STEPS = ("data", "runs", "measure", "figures", "tables")
+PHANTOMS = Path("build/data")
+
+
+class Recipe(NamedTuple):
+    """How a paper, or a part of it, is reproduced.
+
+    Attributes:
+      help: what it gives.
+      results: the results folder, if no other is named.
+      protocols: the protocol by the name that a user gives it; 'quick' is the short one, 'paper' the full one.
+      phantoms: from the protocol's name to [(file name, words of the `data_prep` command that makes it)].
+      runs: from the protocol's name to the first words of the command that does the runs.
+      defaults: values of options that a user does not give.
+      measure: from the protocol's name, data sets and methods to the words of the command that measures; or None.
+      tables: whether the tables are then written by a command of their own.
+    """
+
+    help: str
+    results: str
+    protocols: dict
+    phantoms: Callable
+    runs: Callable = lambda protocol: ["run"]
+    defaults: dict = {}
+    measure: Callable | None = None
+    tables: bool = True
+
+
+def add(commands, recipes):
+    """Adds the command; recipes by name."""
+    top = commands.add_parser("reproduce", help="do all that reproduces a paper, on phantoms where no data are given")
+    kinds = top.add_subparsers(dest="recipe", required=True)
+    for name, recipe in recipes.items():
+        one = kinds.add_parser(name, help=recipe.help)
+        one.add_argument("--protocol", choices=recipe.protocols, default="quick")
+        one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure (default: "
+                         "phantoms, SYNTHETIC)")
+        one.add_argument("--results", type=Path, default=Path(recipe.results))
+        one.add_argument("--tables", nargs="*", default=[], help="of the paper (default: all)")
+        one.add_argument("--train-sites", nargs="*", default=[], help="sites to train on, where data tell them")
+        one.add_argument("--only", nargs="*", choices=STEPS, default=STEPS, metavar="STEP", help="leave out all but "
+                         f"some of {', '.join(STEPS)}")
+        options.add_selection(one)
+        options.add_doing(one)
+        add_variants(one)
+        one.set_defaults(act=reproduce, recipe=recipe)
+
+
+def reproduce(arguments):
+    """Gives the commands; returns the first exit status that is not 0."""
+    for words in steps(arguments):
+        if "--output" in words and Path(words[words.index("--output") + 1]).exists():
+            continue  # a phantom made before
+        print(f"$ python -m {shlex.join(words)}", file=sys.stderr)
+        if status := subprocess.run([sys.executable, "-m", *words]).returncode:
+            return status
+    return 0
+
+
+def steps(arguments):
+    """The words of every command."""
+    recipe, only = arguments.recipe, arguments.only
+    protocol = recipe.protocols[arguments.protocol]
+    phantoms = [] if arguments.data else [(PHANTOMS / name, words) for name, words in recipe.phantoms(protocol)]
+    data = [str(path) for path in arguments.data or [path for path, _ in phantoms]]
+    chosen = {key: getattr(arguments, key) or recipe.defaults.get(key, []) for key in ("methods", "folds", "tables")}
+    of_runs = ["--protocol", protocol, "--data", *data, "--results", str(arguments.results)]
+    changed = [word for key, value in (recipe.defaults.get("changes", lambda _: {})(protocol)
+                                       | variants(arguments)).items() for word in _option(key, value)]
+    selection = [word for key in ("methods", "folds", "rates", "seeds")
+                 for word in _option(key, chosen.get(key) or getattr(arguments, key))]
+    asked = [word for key in ("methods", "folds", "rates", "seeds") for word in _option(key, getattr(arguments, key))]
+    tables = _option("tables", chosen["tables"])
+    writes_tables = recipe.tables and "tables" in only
+    if "data" in only:
+        yield from (["data_prep", *words, "--output", str(path)] for path, words in phantoms)
+    if "runs" in only:
+        yield ["experiments", *recipe.runs(protocol), *of_runs, *selection, *tables,
+               *_option("train_sites", arguments.train_sites), *_doing(arguments), *changed,
+               *(["--quiet"] if writes_tables else [])]
+    if arguments.dry_run:
+        return
+    if recipe.measure and "measure" in only:
+        yield ["experiments", *recipe.measure(protocol, data, chosen["methods"]), "--results", str(arguments.results)]
+    if "figures" in only:
+        yield ["figures", *of_runs, *changed]
+    if writes_tables:
+        yield ["experiments", "tables", *of_runs, *asked, *tables, *changed]
+
+
+def _doing(arguments):
+    words = _option("jobs", arguments.jobs) + _option("executor", arguments.executor)
+    words += _option("tensorboard", arguments.tensorboard)
+    return words + [f"--{key.replace('_', '-')}" for key in ("keep_weights", "dry_run") if getattr(arguments, key)]
+
+
+def _option(key, value):
+    """The words of an option, none where it has no value."""
+    if value is None or value == []:
+        return []
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"--{key.replace('_', '-')}", *map(str, values)]
+
+
+def with_own(rates):
+    """{name: protocol} of a paper's protocols, its full one also as 'paper' and its short one as 'quick'."""
+    full, short, *_ = rates
+    return {"paper": full, "quick": short, **{name: name for name in rates}}

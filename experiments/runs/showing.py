@@ -1,0 +1,56 @@
+"""Writing the tables of a results folder, and showing them."""
+
+import shutil
+
+from rich.console import Console
+
+from experiments.analysis import supplement, tables
+from experiments.analysis.questions import without_answers
+from ilnrepro.arguments import variant, variants
+from ilnrepro.comparison import scores, sheet
+
+
+def show_tables(paper_of, arguments, keys=None, quiet=False):
+    """Writes and shows every table of the chosen runs; returns the exit status.
+
+    Args:
+      paper_of: from a protocol's name to the `Paper`.
+      arguments: of the command line: results, protocol, data, methods, folds, rates, seeds, and the protocol's changes.
+      keys: of the paper's own tables; None takes all.
+    """
+    datasets = [path.stem for path in arguments.data] or None
+    records = scores.collect(arguments.results, arguments.protocol, datasets, variant(arguments),
+                             arguments.methods or None, arguments.folds or None, arguments.rates or None,
+                             arguments.seeds or None)
+    name = records[0].configuration.protocol.name
+    paper = paper_of(name)
+    if paper.evidence and not arguments.methods:
+        records = without_answers(records, paper.evidence.questions)
+    folder = arguments.results / "tables"
+    shown = [rich for table in paper.chosen_tables(keys)
+             for rich in tables.write(table, records, folder, arguments.methods or None)]
+    supplement.write(records, folder, paper.omitted)
+    datasets = sorted({record.configuration.dataset for record in records})
+    shown += write_further(paper, arguments.results, name, datasets, variants(arguments), records)
+    if quiet:
+        return 0
+    show(shown)
+    print(f"run files: {arguments.results / 'runs'}\ntables:    {arguments.results / 'tables'}\nfigures:   "
+          f"{arguments.results / 'figures'} (python -m figures)")
+    return 0
+
+
+def write_further(paper, results, name, datasets, changes, records=()):
+    """Writes what `Paper.further` makes; returns the tables for the screen."""
+    made = paper.further(results, name, datasets, changes, records)
+    for stem, table, tidy in made:
+        sheet.write(results / "tables", stem, table, tidy)
+    return [table.rich() for _, table, _ in made]
+
+
+def show(shown):
+    """Prints tables."""
+    width = max(shutil.get_terminal_size().columns, 160)  # tables are cut rather than folded when wider than this
+    console = Console(width=width)
+    for table in shown:
+        console.print(table)

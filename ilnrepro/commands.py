@@ -1,0 +1,209 @@
+"""What the subcommands of `ilnrepro` do; each takes the parsed arguments and returns the exit status."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
+from rich.table import Table
+
+from ilnrepro.arguments import variants
+from ilnrepro.errors import InputError
+from ilnrepro.networks import NETWORKS
+from ilnrepro.norms import METHODS, Settings, method
+from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.storage import checkpoint, dataset, files, inspection, runfile, verification
+from ilnrepro.storage.locking import locked
+
+
+def run(arguments):
+    """Trains and tests once, and writes one run file."""
+    from ilnrepro.training import loop
+
+    if arguments.progress == "lines":
+        _end_with_the_reader()
+    data = dataset.read(arguments.data)
+    configuration = Configuration(
+        dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
+        fold=arguments.fold, rate=arguments.rate, seed=arguments.seed,
+        protocol=protocol(arguments.protocol, **variants(arguments)))
+    loop.check(configuration, data)
+    path = arguments.results / configuration.path
+    for folder in filter(None, (arguments.results, arguments.tensorboard)):
+        files.check_writable(folder)
+    with locked(path.with_name(f".{path.name}.lock"), f"at work on {path.name}"):
+        if runfile.is_done(path, configuration, arguments.keep_weights):
+            checkpoint.remove(path)  # of a process that was killed between its last two acts
+            print(f"{path}: done before, nothing to do")
+            return 0
+        _train_and_write(configuration, data, path, arguments)
+    return 0
+
+
+def _train_and_write(configuration, data, path, arguments):
+    from ilnrepro.training import loop, process
+    from ilnrepro.training.tensorboard import Curves
+
+    process.set_up(configuration)
+    further = {}
+    if arguments.tensorboard:
+        further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
+    with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
+        try:
+            outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
+                                   **further)
+        except loop.Stopped:
+            raise KeyboardInterrupt from None
+    if not arguments.keep_weights:
+        outcome.weights = {}
+    runfile.write(path, outcome)
+    checkpoint.remove(path)
+    score = f"after {len(outcome.loss)} steps"
+    if outcome.test:
+        score = f"DSC {outcome.dice.mean():.3f}±{outcome.dice.std():.3f}"
+    print(f"{path}: {outcome.status}, {score}")
+
+
+def _end_with_the_reader():
+    """Ends this process as a kill would when nobody reads its standard output any more, for then its driver is gone.
+
+    A run left to itself would hold its lock against the driver's successor.
+    """
+    if not hasattr(select, "poll"):  # Windows: it ends when it next reports progress
+        return
+    closed = select.poll()
+    closed.register(sys.stdout.fileno(), 0)  # waits for an error, and that comes when the last reader is gone
+    threading.Thread(target=lambda: closed.poll() and os._exit(1), daemon=True).start()
+
+
+def _stop_when_asked():
+    """A function that tells whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    asked = []
+
+    def note(number, _):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(asked)
+
+
+@contextlib.contextmanager
+def _progress(kind, title):
+    """A function (steps done, steps in all) that shows progress: lines for programs, or a bar."""
+    if kind == "lines":
+        yield lambda done, total: print("steps", done, total, flush=True)
+        return
+    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(compact=True),
+                  console=Console(stderr=True)) as bar:
+
+        def report(done, total):
+            if not bar.tasks:
+                bar.add_task(title)
+            bar.update(bar.tasks[0].id, completed=done, total=total)
+
+        yield report
+
+
+def predict(arguments):
+    """Segments files."""
+    from ilnrepro.use import prediction, segmenter
+
+    planned = prediction.plan(arguments.inputs, arguments.output)
+    segment = segmenter.load(arguments.model)
+    files.check_writable(arguments.output)
+    with Progress(console=Console(stderr=True)) as bar:
+        every, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        failed = 0
+        for path, target in planned:
+            try:
+                score = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
+                    images, completed=done, total=total, visible=total > 1))
+                said = f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)")
+            except InputError as error:
+                said, failed = f"error: {error}", failed + 1
+            bar.console.print(said, markup=False, soft_wrap=True)
+            bar.advance(every)
+    if failed and len(planned) > 1:
+        print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def export(arguments):
+    """Writes a SavedModel."""
+    from ilnrepro.use import segmenter
+
+    segmenter.export(arguments.run, arguments.output)
+    print(arguments.output)
+    return 0
+
+
+def inspect(arguments):
+    """Prints what a file holds, or draws one case."""
+    if arguments.case is not None:
+        if arguments.data is None:
+            raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
+        output = arguments.output or Path(f"case-{arguments.case}.png")
+        inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
+        print(output)
+        return 0
+    found = inspection.describe(arguments.file)
+    if arguments.json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+    else:
+        inspection.show(found, Console())
+    return 0
+
+
+def verify(arguments):
+    """Names what is wrong with the files of a results folder."""
+    found = verification.problems(arguments.results)
+    for kind, path, text in found:
+        print(f"{kind}: {path}: {text}")
+    print(f"{len(found)} problem(s) in {arguments.results}")
+    return 1 if found else 0
+
+
+def methods(_):
+    """Lists the methods."""
+    table = Table(title="Methods", caption="G stands for a number of groups: gn4, gn16, iln8, ...")
+    for heading in ("name", "title", "what it is"):
+        table.add_column(heading)
+    for name, row in METHODS.items():
+        table.add_row(name, row.title, row.description)
+    Console().print(table)
+    return 0
+
+
+def summary(arguments):
+    """Prints a network's layers."""
+    from ilnrepro.networks.layers import check_sides
+    from ilnrepro.networks.summary import summary as rows_of
+
+    kind = NETWORKS[arguments.network]
+    check_sides((arguments.size, arguments.size))
+    method(arguments.method).rule.parameters(kind.start_channels, Settings())
+    network = kind(arguments.method)
+    rows = rows_of(network, arguments.size)
+    table = Table(title=f"{arguments.network}, method {arguments.method}, "
+                        f"{'×'.join(map(str, rows[-1][1][:-1]))} {'image' if network.dimensions == 2 else 'slab'}")
+    for heading in ("layer", "output", "variable", "shape", "numbers"):
+        table.add_column(heading, justify="right" if heading == "numbers" else "left")
+    before = None
+    for layer, output, role, shape, numbers, trainable in rows:
+        first = layer != before
+        table.add_row(layer if first else "", "×".join(map(str, output)) if first else "",
+                      role if trainable else f"{role} (not trained)", str(list(shape)), f"{numbers:,}")
+        before = layer
+    trained = sum(row[4] for row in rows if row[5])
+    table.caption = f"{len(network.normalizations)} normalized layers, {trained:,} trainable parameters"
+    Console().print(table)
+    return 0

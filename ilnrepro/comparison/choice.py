@@ -1,0 +1,112 @@
+"""The choice of the learning rate, and the score of a method on a fold that results."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# How the learning rate of a fold is chosen.
+RULES = {
+    "test": "the rate best on the test fold itself (the paper's rule)",
+    "cross-fold": "for each fold the rate best on the mean of the other folds",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The score of one method on one fold at the chosen rate.
+
+    Attributes:
+      dice: per image, pooled over seeds, a run that diverged with 0; empty where every run at the chosen rate did.
+      seed_means: mean DSC of each seed's run.
+      runs, diverged, collapsed: counts over all rates and seeds of this method and fold.
+      chosen: the records at the chosen rate.
+    """
+
+    method: str
+    structure: str
+    fold: int
+    rate: float
+    dice: np.ndarray
+    seed_means: tuple
+    runs: int
+    diverged: int
+    collapsed: int
+    chosen: tuple
+
+    @property
+    def name(self):
+        """'LV-1'."""
+        return f"{self.structure}-{self.fold}"
+
+    @property
+    def n(self):
+        """Test images."""
+        return len(self.dice) // max(1, len(self.seed_means))
+
+    @property
+    def mean(self):
+        """Mean DSC over images (and seeds), or NaN."""
+        return float(self.dice.mean()) if len(self.dice) else float("nan")
+
+    @property
+    def std(self):
+        """Standard deviation of the DSC over images (and seeds), or NaN."""
+        return float(self.dice.std()) if len(self.dice) else float("nan")
+
+    @property
+    def seed_sd(self):
+        """Standard deviation of the seeds' means, or NaN for a single seed."""
+        return float(np.std(self.seed_means, ddof=1)) if len(self.seed_means) > 1 else float("nan")
+
+
+def cells(records, rule):
+    """One cell for each (method, structure, fold), the rate chosen by `rule`; a dictionary by those three.
+
+    The rate is chosen on the mean over the seeds that every rate has. There is no cell while a fold that judges (of the
+    structure's folds that any method has) lacks one of the method's rates, or under 'cross-fold' where there is no
+    other fold. One rate needs no choice. Under 'test' a cell has the seeds that it was chosen on alone: another seed's
+    score, on which nothing was chosen, would stand beside scores that are best of several.
+    """
+    grid, every_fold = {}, {}
+    for record in records:
+        c = record.configuration
+        every_fold.setdefault(c.structure, set()).add(c.fold)
+        grid.setdefault((c.method, c.structure), {}).setdefault(c.fold, {}).setdefault(c.rate, []).append(record)
+    found = {}
+    for (method, structure), folds in grid.items():
+        rates = {rate for by_rate in folds.values() for rate in by_rate}
+        for fold, by_rate in folds.items():
+            judges = {fold} if rule == "test" else every_fold[structure] - {fold}
+            rate, seeds = _chosen_rate([folds.get(k, {}) for k in sorted(judges)], rates)
+            if rate not in by_rate:
+                continue
+            chosen = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
+            n = max(len(r.dice) for r in chosen)
+            every = [r for runs in by_rate.values() for r in runs]
+            found[method, structure, fold] = Cell(
+                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in chosen]),
+                tuple(r.score for r in chosen), len(every), sum(r.status == "diverged" for r in every),
+                sum(r.status == "collapsed" for r in every), tuple(chosen))
+    return found
+
+
+def _chosen_rate(judges, rates):
+    """(the best of the rates, the seeds that it was chosen on); None for a choice that cannot be made, no seeds where
+    none was needed, or no seed has every rate.
+
+    Args:
+      judges: {rate: records} of each fold that judges.
+      rates: all rates of the method.
+    """
+    if len(rates) == 1:
+        return next(iter(rates)), set()
+    if not judges or not all(rates <= set(by_rate) for by_rate in judges):
+        return None, set()
+    # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.
+    seeds = set.intersection(*({r.configuration.seed for r in runs} for by_rate in judges for runs in by_rate.values()))
+
+    def score(rate):
+        return np.mean([np.mean([r.score for r in by_rate[rate] if r.configuration.seed in seeds or not seeds])
+                        for by_rate in judges])
+
+    return max(sorted(rates), key=score), seeds

@@ -1,0 +1,177 @@
+"""Where a grid's runs are done: processes on this machine, or tasks of a Ray cluster.
+
+An executor is called with (jobs, results folder, jobs at once, further words for every command, advance) and yields
+(job, None or the reason why it failed) as runs end; advance(steps) reports progress.
+"""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from ilnrepro.console import one_line
+from ilnrepro.errors import InputError
+from ilnrepro.storage import files
+
+RETRIES = 3  # of a run whose node is lost
+CLEARING = 15  # seconds that interrupted tasks have to end their runs and to clear their folders away
+
+
+def local(jobs, results, jobs_at_once, options, advance):
+    """One process a run, `jobs_at_once` at a time (default: cores over threads a run)."""
+    workers = _workers(jobs_at_once, jobs[0].configuration.protocol.threads)
+    with _Processes() as processes, ThreadPoolExecutor(min(workers, len(jobs))) as pool:
+        waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
+                               job.steps): job for job in jobs}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except BaseException:  # an interruption, or a caller that listens no more
+            processes.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _workers(jobs_at_once, threads):
+    return jobs_at_once or max(1, (os.cpu_count() or 1) // threads)
+
+
+def on_ray(jobs, results, jobs_at_once, options, advance):
+    """One Ray task a run, on the cluster at $ADDRESS or a local one; data set and run file travel through Ray.
+
+    A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share GPUS of one (default 1).
+    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs `ilnrepro` installed.
+
+    Raises:
+      InputError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError('--executor ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
+    address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
+    threads = jobs[0].configuration.protocol.threads
+    if not ray.is_initialized():
+        where = {"address": address} if address else {"address": "local",
+                                                      "num_cpus": threads * _workers(jobs_at_once, threads)}
+        try:
+            ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"$ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
+    gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
+    data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
+    task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
+    waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
+               for job in jobs}
+    try:
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            job = waiting.pop(done)
+            try:
+                content, reason = ray.get(done)
+            except ray.exceptions.RayError as error:
+                content, reason = None, _lost(error)
+            if content is not None:
+                try:
+                    files.write(results / job.configuration.path, content)
+                except InputError as error:
+                    reason = str(error)
+            advance(job.steps)
+            yield job, reason
+    finally:  # after an interruption
+        for task in waiting:
+            ray.cancel(task)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=CLEARING)
+
+
+def _task(command, options, name, data, relative):
+    """Does one run in a folder of its own; returns (the run file's content, None) or (None, the reason)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        words = [*command, "--results", folder, *options, "--progress", "lines"]
+        words[words.index("--data") + 1] = str(path)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                              errors="replace") as process:  # which ends when nobody reads it any more
+            said = _said(process)
+        if process.returncode:
+            return None, _reason(process.returncode, said.splitlines())
+        return (Path(folder) / relative).read_bytes(), None
+
+
+def _said(process):
+    """Waits for the end of a task's run; Ray's interruption of a task is felt between two waits, not within one."""
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=1)[1]
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _lost(error):
+    """Why Ray could not give a run's outcome, in one line."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {one_line(cause)[:300]}"
+
+
+EXECUTORS = {"local": local, "ray": on_ray}
+
+
+def _reason(code, said):
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+    if code == -9:
+        return "killed (signal 9): by hand, or because memory ran out; give the command again, with a smaller --jobs"
+    return f"ended by signal {-code}" if code < 0 else last
+
+
+class _Processes:
+    """The runs under way, so that an interruption ends them too."""
+
+    def __init__(self):
+        self.running, self.stopping, self.lock = set(), False, threading.Lock()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        with self.lock:
+            self.stopping = True
+            for process in self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+
+    def run(self, command, advance, steps):
+        """Runs one command to its end; returns why it failed, or None."""
+        with self.lock:
+            if self.stopping:
+                return "interrupted"
+            try:
+                process = subprocess.Popen([*command, "--progress", "lines"], stdout=subprocess.PIPE, encoding="utf-8",
+                                           stderr=subprocess.PIPE, errors="replace", start_new_session=True)
+            except OSError as error:
+                return f"cannot be started ({error.strerror}); give the command again, with a smaller --jobs"
+            self.running.add(process)
+        said = []
+        listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+        listener.start()
+        counted = 0
+        for line in process.stdout:
+            if line.startswith("steps "):
+                done = int(line.split()[1])
+                advance(done - counted)
+                counted = done
+        code = process.wait()
+        listener.join()
+        with self.lock:
+            self.running.discard(process)
+        advance(steps - counted)  # a run that ended early leaves no steps to wait for
+        return None if code == 0 else _reason(code, said)

@@ -1,0 +1,89 @@
+"""The runs of a comparison: which there are, which are still to be done, and how long they will take."""
+
+import itertools
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
+from ilnrepro.storage import dataset, runfile
+from ilnrepro.training.augmentation import epoch_steps
+from ilnrepro.training.slabs import starts
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be done: its configuration, the data set file, and how many steps it will take."""
+
+    configuration: Configuration
+    data: Path
+    steps: int
+
+    @property
+    def command(self):
+        """The command that does it."""
+        return [sys.executable, "-m", "ilnrepro", *words(self.configuration, self.data)]
+
+
+def words(configuration, data):
+    """The words of the `ilnrepro` command that does a run, but for its results folder."""
+    c, default = configuration, PROTOCOLS[configuration.protocol.name]
+    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", f"{c.rate:g}", "--seed",
+             str(c.seed), "--protocol", c.protocol.name]
+    for key in VARIANTS:
+        value = getattr(c.protocol, key)
+        if value != getattr(default, key):
+            found += [f"--{key.replace('_', '-')}", str(value)]
+    return found
+
+
+def plan(data_files, methods, protocol, rates, seeds, folds=None):
+    """All runs of a grid, in the order method, data set, fold, rate, seed.
+
+    Args:
+      data_files: data set files, one a structure.
+      folds: fold numbers; None takes all of each data set.
+
+    Raises:
+      InputError: a data set is unsound, lacks a fold, or two have one structure.
+    """
+    sets = [(Path(path), dataset.read(path)) for path in data_files]
+    structures = [data.structure for _, data in sets]
+    if len(set(structures)) < len(structures):
+        raise InputError(f"data sets: two of them show the structure {structures[0]}; give one a structure")
+    for path, data in sets:
+        if folds is not None and not set(folds) <= set(data.folds):
+            raise InputError(f"{path}: folds: it has {data.folds}, not all of {sorted(folds)}; choose among them")
+    jobs = []
+    for method, (path, data) in itertools.product(methods, sets):
+        for fold, rate, seed in itertools.product(folds or data.folds, rates, seeds):
+            configuration = Configuration(path.stem, data.checksum, data.structure, method, fold, rate, seed, protocol)
+            training_images = int(data.trained_on(fold, protocol.site).sum())
+            if protocol.slab and data.images.ndim == 4:
+                training_images *= len(starts(data.images.shape[1], protocol.slab))
+            jobs.append(Job(configuration, path, protocol.epochs * epoch_steps(
+                training_images, len(configuration.angles), protocol.batch, protocol.steps_per_epoch)))
+    return jobs
+
+
+def remaining(jobs, results, options=()):
+    """The jobs whose run files are not there yet, or where `options` ask for weights, have none."""
+    weights = "--keep-weights" in options
+    return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
+
+
+def estimate(jobs, results):
+    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
+    rates = []
+    for path in results.glob("runs/*/*/*/*.h5"):
+        try:
+            run = runfile.read(path)
+        except InputError:
+            continue
+        like = any(job.configuration.protocol == run.configuration.protocol
+                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
+        if like:
+            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None

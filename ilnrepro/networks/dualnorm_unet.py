@@ -1,0 +1,237 @@
+"""DualNorm-UNet (Xiao et al. 2021): a residual U-Net whose first blocks are normalized anew for each semantic class.
+
+The abstract says what it does; the numbers are those of the authors' public code (github.com/lambert-x/DualNorm-Unet):
+
+- pre-activation residual blocks: (normalization, ReLU, 3×3 convolution) twice, beside the identity;
+- stem: 1×1 convolution to 32 channels, a block; four times down: 2×2 max-pool, 3×3 convolution (64, 128, 256, 512
+  channels), a block; one more block at the bottom; four times up: normalization, ReLU, 3×3 stride-2 transposed
+  convolution that halves the channels, concatenated with the skip, 3×3 convolution, a block; normalization, ReLU, 1×1
+  head;
+- the blocks of stem and down 1 to 3 (here 'down1' to 'down4') have two normalizations at each place: the plain one,
+  with an affine part, when no class mask is given, and `ClassAware` when one is. Their moving averages are their own;
+- every batch is passed twice: without a mask, then with the class probabilities of the first pass, see
+  `training.step.Training`; prediction too.
+
+What it leaves open, or we do otherwise: the start (PyTorch's default there: uniform ±1/√(numbers that a convolution
+sums), and so here), one grey channel (there three neighbouring slices), intensities stretched to [0, 1] (there
+whitened), no first training of the plain network alone (there the start of DualNorm's), a constant learning rate (there
+halved where the loss of a validation set stalls for five epochs).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+from ilnrepro import tf
+from ilnrepro.errors import InputError
+from ilnrepro.networks.layers import PlainConvolution, check_sides, transposed
+from ilnrepro.networks.unet import UNet
+from ilnrepro.norms import Normalization
+
+MASKS = ("none", "predicted", "oracle")
+RESIZINGS = ("bilinear", "nearest")
+
+
+class DualNormUNet:
+    """Five levels of pre-activation residual blocks, 32 channels doubling to 512; see the module.
+
+    Args:
+      method: of the plain normalizations and of the affine-free part of the class-aware ones, a name of
+        `norms.METHODS`; batch normalization in the paper.
+      seed: of the weights; the same for every method.
+      settings, form: of the normalization layers, see `norms.Normalization`.
+      initializer: 'fan-in', uniform in ±1/√(k·C_in), k the kernel's pixels, biases too.
+      class_mask: what the second pass is given: the class probabilities 'predicted' by the first (the paper's); the
+        'oracle', the true masks, which no use of the network has: an upper bound; 'none', so that nothing is
+        class-aware: a baseline of the same two steps a batch.
+      mask_resizing: to a layer's size: 'bilinear', corners aligned, or 'nearest' (the authors' 'soft' and 'hard').
+      classes, start_channels, pools: 2, 32 and 4.
+
+    Attributes:
+      layers: in the order of computation, the head last.
+    """
+
+    dimensions = 2
+    initializers = ("fan-in",)
+    start_channels = 32
+    choices = {"class_mask": MASKS, "mask_resizing": RESIZINGS}
+    class_aware = 4  # levels, from the first
+
+    def __init__(self, method, seed=0, settings=None, form="fused", initializer="fan-in", class_mask="predicted",
+                 mask_resizing="bilinear", classes=2, start_channels=start_channels, pools=4, dtype="float32"):
+        if initializer not in self.initializers:
+            raise InputError(f"initializer: {initializer!r} is unknown; choose one of {', '.join(self.initializers)}")
+        self.pools, self.classes, self.class_mask, self.mask_resizing = pools, classes, class_mask, mask_resizing
+        self.layers = []
+
+        def norm(channels, affine=True):
+            return Normalization(method, channels, settings, form, bias=None, affine=affine, dtype=dtype)
+
+        def draw(name, *shape):
+            return _convolution(seed, name, shape, dtype)
+
+        def add(name, side, inputs, outputs):
+            self.layers.append(PlainConvolution(name, *draw(name, side, inputs, outputs)))
+
+        def add_block(stage, channels, aware=False):
+            for name in (f"{stage}1", f"{stage}2"):
+                masked = None
+                if aware and class_mask != "none":
+                    hidden = channels // 2
+                    masked = ClassAware(norm(channels, affine=False), *draw(f"{name}/shared", 3, classes, hidden),
+                                        *draw(f"{name}/modulation", 3, hidden, 2 * channels))
+                self.layers.append(PreActivated(name, norm(channels), *draw(name, 3, channels, channels), masked))
+
+        channels = [start_channels * 2**level for level in range(pools + 1)]
+        inputs = 1
+        for level, outputs in enumerate(channels, 1):
+            stage = f"down{level}" if level <= pools else "bottom"
+            add(f"{stage}/conv", 1 if level == 1 else 3, inputs, outputs)
+            add_block(f"{stage}/block", outputs, aware=level <= self.class_aware)
+            inputs = outputs
+        add_block("bottom/second", inputs)
+        for level, outputs in reversed(list(enumerate(channels[:-1], 1))):
+            name = f"up{level}/transposed"
+            weights, bias = _convolution(seed, name, (3, outputs, inputs), dtype, transposed=True)
+            self.layers.append(PreActivated(name, norm(inputs), weights, bias, doubles=True))
+            add(f"up{level}/conv", 3, 2 * outputs, outputs)
+            add_block(f"up{level}/block", outputs)
+            inputs = outputs
+        self.layers.append(PreActivated("head", norm(inputs), *draw("head", 1, inputs, classes)))
+
+    def __call__(self, images, training=False, mask=None):
+        """Class scores (logits) `[N, H, W, classes]` of images `[N, H, W, 1]`, sides divisible by 2^pools.
+
+        Args:
+          mask: class probabilities `[N, H, W, classes]` for the class-aware blocks; None passes by them.
+
+        Raises:
+          InputError: a side is not divisible.
+        """
+        check_sides(images.shape[1:3], self.pools)
+        layers = iter(self.layers)
+
+        def block(x, mask=None):
+            resized = None if mask is None else resize(mask, tf.shape(x)[1:3], self.mask_resizing)
+            y = x
+            for _ in range(2):
+                y = next(layers)(y, training, resized)
+            return x + y
+
+        x, skips = images, []
+        for level in range(1, self.pools + 2):
+            x = next(layers)(x)
+            x = block(x, mask if level <= self.class_aware else None)
+            if level <= self.pools:
+                skips.append(x)
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        x = block(x)
+        for skip in reversed(skips):
+            x = tf.concat([skip, next(layers)(x, training)], -1)
+            x = block(next(layers)(x))
+        return next(layers)(x, training)
+
+    def scores(self, images, truth=None):
+        """Class scores at test time, of the second pass where there is one; `truth` is for the oracle."""
+        first = self(images)
+        mask = self.mask_of(first, truth)
+        return first if mask is None else self(images, mask=mask)
+
+    def mask_of(self, scores, truth):
+        """What the second pass is given: class probabilities `[N, H, W, classes]` without a gradient, or None.
+
+        Args:
+          scores: of the first pass, `[N, H, W, classes]`.
+          truth: true masks `[N, H, W]` of class numbers; None where the oracle is not asked.
+        """
+        if self.class_mask == "oracle":
+            return tf.one_hot(truth, self.classes, dtype=scores.dtype)
+        return tf.stop_gradient(tf.nn.softmax(scores)) if self.class_mask == "predicted" else None
+
+    @property
+    def normalizations(self):
+        """The normalization layers by name, in the order of computation; the class-aware ones end in '/masked'."""
+        found = {}
+        for layer in self.layers:
+            if isinstance(layer, PreActivated):
+                found[layer.name] = layer.normalization
+                if layer.masked:
+                    found[f"{layer.name}/masked"] = layer.masked.normalization
+        return found
+
+    named_variables = UNet.named_variables
+
+
+def resize(mask, size, how):
+    """Class probabilities `[N, H, W, classes]` at another size: 'bilinear' with corners aligned, or 'nearest'."""
+    if how == "nearest":
+        return tf.raw_ops.ResizeNearestNeighbor(images=mask, size=size)
+    return tf.cast(tf.raw_ops.ResizeBilinear(images=mask, size=size, align_corners=True), mask.dtype)
+
+
+@dataclass
+class ClassAware:
+    """y = N(x)·(1 + γ(m)) + β(m) with N(x) normalized without an affine part, m the class probabilities at x's size;
+    γ and β are 3×3 convolutions of relu(3×3 convolution of m to half of x's channels), computed as one."""
+
+    normalization: Normalization
+    shared_weights: tf.Variable
+    shared_bias: tf.Variable
+    weights: tf.Variable
+    bias: tf.Variable
+
+    def __call__(self, x, training, mask):
+        hidden = tf.nn.relu(_convolved(mask, self.shared_weights, self.shared_bias))
+        gamma, beta = tf.split(_convolved(hidden, self.weights, self.bias), 2, -1)
+        return self.normalization(x, training) * (1 + gamma) + beta
+
+    @property
+    def named_variables(self):
+        return {"shared_weights": self.shared_weights, "shared_bias": self.shared_bias, "modulation_weights":
+                self.weights, "modulation_bias": self.bias, **self.normalization.named_variables}
+
+
+@dataclass
+class PreActivated:
+    """Normalization, class-aware where a mask is given, ReLU, convolution with a bias; where it doubles the sides, a
+    transposed one of stride 2."""
+
+    name: str
+    normalization: Normalization
+    weights: tf.Variable
+    bias: tf.Variable
+    masked: ClassAware | None = None
+    doubles: bool = False
+
+    def __call__(self, x, training, mask=None):
+        y = self.normalization(x, training, relu=True) if mask is None else tf.nn.relu(self.masked(x, training, mask))
+        if self.doubles:
+            return tf.nn.bias_add(transposed(y, self.weights), self.bias)
+        return _convolved(y, self.weights, self.bias)
+
+    @property
+    def named_variables(self):
+        masked = {} if self.masked is None else {f"masked/{k}": v for k, v in self.masked.named_variables.items()}
+        return {**self.normalization.named_variables, "weights": self.weights, "bias": self.bias, **masked}
+
+
+def _convolved(x, weights, bias):
+    return tf.nn.bias_add(tf.nn.conv2d(x, weights, 1, "SAME"), bias)
+
+
+def _convolution(seed, name, shape, dtype, transposed=False):
+    """Weights and bias of a convolution (side, inputs, outputs), or (side, outputs, inputs) of a transposed one:
+    uniform in ±1/√(side²·shape[1]), PyTorch's default. Each name has its own, so that modes share what they have in
+    common."""
+    side, *channels = shape
+    limit = 1 / math.sqrt(side**2 * channels[0])
+    outputs = channels[0] if transposed else channels[1]
+
+    def uniform(role, shape):
+        # Philox by name: the default algorithm differs between devices.
+        key = (seed, zlib.crc32(f"{name}/{role}".encode()) & 0x7FFFFFFF)
+        return tf.Variable(tf.cast(tf.random.stateless_uniform(shape, key, -limit, limit, alg="philox"), dtype))
+
+    return uniform("weights", [side, side, *channels]), uniform("bias", [outputs])

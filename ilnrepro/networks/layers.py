@@ -1,0 +1,80 @@
+"""Layers that the networks share: convolutions with what follows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ilnrepro import tf
+from ilnrepro.errors import InputError
+from ilnrepro.norms import Normalization
+
+
+@dataclass
+class Convolution:
+    """3×3 convolution, normalization, ReLU."""
+
+    name: str
+    weights: tf.Variable
+    normalization: Normalization
+
+    @staticmethod
+    def weight_shape(inputs, outputs):
+        return [3, 3, inputs, outputs]
+
+    def __call__(self, x, training):
+        return self.normalization(tf.nn.conv2d(x, self.weights, 1, "SAME"), training, relu=True)
+
+    @property
+    def named_variables(self):
+        return {"weights": self.weights, **self.normalization.named_variables}
+
+
+@dataclass
+class TransposedConvolution:
+    """3×3 transposed convolution of stride 2, normalization, ReLU."""
+
+    name: str
+    weights: tf.Variable
+    normalization: Normalization
+
+    @staticmethod
+    def weight_shape(inputs, outputs):
+        return [3, 3, outputs, inputs]
+
+    def __call__(self, x, training):
+        return self.normalization(transposed(x, self.weights), training, relu=True)
+
+    named_variables = Convolution.named_variables
+
+
+@dataclass
+class PlainConvolution:
+    """Convolution with a bias and nothing after it, such as the 1×1 head."""
+
+    name: str
+    weights: tf.Variable
+    bias: tf.Variable
+
+    def __call__(self, x):
+        return tf.nn.bias_add(tf.nn.conv2d(x, self.weights, 1, "SAME"), self.bias)
+
+    @property
+    def named_variables(self):
+        return {"weights": self.weights, "bias": self.bias}
+
+
+def transposed(x, weights):
+    """The transposed convolution of stride 2 that doubles the sides; its shape is known where x's is."""
+    n, height, width, _ = tf.unstack(tf.shape(x))
+    y = tf.nn.conv2d_transpose(x, weights, [n, 2 * height, 2 * width, weights.shape[2]], 2, "SAME")
+    if x.shape[1:3].is_fully_defined():
+        y = tf.ensure_shape(y, [x.shape[0], 2 * x.shape[1], 2 * x.shape[2], weights.shape[2]])
+    return y
+
+
+def check_sides(sides, pools=4):
+    """Raises InputError unless every side is divisible by 2^pools."""
+    for side in sides:
+        if side is not None and side % 2**pools:
+            raise InputError(f"image size {'×'.join(map(str, sides))}: sides must be divisible by {2**pools} "
+                             f"({pools} max-pools); crop or pad the images")

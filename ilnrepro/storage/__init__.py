@@ -1,0 +1,1 @@
+"""What is kept on disk: data sets, run files, checkpoints; written whole, sealed by checksums, checked when read."""

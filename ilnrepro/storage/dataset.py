@@ -1,0 +1,177 @@
+"""Data set files: images, masks, subjects and folds in one HDF5 file."""
+
+import warnings
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ilnrepro.errors import InputError
+from ilnrepro.storage import hdf5
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class DataSet:
+    """Labelled images of one structure, as `data_prep` makes them and a run reads them.
+
+    Attributes:
+      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes.
+      masks: uint8 of the same shape, 0 background, 1 structure.
+      subject: the person of each image, [n] strings; a subject lies in one fold only.
+      name: a unique name for each image, [n] strings.
+      fold: the subject's group, [n] integers from 1.
+      title, structure, source, licence, citation: text.
+      synthetic: whether the images are made up.
+      optional: further arrays of one entry an image where known: site, slice, spacing ([n, 2] mm, of volumes [n, 3]),
+        ...
+      audit: what the preparation counted and left out, JSON text.
+      checksum: SHA-256 of the file's content; set when read.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    subject: np.ndarray
+    name: np.ndarray
+    fold: np.ndarray
+    title: str
+    structure: str
+    source: str
+    licence: str
+    citation: str
+    synthetic: bool
+    optional: dict[str, np.ndarray] = field(default_factory=dict)
+    audit: str = ""
+    checksum: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def folds(self) -> list[int]:
+        """The fold numbers, ascending."""
+        return [int(k) for k in np.unique(self.fold)]
+
+    @property
+    def size(self) -> str:
+        """How many images, or volumes, of how many subjects, in words."""
+        return f"{len(self)} {'volumes' if self.images.ndim == 4 else 'images'} of {len(set(self.subject))} subjects"
+
+    def trained_on(self, fold: int, site: str = "") -> np.ndarray:
+        """Which images train when `fold` is tested, [n] booleans; with a site, its images alone.
+
+        Raises:
+          InputError: no image that trains is of the site.
+        """
+        chosen = self.fold != fold
+        if site:
+            sites = np.asarray(self.optional.get("site", np.full(len(self), ""))).astype(str)
+            chosen = chosen & (sites == site)
+            if not chosen.any():
+                raise InputError(f"site: no image of {self.title} outside fold {fold} is of {site!r} (sites: "
+                                 f"{', '.join(sorted(set(sites) - {''})) or 'none known'})")
+        return chosen
+
+
+_TEXT = ("title", "structure", "source", "licence", "citation", "audit")
+_AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
+
+
+def write(path: str | PathLike[str], data: DataSet) -> None:
+    """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
+    check(data, path)
+    with hdf5.writing(path) as file:
+        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
+        file.attrs.update({key: getattr(data, key) for key in _TEXT})
+        chunk = (1, *data.images.shape[1:])
+        for key in ("images", "masks"):
+            stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
+                                         compression_opts=1, shuffle=False)
+            for axis, label in enumerate(_AXES[data.images.ndim]):
+                stored.dims[axis].label = label
+        file["images"].attrs["meaning"] = "grey levels, arbitrary units; a run stretches each image to [0, 1]"
+        file["masks"].attrs["meaning"] = f"1 inside the structure ({data.structure}), 0 elsewhere"
+        for key, values in {"subject": data.subject, "name": data.name, "fold": data.fold, **data.optional}.items():
+            values = np.asarray(values)
+            file.create_dataset(key, data=values.astype(object) if values.dtype.kind in "UO" else values)
+        file["fold"].attrs["meaning"] = "the subject's group; fold k tests on group k and trains on the others"
+        if "spacing" in file:
+            file["spacing"].attrs["unit"] = "mm"
+
+
+def read(path: str | PathLike[str]) -> DataSet:
+    """Reads and checks the data set file `path`.
+
+    Raises:
+      InputError: missing, damaged, foreign or unsound file; names the file, the field and the remedy.
+    """
+    with hdf5.reading(path, "data set") as file:
+        if file.attrs["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{path}: format_version {file.attrs['format_version']} is not {FORMAT_VERSION}; "
+                             "prepare it again with this version's data_prep")
+        missing = [key for key in ("images", "masks", "subject", "name", "fold") if key not in file]
+        missing += [key for key in (*_TEXT, "synthetic") if key not in file.attrs]
+        if missing:
+            raise InputError(f"{path}: lacks {', '.join(missing)}; prepare it again with data_prep")
+        strings = {key: file[key].asstr()[()].astype(str) for key in ("subject", "name")}
+        known = {"images", "masks", "subject", "name", "fold"}
+        optional = {}
+        for key in set(file) - known:
+            text = file[key].dtype.kind == "O"
+            optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
+        data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
+                       **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
+                       optional=optional, checksum=file.attrs["checksum"])
+    check(data, path)
+    return data
+
+
+def check(data: DataSet, path: str | PathLike[str]) -> None:
+    """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
+    _check_arrays(data.images, data.masks, data.name, path)
+    _check_entries(data, path)
+    flat = data.images.reshape(len(data), -1)
+    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
+    if len(constant):
+        names = ", ".join(str(data.name[i]) for i in constant[:3])
+        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {names}", stacklevel=2)
+
+
+def _check_arrays(images, masks, name, path):
+    n = len(images)
+    if n == 0:
+        raise InputError(f"{path}: images: there are none; check the source")
+    if images.ndim not in _AXES:
+        raise InputError(f"{path}: images: shape {images.shape} is neither [n, H, W] nor [n, D, H, W]")
+    if images.dtype not in (np.uint8, np.float32):
+        raise InputError(f"{path}: images: type {images.dtype}; convert them to uint8 or float32")
+    if masks.shape != images.shape:
+        raise InputError(f"{path}: masks: shape {masks.shape} differs from the images' {images.shape}; "
+                         "each image needs one mask of its own size")
+    if masks.dtype != np.uint8 or masks.max(initial=0) > 1:
+        raise InputError(f"{path}: masks: values other than 0 and 1 (type {masks.dtype}, largest {masks.max()}); "
+                         "make them binary")
+    if images.dtype == np.float32 and not np.isfinite(images).all():
+        first = int(np.argmin(np.isfinite(images).reshape(n, -1).all(axis=1)))
+        raise InputError(f"{path}: images: NaN or infinite values in {str(name[first])!r}; repair or leave it out")
+
+
+def _check_entries(data, path):
+    n = len(data)
+    for key in ("subject", "name", "fold", *data.optional):
+        values = data.optional.get(key, getattr(data, key, None))
+        if len(values) != n:
+            raise InputError(f"{path}: {key}: {len(values)} entries for {n} images; give one an image")
+    if len(set(data.name)) != n:
+        raise InputError(f"{path}: name: not unique; give every image a name of its own")
+    group_of = {}
+    for subject, fold in zip(data.subject, data.fold, strict=True):
+        if group_of.setdefault(subject, fold) != fold:
+            raise InputError(f"{path}: fold: subject {str(subject)!r} is in folds {group_of[subject]} and {fold}; "
+                             "a subject must be in one fold only")
+    if len(set(group_of.values())) < 2:
+        raise InputError(f"{path}: fold: only one fold; at least two are needed to train and to test")
+    if min(group_of.values()) < 1:
+        raise InputError(f"{path}: fold: {min(group_of.values())} found; folds are numbered from 1")

@@ -1,0 +1,152 @@
+"""What a run or data set file holds, for people and for programs."""
+
+import json
+from dataclasses import asdict
+
+import h5py
+import numpy as np
+from rich.table import Table
+
+from ilnrepro.errors import InputError
+from ilnrepro.storage import dataset, files, hdf5, runfile
+from ilnrepro.training.augmentation import prepare
+from ilnrepro.training.metrics import fullest_slice
+
+
+def describe(path):
+    """The content of a run or data set file as plain numbers, text, lists and dictionaries."""
+    try:
+        hdf5.check_bytes(path)
+        with h5py.File(path, "r") as file:
+            kind = file.attrs.get("kind")
+    except (InputError, OSError):
+        kind = "run"
+    return _describe_data(path) if kind == "data set" else _describe_run(path)
+
+
+def _describe_run(path):
+    run = runfile.read(path)
+    configuration = run.configuration
+    settings = {"protocol_version": run.versions[0], **asdict(configuration)}
+    protocol = settings.pop("protocol")
+    found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
+             "configuration": {**settings, "configuration_hash": configuration.hash,
+                               **{f"protocol.{key}": value for key, value in protocol.items()}},
+             "parameters": run.parameters, "steps": len(run.loss),
+             "loss": {"first": float(run.loss[0]), "last 50 steps": float(run.loss[-50:].mean())},
+             "provenance": _plain(run.provenance), "timing": _plain(run.timing)}
+    if run.test:
+        scores = run.dice
+        found["dice"] = {"n": len(scores), "mean": float(scores.mean()), "std": float(scores.std()),
+                         "median": float(np.median(scores)), "least": float(scores.min()), "both_empty": run.both_empty}
+        found["cases"] = [{"case": i, "name": str(name), "subject": str(subject), "dice": float(score)}
+                          for i, (name, subject, score) in
+                          enumerate(zip(run.test["name"], run.test["subject"], scores, strict=True))]
+    if len(run.layers):
+        found["gates"] = [{"layer": str(layer), "channels": int(channels), "rho": run.rho[-1, i].tolist(),
+                           "share": float(run.gate[-1, i]),
+                           "largest change of rho": float(np.abs(run.rho[:, i] - run.rho[0, i]).max())}
+                          for i, (layer, channels) in enumerate(zip(run.layers, run.channels, strict=True))]
+    if run.weights:
+        found["weights"] = {name: list(values.shape) for name, values in run.weights.items()}
+    return found
+
+
+def _describe_data(path):
+    data = dataset.read(path)
+    return {"file": str(path), "kind": "data set", "title": data.title, "structure": data.structure,
+            "synthetic": data.synthetic, "source": data.source, "licence": data.licence, "citation": data.citation,
+            "images": len(data), "shape": list(data.images.shape[1:]), "type": str(data.images.dtype),
+            "mask_pixels": {"least": int(_areas(data).min()), "median": float(np.median(_areas(data))),
+                            "most": int(_areas(data).max())},
+            "folds": [{"fold": k, "subjects": len(set(data.subject[data.fold == k])),
+                       "images": int((data.fold == k).sum())} for k in data.folds],
+            "optional": sorted(data.optional), "checksum": data.checksum,
+            "audit": json.loads(data.audit) if data.audit else {}}
+
+
+def _areas(data):
+    return data.masks.sum(axis=tuple(range(1, data.masks.ndim)))
+
+
+def _plain(values):
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+
+
+def show(found, console):
+    """Prints what `describe` found, the longer lists as tables."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            _table(console, key, [{"field": k, "value": v} for k, v in value.items()])
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            if key == "cases":
+                value = sorted(value, key=lambda case: case["dice"])[:10]
+                key = "cases: the ten with the least Dice"
+            _table(console, key, value)
+        else:
+            console.print(f"[bold]{key}[/bold]: ", end="")
+            console.print(str(value), markup=False)
+
+
+def _table(console, title, rows):
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", box=None)
+    for heading in rows[0]:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    console.print(table)
+
+
+def _text(value):
+    from rich.markup import escape
+
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return escape(", ".join(_text(v) for v in value[:8]) + (", ..." if len(value) > 8 else ""))
+    return escape(str(value))
+
+
+def draw_case(run_path, data_path, case, output):
+    """Draws one test image with the contours of truth and prediction; of a volume, the slice that holds most truth.
+
+    Raises:
+      InputError: no such case, the data set is not the one that the run used, or `output` cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    run, data = runfile.read(run_path), dataset.read(data_path)
+    if data.checksum != run.configuration.dataset_checksum:
+        raise InputError(f"{data_path}: not the data set of this run (it used {run.configuration.dataset}, "
+                         f"checksum {run.configuration.dataset_checksum[:12]}); give that file")
+    if not run.test:
+        raise InputError(f"{run_path}: the run {run.status}, so it has no test images")
+    if not 0 <= case < len(run.masks):
+        raise InputError(f"--case: {case} is not one of 0 to {len(run.masks) - 1}")
+    index = run.test["index"][case]
+    one = slice(index, index + 1)
+    images, masks = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
+    image, truth, predicted, where = images[0], masks[0], run.masks[case], ""
+    if image.ndim == 3:
+        k = fullest_slice(truth)
+        where = f", slice {k + 1} of {len(image)}"
+        image, truth, predicted = image[k], truth[k], predicted[k]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4.4), layout="constrained")
+    for axis in axes:
+        axis.imshow(image, cmap="gray")
+        axis.set_axis_off()
+    for mask, colour in ((truth, "red"), (predicted, "lime")):
+        if mask.any() and not mask.all():
+            axes[1].contour(mask, [0.5], colors=colour, linewidths=1)
+    synthetic = "SYNTHETIC, " if run.synthetic else ""
+    figure.suptitle(f"{synthetic}{run.test['name'][case]}{where}: DSC {run.dice[case]:.3f}\n"
+                    "truth red, prediction green", fontsize=9)
+    try:
+        files.write_figure(output, figure, dpi=150)
+    finally:
+        plt.close(figure)

@@ -1,0 +1,51 @@
+"""Are the files of a results folder whole, current, and there once?"""
+
+from pathlib import Path
+
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import PROTOCOL_VERSION
+from ilnrepro.storage import runfile
+
+
+def problems(results):
+    """(kind, path, what is wrong and what to do) for every file that is damaged, stale, duplicate or incomplete.
+
+    damaged: its content is not what was written. stale: of another protocol version, or not where its configuration
+    belongs. duplicate: of the same configuration as another file. incomplete: left by a run that has not ended.
+    """
+    results = Path(results)
+    if not (results / "runs").is_dir():
+        raise InputError(f"{results}: holds no runs; check the path")
+    found, seen = [], {}
+    for path in sorted(results.glob("runs/**/*.h5")):
+        if path.name.startswith("."):
+            continue
+        run, kind, text = examine(path, results)
+        if kind:
+            found.append((kind, path, text))
+        if run is None:
+            continue
+        if run.configuration.hash in seen:
+            found.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
+        seen.setdefault(run.configuration.hash, path)
+    for pattern in (".*.checkpoint", ".*.part"):
+        for path in sorted(results.glob(f"runs/**/{pattern}")):
+            found.append(("incomplete", path, "its run has not ended: give its command again"))
+    return found
+
+
+def examine(path, results):
+    """(run, kind, what is wrong and what to do) of the run file `path` of a results folder.
+
+    kind is 'damaged' (run is None), 'stale', or None where nothing is wrong.
+    """
+    try:
+        run = runfile.read(path)
+    except InputError as error:
+        return None, "damaged", str(error).partition(": ")[2]
+    if run.versions != (PROTOCOL_VERSION,):
+        return run, "stale", (f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it "
+                              "again")
+    if Path(path) != Path(results) / run.configuration.path:
+        return run, "stale", f"its configuration belongs at {run.configuration.path}: move or repeat it"
+    return run, None, ""

@@ -1,0 +1,1 @@
+"""Training a network and testing it: one run."""

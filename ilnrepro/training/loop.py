@@ -1,0 +1,180 @@
+"""One run: train on the other folds, test on one, and hand back all that is kept."""
+
+import time
+
+import numpy as np
+
+from ilnrepro import tf
+from ilnrepro.errors import InputError
+from ilnrepro.networks import NETWORKS
+from ilnrepro.networks.layers import check_sides
+from ilnrepro.norms import method
+from ilnrepro.storage import checkpoint
+from ilnrepro.storage.runfile import Run
+from ilnrepro.training import testing
+from ilnrepro.training.augmentation import batches, epoch_order, prepare
+from ilnrepro.training.metrics import overlap
+from ilnrepro.training.process import uses_xla
+from ilnrepro.training.provenance import provenance
+from ilnrepro.training.slabs import cut, starts
+from ilnrepro.training.step import Training
+
+EXAMPLES = 8  # paper, Figure 2
+CHECKPOINT_SECONDS = 180
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+def check(configuration, data):
+    """Raises InputError if the data set lacks the fold or the site, or its dimensions, sides or the method's groups do
+    not suit the protocol's network."""
+    if configuration.fold not in data.folds:
+        raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
+                         f"(it has {', '.join(map(str, data.folds))})")
+    protocol, dimensions = configuration.protocol, data.images.ndim - 1
+    data.trained_on(configuration.fold, protocol.site)
+    network = NETWORKS[protocol.network]
+    if dimensions != network.dimensions:
+        kinds = {2: "images [n, H, W]", 3: "volumes [n, D, H, W]"}
+        raise InputError(f"data set {configuration.dataset}: holds {kinds[dimensions]}, and protocol {protocol.name} "
+                         f"takes {kinds[network.dimensions]}; choose another protocol or data set")
+    images, _ = prepare(data.images[:1], data.masks[:1], protocol.shrink)
+    if protocol.slab:
+        starts(images.shape[1], protocol.slab)
+        images = images[:, :protocol.slab]
+    check_sides(images.shape[1:], protocol.pools)
+    method(configuration.method).rule.parameters(network.start_channels, protocol.settings)
+
+
+def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
+        every=CHECKPOINT_SECONDS, record=lambda history: None):
+    """Trains and tests as the configuration says, from the latest checkpoint if there is one.
+
+    Args:
+      configuration: a `Configuration`; `process.set_up` has been called for it.
+      data: the `DataSet` it names.
+      progress: called with (steps done, steps in all) after every block.
+      path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
+      stop: asked after every block; True saves the state and raises Stopped.
+      every: seconds between checkpoints.
+      record: called with the `History` before training and after every block.
+
+    Returns:
+      a `Run`.
+
+    Raises:
+      InputError: as `check`.
+    """
+    check(configuration, data)
+    protocol = configuration.protocol
+    images, masks = prepare(data.images, data.masks, protocol.shrink)
+    tested, trained = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
+    training = Training(configuration)
+    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop, every, record)
+    started = time.perf_counter()
+    status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
+    if np.isfinite(history.loss).all():
+        predicted = testing.predict(training, images[tested], masks[tested], protocol)
+        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
+        status = "complete" if predicted_pixels.any() else "collapsed"
+        test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
+                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
+                **testing.distances(masks[tested], predicted)}
+        if "site" in data.optional:
+            test["site"] = data.optional["site"][tested].astype(str)
+        drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
+        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
+    gated = training.gated
+    return Run(
+        configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
+        loss=history.loss, rate=history.rate, gate_step=history.gate_step, rho=history.rho, gate=history.share,
+        layers=list(gated), channels=[layer.channels for layer in gated.values()],
+        parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
+        examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
+        weights={name: v.numpy() for name, v in training.network.named_variables.items()},
+        provenance=provenance(uses_xla(protocol)),
+        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
+
+
+class History:
+    """The curves of a run so far: loss and rate at every step, gates of `layers` after every block."""
+
+    def __init__(self, training):
+        self.layers = list(training.gated)
+        self.loss, self.rate = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        self.gate_step = np.zeros(1, np.int64)
+        self.rho, self.share = (values[np.newaxis] for values in training.gates())
+        self.seconds = 0.0
+
+    def add(self, loss, rate, training, seconds):
+        """Appends a block; a loss that is not finite ends the curve."""
+        finite = np.isfinite(loss)
+        loss = loss if finite.all() else loss[:np.argmin(finite) + 1]
+        self.loss = np.append(self.loss, loss)
+        self.rate = np.append(self.rate, np.full(len(loss), rate, np.float32))
+        self.gate_step = np.append(self.gate_step, len(self.loss))
+        rho, share = training.gates()
+        self.rho, self.share = np.append(self.rho, [rho], axis=0), np.append(self.share, [share], axis=0)
+        self.seconds += seconds
+        return finite.all()
+
+
+_CURVES = ("loss", "rate", "gate_step", "rho", "share")
+
+
+def _train(training, configuration, images, masks, progress, path, stop, every, record):
+    """Trains to the end, or to the first loss that is not finite; returns the `History`."""
+    if slab := configuration.protocol.slab:
+        images, masks = cut(images, slab), cut(masks, slab)
+    image_index, angle, rates, blocks = _schedule(configuration, len(images))
+    history = History(training)
+    found = checkpoint.latest(path, configuration) if path else None
+    if found:
+        done, arrays, history.seconds = found
+        training.restore(arrays)
+        for name in _CURVES:
+            setattr(history, name, arrays[name])
+    else:
+        done = 0
+    record(history)
+    iterator = iter(batches(images, masks, image_index[done:], angle[done:]))
+    saved = time.monotonic()
+
+    def save():
+        arrays = {name: getattr(history, name) for name in _CURVES} | training.state()
+        checkpoint.save(path, configuration, len(history.loss), arrays, history.seconds)
+
+    for start, end in blocks:
+        if start < done:
+            continue
+        began = time.perf_counter()
+        loss = training.block(iterator, tf.constant(rates[start]), tf.constant(end - start)).numpy()
+        finite = history.add(loss, rates[start], training, time.perf_counter() - began)
+        record(history)
+        if not finite:
+            break
+        progress(end, len(rates))
+        if path and stop():
+            save()
+            raise Stopped
+        if path and end < len(rates) and time.monotonic() - saved > every:
+            save()
+            saved = time.monotonic()
+    return history
+
+
+def _schedule(configuration, images):
+    """What every step does: images `[steps, B]`, angles in radians `[steps, B]`, rates `[steps]`; and the blocks."""
+    protocol = configuration.protocol
+    angles = np.deg2rad(configuration.angles)
+    orders, rates, blocks = [], [], []
+    for epoch in range(protocol.epochs):
+        orders.append(epoch_order(images, len(angles), protocol.batch, configuration.seed, epoch,
+                                  protocol.steps_per_epoch))
+        first, steps = len(rates), len(orders[-1][0])
+        blocks += [(first + i, first + min(i + protocol.block, steps)) for i in range(0, steps, protocol.block)]
+        rates += [configuration.rate / protocol.rate_divisor**epoch] * steps
+    image_index, angle_index = (np.concatenate(parts) for parts in zip(*orders, strict=True))
+    return image_index, angles[angle_index], np.float32(rates), blocks

@@ -1,0 +1,24 @@
+"""What a process that trains is set to before it touches TensorFlow: threads, determinism, kernels."""
+
+from ilnrepro import tf
+from ilnrepro.norms import kernels
+
+
+def set_up(configuration):
+    """Sets this process's threads, determinism and kernels; call before anything else touches TensorFlow.
+
+    On a GPU, memory grows as needed and float32 stays float32 (no TF32).
+    """
+    protocol = configuration.protocol
+    tf.config.threading.set_intra_op_parallelism_threads(protocol.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(protocol.threads)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_op_determinism()
+    kernels.use("tensorflow" if uses_xla(protocol) else protocol.kernels)
+
+
+def uses_xla(protocol):
+    """Whether the training step is compiled by XLA: 'auto' does so where TensorFlow sees a GPU."""
+    return protocol.xla == "on" or (protocol.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))

@@ -1,0 +1,1 @@
+"""Trained networks in use: images in, masks out."""
