@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from data_prep import acdc, audit, folder, spine, sunnybrook
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.console import command
 from ilnrepro.storage import dataset
 
@@ -47,7 +47,7 @@ def parser():
     show = commands.add_parser("show", help="draw a montage with contours")
     show.add_argument("file", type=Path)
     show.add_argument("--output", type=Path, help="default: beside the file, .png")
-    show.add_argument("--seed", type=whole_number(0), default=0, help="of the images drawn")
+    show.add_argument("--seed", type=integer(0), default=0, help="of the images drawn")
     return top
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
 from ilnrepro.use import images as readers
 
@@ -30,7 +30,7 @@ def add_arguments(parser):
     parser.add_argument("--size", type=int, default=256, help="pixels a side, cropped or padded to")
     parser.add_argument("--spacing", type=float, metavar="MM", help="resample to this pixel size")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the folds")
+    parser.add_argument("--seed", type=integer(0), default=0, help="of the folds")
     parser.add_argument("--keep-empty", action="store_true", help="keep slices without the structure")
 
 

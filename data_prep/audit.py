@@ -9,7 +9,7 @@ from rich.table import Table
 
 from data_prep.images import digest
 from ilnrepro.errors import InputError
-from ilnrepro.use.images import by
+from ilnrepro.use.images import format_shape
 
 SMALL = 20  # pixels; masks below it are listed
 # Of the misalignment measure, as parts of the image's side: search, ring about the mask, suspicion.
@@ -83,14 +83,14 @@ class Audit:
 
         area = data.masks.reshape(len(data), -1).sum(axis=1, dtype=int)
         pieces = [ndimage.label(mask, np.ones((3,) * mask.ndim))[1] for mask in data.masks]
-        spacings = [by(f"{v:.3f}" for v in row) for row in data.optional.get("spacing", ())]
+        spacings = [format_shape(f"{v:.3f}" for v in row) for row in data.optional.get("spacing", ())]
         moved = suspected(displacements(data.images, data.masks, data.subject), data.images.shape[-1])
         return {
             "subjects": len(set(data.subject)),
             "images": len(data),
             "images per subject": _counts(data.subject),
             **self.found,
-            "sizes": {by(data.images.shape[1:]): len(data)},
+            "sizes": {format_shape(data.images.shape[1:]): len(data)},
             "spacings (mm)": _counts(spacings),
             "mask pixels": {"least": int(area.min()), "median": float(np.median(area)),
                             "most": int(area.max())},

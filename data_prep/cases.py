@@ -7,7 +7,7 @@ import numpy as np
 
 from ilnrepro.errors import InputError
 from ilnrepro.storage.dataset import DataSet
-from ilnrepro.use.images import by
+from ilnrepro.use.images import format_shape
 
 
 @dataclass
@@ -57,8 +57,8 @@ def data_set(cases, audit, split, **text):
     for case in sorted(cases, key=lambda case: case.name):
         with audit.case(case.name):
             if case.image.shape != usual:
-                raise InputError(f"{case.name}: image size {by(case.image.shape)} differs from most images' "
-                                 f"{by(usual)}; crop or pad it")
+                raise InputError(f"{case.name}: image size {format_shape(case.image.shape)} differs from most images' "
+                                 f"{format_shape(usual)}; crop or pad it")
             kept.append(case)
     audit.settle(len(kept))
     kind = np.uint8 if all(case.image.dtype == np.uint8 for case in kept) else np.float32

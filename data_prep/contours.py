@@ -3,7 +3,7 @@
 import numpy as np
 
 from ilnrepro.errors import InputError
-from ilnrepro.use.images import by
+from ilnrepro.use.images import format_shape
 
 
 def read(path):
@@ -68,7 +68,7 @@ def mask(points, shape, path):
     low, high = points.min(axis=0), points.max(axis=0)
     if low.min() < -0.5 or (high > (width - 0.5, height - 0.5)).any():
         raise InputError(f"{path}: points from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}) leave "
-                         f"the {by(shape)} image; check that contour and image belong together")
+                         f"the {format_shape(shape)} image; check that contour and image belong together")
     x0, y0, x1, y1 = np.hstack([points, np.roll(points, -1, axis=0)]).T[:, :, None]  # [k, 1] each
     row = np.arange(height)
     level = y0 == y1

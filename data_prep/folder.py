@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
 from ilnrepro.use import images as readers
 
@@ -19,7 +19,7 @@ def add_arguments(parser):
     parser.add_argument("--structure", default="structure", help="what the masks show")
     parser.add_argument("--title", default="", help="default: the folder's name and the structure")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the folds")
+    parser.add_argument("--seed", type=integer(0), default=0, help="of the folds")
     parser.add_argument("--keep-empty", action="store_true", help="keep images whose masks are empty")
 
 

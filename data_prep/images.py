@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ilnrepro.errors import InputError
-from ilnrepro.use.images import by
+from ilnrepro.use.images import format_shape
 
 
 def grey(values, path):
@@ -50,14 +50,14 @@ def binary(values, path):
 def check_pair(image, mask, image_path, mask_path):
     """Raises InputError unless an image and its mask are of one shape."""
     if image.shape != mask.shape:
-        raise InputError(f"{mask_path}: mask size {by(mask.shape)} differs from the image's "
-                         f"{by(image.shape)} ({image_path}); give each image a mask of its own size")
+        raise InputError(f"{mask_path}: mask size {format_shape(mask.shape)} differs from the image's "
+                         f"{format_shape(image.shape)} ({image_path}); give each image a mask of its own size")
 
 
 def check_square(values, path):
     """Raises InputError unless an image, or a volume's slices, are square."""
     if values.shape[-1] != values.shape[-2]:
-        raise InputError(f"{path}: image size {by(values.shape)} is not square; crop or pad it")
+        raise InputError(f"{path}: image size {format_shape(values.shape)} is not square; crop or pad it")
 
 
 def fitted(values, size, fill):

@@ -12,10 +12,10 @@ import numpy as np
 
 from data_prep import cases, folds, images
 from data_prep.cases import Case
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
 from ilnrepro.use import images as readers
-from ilnrepro.use.images import by
+from ilnrepro.use.images import format_shape
 
 CITATION = ("J. Yao, J. E. Burns, H. Munoz, R. M. Summers, Detection of vertebral body fractures based on cortical "
             "shell unwrapping, MICCAI 2012")
@@ -28,7 +28,7 @@ def add_arguments(parser):
     parser.add_argument("--source", type=Path, required=True, help="the folder of volumes")
     parser.add_argument("--size", type=int, default=256, help="pixels a side, resampled to (the paper's: 256)")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the folds")
+    parser.add_argument("--seed", type=integer(0), default=0, help="of the folds")
 
 
 def source(arguments):
@@ -101,7 +101,8 @@ def _read(subject, image_path, label_path, size):
     picture, label = readers.read(image_path), readers.read(label_path).values
     images.check_pair(picture.values, label, image_path, label_path)
     if picture.values.ndim != 3:
-        raise InputError(f"{image_path}: image size {by(picture.values.shape)}: one slice is no volume; get it again")
+        raise InputError(f"{image_path}: image size {format_shape(picture.values.shape)}: one slice is no volume; get "
+                         "it again")
     images.check_square(picture.values, image_path)
     if not np.isfinite(label).all() or (label < 0).any() or (label != np.round(label)).any():
         raise InputError(f"{label_path}: labels that are not whole numbers from 0; get it again")

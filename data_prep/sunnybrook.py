@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep import cases, folder, folds, images, sunnybrook_raw
 from data_prep.cases import Case
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 
@@ -30,7 +30,7 @@ def add_arguments(parser):
                         help="of the raw release: i endocardium, o epicardium (end-diastole only)")
     parser.add_argument("--folds", choices=("challenge", "random"), default="challenge",
                         help="the challenge's three groups, or a random split by subject")
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of random folds")
+    parser.add_argument("--seed", type=integer(0), default=0, help="of random folds")
     parser.add_argument("--sites", choices=("pathology",), help="keep each subject's group of patients as its site: "
                         "HF-I and HF-NI (heart failure with and without infarction), HYP (hypertrophy), N (normal)")
 

@@ -7,12 +7,12 @@ from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, protocol, variant_type
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """What argparse makes an option's text with: a whole number from `least`."""
+def integer(minimum: int) -> Callable[[str], int]:
+    """What argparse makes an option's text with: a whole number from `minimum`."""
 
     def convert(text):
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give a whole number from {least}")
+        if not text.lstrip("-").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give a whole number from {minimum}")
         return int(text)
 
     return convert

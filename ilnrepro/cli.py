@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ilnrepro import __version__, commands
-from ilnrepro.arguments import add_variants, whole_number
+from ilnrepro.arguments import add_variants, integer
 from ilnrepro.console import command
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS
@@ -34,7 +34,7 @@ def parser():
     predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
-    predict.add_argument("--batch", type=whole_number(1), default=8, help="images at a time; it is part of the result "
+    predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "
                          "of a run with --batch-statistics batch, which was tested with its protocol's")
     export = add("export", help="write a TensorFlow SavedModel that needs nothing of this package")
     export.add_argument("run", type=Path, help="run file that kept its weights")

@@ -27,7 +27,7 @@ def run(arguments):
     from ilnrepro.training import loop
 
     if arguments.progress == "lines":
-        _end_with_the_reader()
+        exit_when_stdout_closes()
     data = dataset.read(arguments.data)
     configuration = Configuration(
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
@@ -70,7 +70,7 @@ def _train_and_write(configuration, data, path, arguments):
     print(f"{path}: {outcome.status}, {score}")
 
 
-def _end_with_the_reader():
+def exit_when_stdout_closes():
     """Ends this process as a kill would when nobody reads its standard output any more, for then its driver is gone.
 
     A run left to itself would hold its lock against the driver's successor.

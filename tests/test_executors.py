@@ -91,7 +91,7 @@ def test_hundreds_of_runs_take_no_more_memory_and_no_more_open_files(tmp_path):
 
 
 def test_a_run_ends_when_its_reader_is_gone():
-    script = ("import time; from ilnrepro import commands; commands._end_with_the_reader(); print(flush=True); "
+    script = ("import time; from ilnrepro import commands; commands.exit_when_stdout_closes(); print(flush=True); "
               "time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.comparison.executors import EXECUTORS
 
 
@@ -16,7 +16,7 @@ def add_selection(to):
 
 def add_doing(to):
     """How runs are done."""
-    to.add_argument("--jobs", type=whole_number(1), help="runs at a time (default: cores over threads a run)")
+    to.add_argument("--jobs", type=integer(1), help="runs at a time (default: cores over threads a run)")
     to.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     to.add_argument("--keep-weights", action="store_true")
     to.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a "

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.analysis import captions, cost, questions, supplement, tables, verdicts
 from figures import differences, learning, rates
 from figures.report import cases, charts
-from ilnrepro.comparison.planning import words
+from ilnrepro.comparison.planning import command_arguments
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -182,7 +182,7 @@ def _learning(runs, methods, about):
 def _made_by(run):
     """The command of one run."""
     c = run.configuration
-    return shlex.join(["ilnrepro", *words(c, f"{c.dataset}.h5"), "--results", "RESULTS"])
+    return shlex.join(["ilnrepro", *command_arguments(c, f"{c.dataset}.h5"), "--results", "RESULTS"])
 
 
 def _browsers(paper, runs, methods, datasets):

@@ -24,11 +24,11 @@ class Job:
     @property
     def command(self):
         """The command that does it."""
-        return [sys.executable, "-m", "ilnrepro", *words(self.configuration, self.data)]
+        return [sys.executable, "-m", "ilnrepro", *command_arguments(self.configuration, self.data)]
 
 
-def words(configuration, data):
-    """The words of the `ilnrepro` command that does a run, but for its results folder."""
+def command_arguments(configuration, data):
+    """The arguments of the `ilnrepro` command that does a run, but for its results folder."""
     c, default = configuration, PROTOCOLS[configuration.protocol.name]
     found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", f"{c.rate:g}", "--seed",
              str(c.seed), "--protocol", c.protocol.name]

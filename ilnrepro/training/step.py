@@ -30,7 +30,7 @@ class Training:
                      for key, multiple in layer.rates.items()}
         self.optimizer = OPTIMIZERS[protocol.optimizer](
             self.trainable, [multiples.get(name, 1) for name in trainable], protocol)
-        self.least = math.log(protocol.threshold / (1 - protocol.threshold))  # the threshold's logit
+        self.threshold_logit = math.log(protocol.threshold / (1 - protocol.threshold))
         step = tf.autograph.experimental.do_not_convert(self._step)
         self.step = tf.function(step, jit_compile=True) if uses_xla(protocol) else step
         self.block = tf.function(self._block)
@@ -69,7 +69,7 @@ class Training:
     def _masks(self, images, truth=None):
         """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold.
         `truth`, the true masks, is looked at by an oracle only."""
-        return tf.cast(margin(self.network.scores(images, truth)) > self.least, tf.uint8)
+        return tf.cast(margin(self.network.scores(images, truth)) > self.threshold_logit, tf.uint8)
 
     @property
     def _state(self):

@@ -124,7 +124,7 @@ def _read_itk(path):
     if values.ndim == 3 and len(values) == 1:
         values = values[0]
     if values.ndim not in (2, 3):
-        raise InputError(f"{path}: {values.ndim} dimensions ({by(values.shape)}); give images or volumes")
+        raise InputError(f"{path}: {values.ndim} dimensions ({format_shape(values.shape)}); give images or volumes")
     between = float(image.GetSpacing()[2]) if values.ndim == 3 and spaced else None
     return Picture(values, image.GetSpacing()[1::-1] if spaced else None, between, position)
 
@@ -159,6 +159,6 @@ def stem(path):
     return str(path)[:len(str(path)) - len(suffix(path))]
 
 
-def by(shape):
-    """A shape in words, 256×256."""
+def format_shape(shape):
+    """A shape as text, 256×256."""
     return "×".join(map(str, shape))

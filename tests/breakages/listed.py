@@ -119,7 +119,7 @@ TRAINING = (
              "loss, scores = self._update(images, masks, rate, self.clip)",
              ("tests/test_dualnorm_unet.py::test_the_clip_bounds_every_element",)),
     Breakage("threshold", "the protocol's threshold is not looked at",
-             "ilnrepro/training/step.py", "Training._masks", "> self.least", "> 0",
+             "ilnrepro/training/step.py", "Training._masks", "> self.threshold_logit", "> 0",
              ("tests/test_training.py::test_the_threshold_is_on_the_probability",)),
     Breakage("stretched-in-use", "in use, intensities are stretched over a batch instead of one image by one",
              "ilnrepro/use/segmenter.py", "Segmenter._segment", "low = tf.reduce_min(x, [1, 2, 3], keepdims=True)",

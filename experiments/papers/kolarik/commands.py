@@ -7,7 +7,7 @@ from experiments.papers.kolarik import times
 from experiments.papers.kolarik.printed import ROWS
 from experiments.runs import options
 from experiments.runs.showing import show
-from ilnrepro.arguments import whole_number
+from ilnrepro.arguments import integer
 from ilnrepro.comparison import sheet
 from ilnrepro.storage import files
 
@@ -17,10 +17,10 @@ def add(commands, paper):
     one = commands.add_parser("time", help="time an epoch and a prediction of every method (Kolarik's Table 1)")
     one.add_argument("--protocol", required=True, choices=list(paper.rates))
     one.add_argument("--data", type=Path, required=True, help="data set file, whose slabs are counted")
-    one.add_argument("--size", type=whole_number(1),
+    one.add_argument("--size", type=integer(1),
                      help="pixels a side of the slabs measured (default: the data set's)")
     one.add_argument("--methods", nargs="*", default=[])
-    one.add_argument("--rounds", type=whole_number(1), default=7)
+    one.add_argument("--rounds", type=integer(1), default=7)
     options.add_results(one)
     one.set_defaults(act=time)
 
