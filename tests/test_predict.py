@@ -29,9 +29,9 @@ def segment(trained):
 def trained(tmp_path_factory):
     """A short run that kept its weights: (run file, data set file)."""
     folder = tmp_path_factory.mktemp("trained")
-    data = tiny.phantom(folder)
+    data = tiny.discs(folder)
     done = tiny.command("ilnrepro", "run", "--data", data, "--results", folder, "--protocol", "tiny", "--method",
-                        "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 100, "--keep-weights")
+                        "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 10, "--keep-weights")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("runs/*/*/*/*.h5")), data
 
@@ -77,10 +77,10 @@ def test_data_set_and_pictures(trained, segment, tmp_path):
     Image.fromarray(images[0][:20, :30]).save(tmp_path / "one.png")
     done = predict(path, data, tmp_path / "one.png", output=tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    with hdf5.reading(tmp_path / "out" / "tiny-lv-mask.h5", "masks") as file:
+    with hdf5.reading(tmp_path / "out" / "discs-mask.h5", "masks") as file:
         masks = file["masks"][()]
     np.testing.assert_array_equal(masks, in_batches(segment, images))
-    assert len(list((tmp_path / "out" / "tiny-lv-overlay").glob("*.png"))) == len(images)
+    assert len(list((tmp_path / "out" / "discs-overlay").glob("*.png"))) == len(images)
     mask = np.array(Image.open(tmp_path / "out" / "one-mask.png"))
     assert mask.shape == (20, 30) and set(np.unique(mask)) <= {0, 255}
     assert np.array(Image.open(tmp_path / "out" / "one-overlay.png")).shape == (20, 30, 3)

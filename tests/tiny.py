@@ -13,13 +13,14 @@ from pathlib import Path
 from unittest import mock
 
 import h5py
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from ilnrepro import console
 from ilnrepro.comparison import executors
 from ilnrepro.norms import fused, kernels
-from ilnrepro.storage import hdf5
+from ilnrepro.storage import dataset, hdf5
 from ilnrepro.training import loop
 from ilnrepro.training import process as training_process
 
@@ -104,6 +105,20 @@ def phantom(folder, structure="LV", size=32, subjects=3):
     done = command("data_prep", "phantom", "--structure", structure, "--size", size, "--subjects", subjects,
                    "--crop", 0.5, "--output", path)
     assert done.returncode == 0, done.stderr
+    return path
+
+
+def discs(folder):
+    """A data set file of bright discs, that any network learns in a few steps however its sums are rounded."""
+    rng, n = np.random.default_rng(0), 24
+    rows, columns = np.mgrid[:32, :32]
+    centres, radii = rng.uniform(13, 19, [n, 2]), rng.uniform(8, 12, n)
+    masks = np.array([(rows - y) ** 2 + (columns - x) ** 2 < r**2 for (y, x), r in zip(centres, radii, strict=True)])
+    images = (100 * masks + rng.integers(20, 120, masks.shape)).astype(np.uint8)
+    path = Path(folder) / "discs.h5"
+    dataset.write(path, dataset.DataSet(
+        images, masks.astype(np.uint8), np.repeat(["a", "b", "c"], 8), np.array([f"disc {i}" for i in range(n)]),
+        np.repeat([1, 2, 3], 8), "Discs", "LV", "", "", "", True))
     return path
 
 
