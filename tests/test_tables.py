@@ -219,14 +219,13 @@ def test_every_method_of_the_paper_is_in_the_methods_table(paper):
 
 
 def test_the_family_is_every_method_and_shows_the_columns_that_have_data():
-    assert list(FAMILY.rows) == ["none", "bn", "in", "ln", "gn4", "brn", "sn", "bin", "bin-projected",
-                                                   "clip", "sigmoid", "softmax", "iln", "iln-clamped",
-                                                   "iln-unclamped"]
+    assert list(FAMILY.rows) == ["none", "bn", "in", "ln", "gn4", "brn", "sn", "bin", "bin-projected", "clip",
+                                 "sigmoid", "softmax", "iln", "iln-clamped", "iln-unclamped"]
     grid = three_folds("brn", (0.8, 0.7, 0.9)) + three_folds("iln-clamped", (0.7, 0.75, 0.9))
     rows = tables.build(FAMILY, grid, "test")
     assert [row["fold"] for row in rows] == 2 * ["LV-1", "LV-2", "LV-3", "LV-mean"]
     assert all(math.isnan(row["published_mean"]) for row in rows)
-    text = tables.sheet(FAMILY, rows, tables.caption("family", grid, "test"), False).markdown()
+    text = tables.sheet(FAMILY, rows, tables.caption(FAMILY, grid, "test"), False).markdown()
     assert text.startswith("Family: every method") and "RV" not in text
     assert "| Method | LV-1 | LV-2 | LV-3 | LV-mean |" in text and "ILN clamped" in text
 
