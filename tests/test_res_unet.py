@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.papers import KOLARIK_ROWS
+from experiments.papers.kolarik.printed import ROWS
 from ilnrepro.errors import InputError
 from ilnrepro.networks.res_unet import Convolution3D, ResUNet3D
 from ilnrepro.networks.summary import summary
@@ -137,7 +137,7 @@ def test_the_whole_network_by_hand(eagerly, double):
     assert np.abs(network(tf.constant(x, tf.float64))[0] - wanted).max() < 1e-12 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("method", [*KOLARIK_ROWS, "ln", "iln"])
+@pytest.mark.parametrize("method", [*ROWS, "ln", "iln"])
 def test_native_kernels_and_the_reference_agree_on_volumes(method, use, eagerly, double):
     """One step's scores and gradients of a whole small network, fused on each kernels against the equations."""
     groups = int(method.removeprefix("gn")) if method.startswith("gn") else 16 if method == "iln" else 2
