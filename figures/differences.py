@@ -1,6 +1,6 @@
 """Paired differences ILN − other: a forest plot, with both rules of choosing the learning rate."""
 
-from experiments.analysis.captions import about_rules, title_of
+from experiments.analysis.captions import RULE_NAMES, about_rules, title_of
 from experiments.analysis.verdicts import HALF_A_POINT
 from figures.style import BLACK, BLUE, ORANGE, plt, save
 
@@ -35,7 +35,7 @@ def draw(folder, rows, about):
                 y = i + (0.14 * (2 * k - 1) if len(rules) > 1 else 0)
                 axis.plot([100 * r["low"], 100 * r["high"]], [y, y], color=colour)
                 axis.plot(100 * r["difference"], y, marker, color=colour, markersize=5,
-                          label=f"rule '{rule}'" if i == 0 else None)
+                          label=f"rule '{RULE_NAMES[rule]}'" if i == 0 else None)
         axis.axvline(0, color=BLACK, linewidth=0.8)
         axis.axvline(100 * HALF_A_POINT, color=BLACK, linewidth=0.8, linestyle=":")
         axis.set_yticks(range(len(methods)), [f"ILN − {title_of(m)}" for m in methods])

@@ -8,7 +8,7 @@ import tiny
 
 from experiments.papers import PAPERS
 from ilnrepro.networks import NETWORKS
-from ilnrepro.norms.methods import METHODS
+from ilnrepro.norms.methods import METHODS, method
 from ilnrepro.norms.rules import undone_on
 from ilnrepro.norms.values import Settings
 from ilnrepro.protocols import PROTOCOLS
@@ -132,6 +132,12 @@ def test_recognising_a_paper_is_noticed():
                  "isinstance(network, DualNormUNet)", "[c for c in channels if c != 16]", 'name in ("paper", "b")'):
         assert list(recognised(ast.parse(line))), line
     assert not list(recognised(ast.parse('def f(name):\n    """As in Sunnybrook."""\n    return name == "LV" or 16')))
+
+
+def test_a_mix_is_undone_on_as_many_channels_as_there_are_groups_after_it():
+    found = {name: undone_on(method(name).rule, Settings()) for name in ("iln", "iln8", "sigmoid", "in", "gn16")}
+    assert found == {"iln": 16, "iln8": 8, "sigmoid": None, "in": None, "gn16": None}
+    assert undone_on(method("iln").rule, Settings(group_divisor="variance")) is None
 
 
 def test_no_function_and_no_module_is_too_long():

@@ -191,8 +191,9 @@ def test_captions_name_the_methods_that_have_one_seed():
     first = [record(m, k, rate, gain=rate / 10) for m in ("in", "iln", "bn") for k in (1, 2, 3) for rate in (1.0, 0.1)]
     second = [record(m, k, 1.0, seed=1) for m in ("in", "iln") for k in (1, 2, 3)]
     text = captions.about_one_seed(first + second)
-    assert "BN by the rule 'cross-fold'; all methods by the rule 'test'" in text
-    assert "Seeds 0; at some rates 1, which the rule 'test' leaves out." in captions.about(first + second)
+    assert "BN by the rule 'cross-fold'; all methods by the rule 'best on the test fold'" in text
+    about = captions.about(first + second)
+    assert "Seeds 0; at some rates 1, which the rule 'best on the test fold' leaves out." in about
     rows = supplement.build(first + second)["differences"][1]
     of_in = {r["rule"]: r for r in rows if (r["other"], r["measure"]) == ("in", "dice")}
     assert [(of_in[rule]["seeds"], of_in[rule]["other_seeds"]) for rule in ("cross-fold", "test")] == [(2, 2), (1, 1)]

@@ -91,7 +91,7 @@ def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
     assert "Seeds 0. " in by_rule["test"] and "Seeds 0, 1. " in by_rule["cross-fold"]
     rows = tables.build(TABLES[3], grid + further, "cross-fold")
     notes = tables.sheet(TABLES[3], rows, "", False).notes
-    assert notes.body[0][notes.headings.index("spread over seeds")].startswith("LV-1 0.495 (2 seeds)")
+    assert notes.body[0][notes.headings.index("SD over seeds")].startswith("LV-1 0.495 (2 seeds)")
 
 
 def test_a_diverged_seed_counts_as_nothing_in_the_mean():

@@ -2,7 +2,7 @@
 
 import math
 
-from ilnrepro.comparison.choice import RULES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -74,7 +74,8 @@ def _seeds(records):
     every = set.intersection(*by_rate.values())
     further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
     return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
-                      *([f"at some rates {further}, which the rule 'test' leaves out"] if further else [])])
+                      *([f"at some rates {further}, which the rule '{RULE_NAMES['test']}' leaves out"]
+                        if further else [])])
 
 
 def about_one_seed(records):
@@ -88,7 +89,7 @@ def about_one_seed(records):
     if len({r.configuration.seed for r in records}) == 1:
         return "With one seed the intervals hold no spread over seeds. "
     return ("With one seed the intervals hold no spread over seeds: " +
-            "; ".join(f"{who} by the rule '{rule}'" for rule, who in alone.items()) + ". ")
+            "; ".join(f"{who} by the rule '{RULE_NAMES[rule]}'" for rule, who in alone.items()) + ". ")
 
 
 def primary_rule(records):
@@ -108,7 +109,8 @@ def about_runs(records):
     """`about`, and which run of each method and fold is shown."""
     rules = rules_of(records)
     rule = primary_rule(records)
-    chosen = f"Rate by the rule '{rule}', {RULES[rule]}" if len(rules) > 1 else about_rules(rules).rstrip(".")
+    chosen = f"Rate by the rule '{RULE_NAMES[rule]}', {RULES[rule]}" if len(rules) > 1 else \
+        about_rules(rules).rstrip(".")
     return f"{about(records)} {chosen}; the first seed."
 
 
@@ -116,4 +118,4 @@ def about_rules(rules):
     """How the learning rates were chosen."""
     if len(rules) == 1:
         return "One rate, nothing to choose."
-    return "Rules: " + "; ".join(f"'{rule}', {RULES[rule]}" for rule in rules) + "."
+    return "Rules: " + "; ".join(f"'{RULE_NAMES[rule]}', {RULES[rule]}" for rule in rules) + "."

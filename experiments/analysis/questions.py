@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from experiments.analysis.captions import about, marks, seed_spread, title_of
 from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import RULE_NAMES, cells
 from ilnrepro.comparison.intervals import compare, fold_scores, subjects_of
 from ilnrepro.comparison.scores import collect
 from ilnrepro.comparison.sheet import Sheet
@@ -34,12 +34,13 @@ def build(evidence, results, protocol_name, datasets):
              seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
-                  f"default, on fold {evidence.fold}, at the default's rate there by the rule '{evidence.rule}'. "
+                  f"default, on fold {evidence.fold}, at the default's rate there by the rule "
+                  f"'{RULE_NAMES[evidence.rule]}'. "
                   f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
                   "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
-                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); spread: its "
-                  "standard deviation over seeds.",
-                  ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
+                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); SD over "
+                  "seeds: of the difference.",
+                  ["change", "of", "rate", "Dice", "default's", "difference", "SD over seeds", "seeds"], body)
     return table, tidy
 
 

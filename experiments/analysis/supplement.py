@@ -16,7 +16,7 @@ from experiments.analysis.captions import (
     title_of,
 )
 from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import RULE_NAMES, cells
 from ilnrepro.comparison.intervals import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -78,17 +78,17 @@ def _scores(records, rules):
                 groups += [(f"{structure}-all", folds)] if len(folds) == len(every) > 1 else []
                 tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(of_it, measures)}
                          for name, of_it in groups]
-    body = [[title_of(r["method"]), r["fold"], r["rule"], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
+    body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
              *(f"{r[f'{m}_mean']:.{2 if m in LOWER_IS_BETTER else 3}f}" for m in _measures(records) if m != "dice"),
              f"{r['seeds']}", "" if math.isnan(r["seed_sd"]) else f"{r['seed_sd']:.4f}", str(r["empty"])]
             for r in tidy if not math.isnan(r["dice_mean"])]
     return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
-                 "predictions without any foreground; spread: standard deviation over seeds of the mean Dice. "
+                 "predictions without any foreground; SD over seeds: of the mean Dice. "
                  f"{about_rules(rules)}",
                  ["Method", "fold", "rule", "Dice per image", "Dice per subject",
-                  *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "spread", "empty"],
+                  *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "SD over seeds", "empty"],
                  body), tidy
 
 
@@ -142,7 +142,8 @@ def _differences(records, rules, omitted):
     body = []
     for r in tidy:
         unit = 1 if r["measure"] in LOWER_IS_BETTER else 100
-        body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), r["rule"], r["without"] or "–",
+        body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), RULE_NAMES[r["rule"]],
+                     r["without"] or "–",
                      f"{unit * r['difference']:+.2f} [{unit * r['low']:+.2f}, "
                      f"{unit * r['high']:+.2f}]", f"{r['p']:.2g}", f"{r['p_holm']:.2g}",
                      f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
@@ -153,11 +154,12 @@ def _differences(records, rules, omitted):
                  "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
                  f"out). {about(records)} {_INTERVAL}; p: Wilcoxon signed-rank over subjects, whose scores are means "
                  "over seeds, and after Holm's correction over the methods of the same block; "
-                 "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
-                 "standard deviation of the difference over seeds; smallest: the true difference that such data would "
+                 "P(ILN > other): probability that ILN is the better on a subject, over all pairs of seeds, ties half; "
+                 "SD over seeds: of the difference; detectable (80 % power): the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
-                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
-                  "per image", "spread", "smallest", "subjects; seeds"], body), tidy
+                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)",
+                  "P(ILN > other)", "per image", "SD over seeds", "detectable (80 % power)", "subjects; seeds"],
+                 body), tidy
 
 
 def _terciles(records, rules):
@@ -183,7 +185,7 @@ def _terciles(records, rules):
                           "dice": float(dice[third == t].mean()), "std": float(dice[third == t].std()),
                           "upper_limit": float(limits[t]) if t < 2 else math.nan} for t in range(3)]
     keys = dict.fromkeys((r["rule"], r["structure"], r["method"]) for r in tidy)
-    body = [[structure, title_of(method), rule,
+    body = [[structure, title_of(method), RULE_NAMES[rule],
              *(f"{r['dice']:.3f}±{r['std']:.3f}" for r in tidy
                if (r["rule"], r["structure"], r["method"]) == (rule, structure, method))]
             for rule, structure, method in keys]

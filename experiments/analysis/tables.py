@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ilnrepro.comparison.choice import RULES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.comparison.sheet import write as write_sheet
@@ -120,7 +120,8 @@ def caption(paper, records, rule):
     lines.append(paper.remarks.get(protocol.name, ""))
     rates = sorted({c.rate for c in configurations}, reverse=True)
     seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
-    chosen = f"chosen by the rule '{rule}': {RULES[rule]}" if len(rates) > 1 else "one rate, nothing to choose"
+    chosen = f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}" if len(rates) > 1 else \
+        "one rate, nothing to choose"
     lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
@@ -143,7 +144,8 @@ def sheet(paper, rows, text, synthetic):
         means = [round(by_key[label, column]["mean"], 3) if (label, column) in by_key else math.nan for label in labels]
         top = max((mean for mean in means if not math.isnan(mean)), default=None)
         best |= {(i, j) for i, mean in enumerate(means) if mean == top}
-    title = f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule '{rows[0]['rule']}')"
+    title = (f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule "
+             f"'{RULE_NAMES[rows[0]['rule']]}')")
     return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
 
 
@@ -175,7 +177,7 @@ def _notes(rows, labels):
                      ", ".join(f"{row['fold']} {row['n']}" for row in folds),
                      ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
                      "; ".join(lost) or "none"])
-    return Sheet("", "", ["Method", "learning rate chosen", "test images", "spread over seeds",
+    return Sheet("", "", ["Method", "learning rate chosen", "test images", "SD over seeds",
                           "diverged or collapsed runs (*), over all rates and seeds"], body)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.analysis.captions import about, about_one_seed, rules_of
 from experiments.analysis.cost import FILE
 from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import RULE_NAMES, cells
 from ilnrepro.comparison.intervals import by_method, compare
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.norms import method as method_row
@@ -60,10 +60,12 @@ def build(paper, records, results):
     table = Sheet("Verdicts", f"The paper's claims and what these runs say: {counts}. {about(records)} "
                   f"{paper.criteria} "
                   "Differences in points of Dice (hundredths), 95 % interval in brackets (bootstrap over subjects and "
-                  "seeds); paper: difference of the means over its three folds; smallest: the true difference that "
-                  f"such data would have shown four times in five. {about_one_seed(records)}The last columns repeat "
-                  f"the judgement without {without}, and with rates chosen on the test fold itself, the paper's rule.",
-                  ["claim", "verdict", "paper", "ours", "smallest", f"without {names}", "rule 'test'"], body)
+                  "seeds); paper: difference of the means over its three folds; detectable (80 % power): the "
+                  "true difference that such data would have shown four times in five. "
+                  f"{about_one_seed(records)}The last columns repeat the judgement without {without}, and "
+                  "with rates chosen on the test fold itself, the paper's rule.",
+                  ["claim", "verdict", "paper", "ours", "detectable (80 % power)", f"without {names}",
+                   f"rule '{RULE_NAMES['test']}'"], body)
     return table, tidy
 
 

@@ -25,7 +25,8 @@ class Recipe(NamedTuple):
       runs: from the protocol's name to the first words of the command that does the runs.
       defaults: values of options that a user does not give.
       measure: from the protocol's name, data sets and methods to the words of the command that measures; or None.
-      tables: whether the tables are then written by a command of their own.
+      tables: whether the paper's tables are then written by a command of their own.
+      sites: whether the runs can be told on which sites to train.
     """
 
     help: str
@@ -36,6 +37,7 @@ class Recipe(NamedTuple):
     defaults: dict = {}
     measure: Callable | None = None
     tables: bool = True
+    sites: bool = False
 
 
 def add(commands, recipes):
@@ -48,14 +50,16 @@ def add(commands, recipes):
         one.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure (default: "
                          "phantoms, SYNTHETIC)")
         one.add_argument("--results", type=Path, default=Path(recipe.results))
-        one.add_argument("--tables", nargs="*", default=[], help="of the paper (default: all)")
-        one.add_argument("--train-sites", nargs="*", default=[], help="sites to train on, where data tell them")
+        if recipe.tables:
+            one.add_argument("--tables", nargs="*", default=[], help="of the paper (default: all)")
+        if recipe.sites:
+            one.add_argument("--train-sites", nargs="*", default=[], help="sites to train on, 'all' for all together")
         one.add_argument("--only", nargs="*", choices=STEPS, default=STEPS, metavar="STEP", help="leave out all but "
                          f"some of {', '.join(STEPS)}")
         options.add_selection(one)
         options.add_doing(one)
         add_variants(one)
-        one.set_defaults(act=reproduce, recipe=recipe)
+        one.set_defaults(**{"tables": [], "train_sites": [], "act": reproduce, "recipe": recipe})
 
 
 def reproduce(arguments):

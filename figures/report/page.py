@@ -83,7 +83,8 @@ def content(shown, datasets, given):
         "grids": _grids(built), "forests": _forests(built, shown),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
         "browsers": browsers, "cases_about": of_runs, "palette": COLOURS,
-        "title_of": captions.title_of, "cost": _cost(shown), "machines": _machines(runs, methods),
+        "title_of": captions.title_of, "rule_names": captions.RULE_NAMES, "cost": _cost(shown),
+        "machines": _machines(runs, methods),
         "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
                                                         "FOREST_WIDTH")},
     }

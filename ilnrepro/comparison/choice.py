@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# How the learning rate of a fold is chosen.
+# How the learning rate of a fold is chosen, by the names that rules have in files, and what people read.
 RULES = {
-    "test": "the rate best on the test fold itself (the paper's rule)",
+    "test": "the paper's rule, which looks at the very scores that it reports",
     "cross-fold": "for each fold the rate best on the mean of the other folds",
 }
+RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold"}
 
 
 @dataclass(frozen=True)

@@ -12,4 +12,4 @@ def recipes(rates):
         return [(f"phantom-sites-{size[1]}.h5", ["phantom", "--structure", "LV", "--sites", "3", *size])]
 
     return {"dualnorm": Recipe("Xiao et al. 2021: Dice by site in three modes", "build/dualnorm", with_own(rates),
-                               phantom, runs=lambda protocol: ["dualnorm"], tables=False)}
+                               phantom, runs=lambda protocol: ["dualnorm"], tables=False, sites=True)}
