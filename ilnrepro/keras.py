@@ -97,7 +97,8 @@ class Normalization(keras.layers.Layer):
         some = tf.size(x) > 0
         own = {name: _read(v, x.dtype, some if follows else None) for name, v in self.own.items()}
         affine = [_read(v, x.dtype, some if follows else None) for v in (self.gamma, self.beta)]
-        normalize = fused.plain if _may_leave(training) else fused.normalize
+        # TensorFlow dies of a graph of its own operations whose shape says that it is empty; XLA does not.
+        normalize = fused.plain if x.shape.num_elements() != 0 and _may_leave(training) else fused.normalize
         y, moments = normalize(x, tf.zeros([x.shape[-1]], x.dtype), *affine, own, self.rule, self.settings, follows,
                                self.relu)
         for name, moment in moments.items():

@@ -32,7 +32,7 @@ def test_same_numbers_as_the_library_s_own_layer(method):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("method", seldom(["none", "bn", "in", "iln", "brn"], ["bn", "iln"]))
+@pytest.mark.parametrize("method", seldom(["none", "bn", "in", "iln", "brn"], ["iln"]))
 def test_computes_in_32_bits_where_the_model_computes_in_16(method, policy):
     x = np.random.default_rng(0).normal(2, 3, (2, 256, 256, 16)).astype(np.float32)  # its sums overflow 16 bits
     half = tf.cast(x, policy.partition("_")[2])
@@ -142,12 +142,12 @@ def same_weights(ours, theirs, x):
     ours.set_weights(theirs.get_weights())
 
 
-@pytest.mark.parametrize(("method", "groups"), GROUPS.items())
+@pytest.mark.parametrize(("method", "groups"), seldom([*GROUPS.items()], [("gn4", 4)]))
 def test_does_what_keras_s_group_normalization_does(method, groups, use, uncompiled):
     for kernel in ("native", "tensorflow"):
         use(kernel)
         for shape, axis in (([3, 16], -1), ([3, 5, 16], -1), ([2, 4, 3, 16], 3), ([2, 16, 5, 3], 1),
-                            ([2, 3, 16, 2, 4], 2), ([0, 4, 3, 16], -1)):
+                            ([2, 3, 16, 2, 4], 2)):
             x = np.random.default_rng(0).normal(2, 3, shape).astype(np.float32)
             ours, theirs = pair(method, groups, axis=axis)
             same_weights(ours, theirs, x)
@@ -162,7 +162,7 @@ def test_does_what_keras_s_group_normalization_does(method, groups, use, uncompi
                 assert found.shape == expected.shape and np.allclose(found, expected, atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("method", "groups"), GROUPS.items())
+@pytest.mark.parametrize(("method", "groups"), seldom([*GROUPS.items()], [("gn4", 4)]))
 def test_does_so_under_time_distribution_masks_and_compilation(method, groups, uncompiled):
     x = np.random.default_rng(0).normal(2, 3, (2, 3, 4, 5, 16)).astype(np.float32)
     ours, theirs = pair(method, groups)
@@ -185,7 +185,7 @@ def test_masks_of_parts_of_an_instance_are_refused(uncompiled):
         Normalization("in")(masked)
 
 
-@pytest.mark.parametrize("method", seldom(["in", "ln", "gn4", "iln4", "sn", "bn", "clip"], ["gn4", "sn"]))
+@pytest.mark.parametrize("method", seldom(["in", "ln", "gn4", "iln4", "sn", "bn", "clip"], ["iln4"]))
 def test_gradients_of_gradients_are_those_of_finite_differences(method, use, uncompiled):
     """Keras's own GroupNormalization is no measure: `tf.nn.moments` stops a gradient whose own gradient is not 0."""
     rng = np.random.default_rng(0)
@@ -228,8 +228,8 @@ def test_the_axis_follows_keras_s_image_data_format_and_is_refused_where_it_has_
         Normalization("in")(keras.Input([4, 4, None]))
 
 
-@pytest.mark.parametrize("method", ["bn", "brn", "sn", "bin"])
-def test_an_empty_batch_moves_nothing(method, uncompiled):
+@pytest.mark.parametrize("method", seldom(["bn", "brn", "sn", "bin", "in", "ln", "gn4", "iln"], ["sn"]))
+def test_an_empty_batch_moves_nothing(method):
     layer = Normalization(method)
     layer(features(), training=True)
     before = [v.numpy() for v in layer.weights]
