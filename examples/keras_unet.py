@@ -2,9 +2,9 @@
 
     python examples/keras_unet.py --method iln
 
-`unet` stands for anybody's network, with Keras's own batch normalization; `with_normalization` is all it takes to put
-another in its place. Both are then trained from the same weights on discs in noise (SYNTHETIC), two images a step, and
-the new one is saved and loaded. Half a minute on two cores.
+`unet` stands for anybody's network, with Keras's own batch normalization; `ilnrepro.keras.replace` is all it takes to
+put another in its place. Both are then trained from the same weights on discs in noise (SYNTHETIC), two images a step,
+and the new one is saved and loaded. Half a minute on two cores.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from ilnrepro.console import command
-from ilnrepro.keras import Normalization
+from ilnrepro.keras import Normalization, replace
 from ilnrepro.training.metrics import dice, overlap
 
 
@@ -39,20 +39,6 @@ def unet(channels=(16, 32, 64)):
         x = keras.layers.Concatenate()([keras.layers.Conv2DTranspose(width, 2, strides=2)(x), skip])
         x = block(x, width)
     return keras.Model(inputs, keras.layers.Conv2D(1, 1)(x))
-
-
-def with_normalization(model, method):
-    """A copy of `model` with `method` in place of every batch normalization; the other layers keep their weights."""
-    def replaced(layer):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return Normalization(method, name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    copy = keras.models.clone_model(model, clone_function=replaced)
-    for layer in model.layers:
-        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
-    return copy
 
 
 def discs(n, size, rng):
@@ -86,7 +72,7 @@ def main():
     rng = np.random.default_rng(0)
     train, test = discs(60, 64, rng), discs(30, 64, rng)
     theirs = unet()
-    ours = with_normalization(theirs, arguments.method)
+    ours = replace(theirs, arguments.method)
     layers = [layer for layer in ours.layers if isinstance(layer, Normalization)]
     print(f"SYNTHETIC data: {len(train[0])} training and {len(test[0])} test images, 64×64, 2 a step")
     print(f"{len(layers)} batch normalizations replaced by {arguments.method}")

@@ -2,80 +2,111 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
-from ilnrepro.norms import fused, kernels
+from ilnrepro.norms import fused
 from ilnrepro.norms import method as method_row
 from ilnrepro.norms.values import Settings
+
+# Modules that trace a graph in order to write it, and the one whose graphs stay in this process.
+_EXPORTERS = ("keras.src.export.", "tensorflow.python.saved_model.", "tensorflow.lite.")
+_TRAINER = "keras.src.backend.tensorflow.trainer"
 
 
 @keras.saving.register_keras_serializable(package="ilnrepro")
 class Normalization(keras.layers.Layer):
     """γ·normalize(x) + β by any method of `ilnrepro.norms.METHODS`, for feature maps `[N, ..., C]`.
 
-    Use it where a BatchNormalization would stand, after a convolution and before its activation. The native kernels
-    cannot be compiled by XLA, so where they are chosen the model is not either. Keras holds a gate to its limits after
-    each step, but has no rate of its own for it: "bin-projected" learns its gate at the model's rate. Where a policy
-    computes in 16 bits, this layer computes in 32.
+    Use it where a BatchNormalization would stand, after a convolution and before its activation. Keras holds a gate to
+    its limits after each step, but has no rate of its own for it: "bin-projected" learns its gate at the model's rate.
+
+    Whatever the dtype or the policy, variables are float32, the input is taken as it comes, and the arithmetic is done
+    in float32 (of a float64 input in float64); only the output is cast. An exported model holds TensorFlow's own
+    operations alone. So does a graph of your own that uses the layer for inference, as it may be saved, and it is
+    slower than `predict`.
 
     Args:
       method: a method's name: 'iln', 'gn4', 'bn', ...
       relu: whether the ReLU is applied as well, in the same pass.
+      axis: that of the channels; None is the one of Keras's `image_data_format`. Any but the last costs two
+        transpositions.
       epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay, renorm_steps: see
         `ilnrepro.norms.Settings`.
 
     Raises:
-      InputError: unknown method, groups that do not divide the channels, or a Keras back end other than TensorFlow.
+      InputError: unknown method, an axis that has no channels, groups that do not divide them, or a Keras back end
+        other than TensorFlow.
     """
 
-    def __init__(self, method: str = "iln", relu: bool = False, **options: Any) -> None:
+    def __init__(self, method: str = "iln", relu: bool = False, axis: int | None = None, **options: Any) -> None:
         settings = {key: options.pop(key) for key in Settings.__dataclass_fields__ if key in options}
         super().__init__(**options)
         if keras.backend.backend() != "tensorflow":
             raise InputError(f"Keras back end: {keras.backend.backend()!r}; this layer needs 'tensorflow'")
         self.method, self.relu, self.settings = method, relu, Settings(**settings)
         self.rule = method_row(method).rule
-        self.supports_jit = kernels.chosen() != "native"
+        if axis is None:
+            axis = 1 if keras.config.image_data_format() == "channels_first" else -1
+        self.axis = axis
+        self.autocast, self.supports_masking = False, True
+        self.gamma = self.beta = None
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Makes γ and β `[C]`, and the method's own variables."""
-        channels = shape[-1]
+        rank = len(shape)
+        if not isinstance(self.axis, int) or self.axis % rank == 0 or not -rank <= self.axis < rank:
+            raise InputError(f"axis: {self.axis!r} is no axis of channels in {list(shape)}; choose 1 to {rank - 1}")
+        channels = shape[self.axis]
+        if channels is None:
+            raise InputError(f"axis: {self.axis} of {list(shape)} has no fixed length; give the number of channels")
+        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
         if self.rule.affine:
-            self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones", autocast=False)
-            self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros", autocast=False)
+            self.gamma = self._weight("gamma", "ones", shape=(channels,))
+            self.beta = self._weight("beta", "zeros", shape=(channels,))
         parameters = self.rule.parameters(channels, self.settings)
         self.own = {
-            name: self.add_weight(name=name, shape=p.start.shape, trainable=p.trainable, constraint=p.projection,
-                                  initializer=keras.initializers.Constant(float(p.start.flat[0])), autocast=False)
-            for name, p in parameters.items()}
+            name: self._weight(name, keras.initializers.Constant(float(p.start.flat[0])), shape=p.start.shape,
+                               trainable=p.trainable, constraint=p.projection) for name, p in parameters.items()}
         self.moves = any(not p.trainable for p in parameters.values())
         self.decays = {name: self.settings.moving_decay if p.decay is None else p.decay
                        for name, p in parameters.items()}
 
+    def _weight(self, name, start, **options):
+        # A moving average follows the mean over the replicas of a distribution strategy.
+        return self.add_weight(name=name, initializer=start, dtype="float32", autocast=False, aggregation="mean",
+                               **options)
+
     def call(self, x: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Normalizes `x`; in training, unless the layer is frozen, also moves the moving averages.
 
-        `mask` is there because Keras hands one, None for images, to what takes a BatchNormalization's place.
+        A `mask` may leave out whole instances, which no other one sees, but no part of one.
 
         Raises:
-          InputError: a mask of time steps.
+          InputError: a mask of time steps, or of instances where the method looks at the whole batch.
         """
-        if mask is not None:
+        if mask is not None and self.rule.needs_moments and (self.moves or mask.shape.rank > 1):
             raise InputError(f"{self.name}: mask: given, but whole feature maps are normalized; remove the masking")
-        values = {name: tf.convert_to_tensor(v) for name, v in self.own.items()}
-        affine = [tf.convert_to_tensor(v) for v in (self.gamma, self.beta)] if self.rule.affine else [None, None]
+        x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+        x = keras.ops.moveaxis(x, self.axis, -1)
         follows = bool(training) and self.trainable and self.moves
-        bias = tf.zeros([x.shape[-1]], x.dtype)
-        y, moments = fused.normalize(x, bias, *affine, values, self.rule, self.settings, follows, self.relu)
+        some = tf.size(x) > 0
+        own = {name: _read(v, x.dtype, some if follows else None) for name, v in self.own.items()}
+        affine = [_read(v, x.dtype, some if follows else None) for v in (self.gamma, self.beta)]
+        # TensorFlow dies of a graph of its own operations whose shape says that it is empty; XLA does not.
+        normalize = fused.plain if x.shape.num_elements() != 0 and _may_leave(training) else fused.normalize
+        y, moments = normalize(x, tf.zeros([x.shape[-1]], x.dtype), *affine, own, self.rule, self.settings, follows,
+                               self.relu)
         for name, moment in moments.items():
             if follows:
-                decay = self.decays[name]
-                self.own[name].assign(decay * self.own[name] + (1 - decay) * moment)
-        return y
+                moved = self.decays[name] * own[name] + (1 - self.decays[name]) * moment
+                self.own[name].assign(tf.where(some, moved, own[name]))
+        return tf.cast(keras.ops.moveaxis(y, -1, self.axis), self.compute_dtype)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""
@@ -84,5 +115,114 @@ class Normalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What makes the same layer again."""
         settings = {key: getattr(self.settings, key) for key in Settings.__dataclass_fields__}
-        return {**super().get_config(), "method": self.method, "relu": self.relu, **settings}
+        return {**super().get_config(), "method": self.method, "relu": self.relu, "axis": self.axis, **settings}
 
+
+def _read(variable, dtype, some):
+    """A variable's value, None of None; where the batch is empty (not `some`), with no gradient: it would be NaN."""
+    if variable is None:
+        return None
+    value = tf.cast(tf.convert_to_tensor(variable), dtype)
+    return value if some is None else tf.where(some, value, tf.stop_gradient(value))
+
+
+def _may_leave(training):
+    """Whether the graph that is being traced may be written and loaded elsewhere, without the native kernels."""
+    if tf.executing_eagerly():
+        return False
+    tracing = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_stack(None)}
+    if any(name.startswith(_EXPORTERS) for name in tracing):
+        return True
+    return not training and _TRAINER not in tracing
+
+
+def replace(model: keras.Model, method: str = "iln", **options: Any) -> keras.Model:
+    """A copy of a finished model with `method` in the place of every batch normalization.
+
+    All other layers keep their weights. The new ones keep the old ones' names, axis, ε, momentum, dtype, γ and β, and
+    the moving averages where the method has them, so `replace(model, "bn")` computes what `model` does; they have γ and
+    β also where the old ones had not. Nested models, shared layers and wrappers (TimeDistributed) are followed, and the
+    copy is compiled as the model is.
+
+    Args:
+      model: a functional or Sequential model; it stays as it is.
+      options: of `Normalization`, for all of the new layers.
+
+    Raises:
+      InputError: no batch normalization, one that is made in the code of a subclassed model or layer, where it cannot
+        be reached, one with what no method here has (regularizers, constraints, synchronization), or a layer that
+        Keras cannot copy.
+    """
+    pairs = []
+
+    def copied(layer):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            copy = _in_place_of(layer, method, options)
+        else:
+            copy = layer.__class__.from_config(_with_replaced(layer.get_config(), method, options))
+        pairs.append((layer, copy))
+        return copy
+
+    if not _batch_normalizations(model):
+        raise InputError(f"{model.name}: has no batch normalization; build the model first, or put Normalization into "
+                         "its code")
+    try:
+        copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(f"{model.name}: cannot be copied ({one_line(error)}); put Normalization into its code"
+                         ) from error
+    for old, new in pairs:
+        if left := _batch_normalizations(new):
+            raise InputError(f"{old.name}: makes {left[0].name!r} in its own code ({type(old).__name__}), where it "
+                             "cannot be replaced; put Normalization there")
+        _hand_over(old, new)
+    return copy
+
+
+def _batch_normalizations(layer):
+    parts = layer._flatten_layers() if isinstance(layer, keras.layers.Layer) else []
+    return [part for part in parts if isinstance(part, keras.layers.BatchNormalization)]
+
+
+def _in_place_of(layer, method, options):
+    """A new layer for a batch normalization."""
+    for option in ("gamma_regularizer", "beta_regularizer", "gamma_constraint", "beta_constraint", "synchronized"):
+        if getattr(layer, option):
+            raise InputError(f"{layer.name}: {option}: set, but Normalization has none; make the model without it")
+    same = {"name": layer.name, "dtype": layer.dtype_policy, "trainable": layer.trainable, "axis": layer.axis,
+            "epsilon": layer.epsilon, "moving_decay": layer.momentum}
+    return Normalization(method, **(same | options))
+
+
+def _with_replaced(config, method, options):
+    """A layer's configuration, with every batch normalization in it replaced."""
+    if isinstance(config, dict):
+        if config.get("module") == "keras.layers" and config.get("class_name") == "BatchNormalization":
+            layer = _in_place_of(keras.saving.deserialize_keras_object(config), method, options)
+            return config | keras.saving.serialize_keras_object(layer)
+        return {key: _with_replaced(value, method, options) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_replaced(value, method, options) for value in config)
+    return config
+
+
+def _hand_over(old, new):
+    """Gives the weights of a layer, and of the layers in it, to its copy."""
+    if not isinstance(old, keras.layers.Layer):  # an operation of `keras.ops`
+        return
+    for theirs, ours in zip(old._flatten_layers(), new._flatten_layers(), strict=True):
+        if isinstance(theirs, keras.layers.BatchNormalization):
+            for name in _kept(ours) if theirs.built else ():
+                if (value := getattr(theirs, name)) is not None:
+                    (ours.own | {"gamma": ours.gamma, "beta": ours.beta})[name].assign(value)
+        else:
+            store = {}
+            theirs.save_own_variables(store)
+            ours.load_own_variables(store)
+
+
+def _kept(layer):
+    """The names of the variables that a layer takes from a batch normalization: moving averages are all or none."""
+    moving = [name for name, variable in layer.own.items() if not variable.trainable]
+    return [*(["gamma", "beta"] if layer.rule.affine else []),
+            *(moving if moving == ["moving_mean", "moving_variance"] else [])]

@@ -13,7 +13,7 @@ from ilnrepro.norms.values import AffineMap, Context
 
 
 def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
-    """relu(γ·rule(x + bias) + β), differentiable once in x and all parameters.
+    """relu(γ·rule(x + bias) + β), differentiable in x and all parameters.
 
     Args:
       x: `[N, ..., C]`, a convolution's output without its bias. Of 16 bits, its moments and all sums are taken in
@@ -31,8 +31,7 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
         y, moments = normalize(*wide, values, rule, settings, training, relu)
         return tf.cast(y, x.dtype), moments
     if not rule.needs_moments:
-        y = tf.nn.bias_add(x, bias)
-        return (tf.nn.relu(y) if relu else y), {}
+        return plain(x, bias, gamma, beta, parameters, rule, settings, training, relu)
     kernel = kernels.module_for(x)
     coefficients, gradients = _compiled(rule, settings, training, tuple(parameters), x.shape[-1], x.dtype)
 
@@ -42,17 +41,49 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
         scale, offset, batch_moments = coefficients(mean, variance, *arguments)
         y = kernel.apply(x, mean, scale, offset, relu)
 
-        def gradient(dy, *_):
+        @tf.custom_gradient
+        def gradient(dy, x, *arguments):
             dscale, doffset = kernel.apply_gradient_sums(dy, x, mean, scale, offset, relu)
             dmean, dvariance, *darguments = gradients(dscale, doffset, mean, variance, *arguments)
-            return kernel.apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu), *darguments
+            dx = kernel.apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu)
+            return (dx, *darguments), lambda *upstream: gradient_again(upstream, dy, x, *arguments)
 
         names.extend(batch_moments)
-        return (y, *batch_moments.values()), gradient
+        return (y, *batch_moments.values()), lambda dy, *_: gradient(dy, x, *arguments)
+
+    def gradient_again(upstream, dy, *inputs):
+        with tf.GradientTape() as second:
+            second.watch((dy, *inputs))
+            with tf.GradientTape() as first:
+                first.watch(inputs)
+                values = dict(zip(parameters, inputs[4:], strict=True))
+                y, _ = plain(*inputs[:4], values, rule, settings, training, relu)
+            gradients = first.gradient(y, inputs, dy, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return second.gradient(gradients, (dy, *inputs), upstream,
+                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     names = []
     y, *moments = forward(x, bias, gamma, beta, *parameters.values())
     return y, dict(zip(names, moments, strict=True))
+
+
+def plain(x, bias, gamma, beta, parameters, rule, settings, training, relu):
+    """The same as `normalize` by TensorFlow's own operations alone: any process can load their graph, and any order of
+    gradient passes. Slower, for nothing is compiled and backward keeps what forward made."""
+    if not rule.needs_moments:
+        y = tf.nn.bias_add(x, bias)
+        return (tf.nn.relu(y) if relu else y), {}
+    mean, variance = kernels.portable.moments(x)
+    scale, offset, moments = _coefficients(rule, settings, training, parameters, mean, variance, bias, gamma, beta)
+    return kernels.portable.apply(x, mean, scale, offset, relu), moments
+
+
+def _coefficients(rule, settings, training, parameters, mean, variance, bias, gamma, beta):
+    """The rule's map from moments and parameters to (scale, offset, batch moments)."""
+    context = Context(settings, training)
+    y = rule(AffineMap(tf.ones_like(mean), mean + bias, variance), parameters, context)
+    moving = {name: tf.reshape(value, parameters[name].shape) for name, value in context.batch_moments.items()}
+    return y.scale * gamma, y.offset * gamma + beta, moving
 
 
 @functools.cache
@@ -63,12 +94,8 @@ def _compiled(rule, settings, training, names, channels, dtype):
     """
 
     def coefficients(mean, variance, bias, gamma, beta, *values):
-        context = Context(settings, training)
-        start = AffineMap(tf.ones_like(mean), mean + bias, variance)
         parameters = dict(zip(names, values, strict=True))
-        y = rule(start, parameters, context)
-        moving = {name: tf.reshape(value, parameters[name].shape) for name, value in context.batch_moments.items()}
-        return y.scale * gamma, y.offset * gamma + beta, moving
+        return _coefficients(rule, settings, training, parameters, mean, variance, bias, gamma, beta)
 
     def gradients(dscale, doffset, *inputs):
         with tf.GradientTape() as tape:

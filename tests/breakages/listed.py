@@ -28,7 +28,7 @@ NORMS = (
              "ilnrepro/norms/rules.py", "Switch.__call__", "share[1] * variance", "share[0] * variance",
              ("tests/test_identities.py::test_switchable_normalization_weighs_means_and_variances_apart",)),
     Breakage("bias-left-out", "the convolution's bias does not enter the map",
-             "ilnrepro/norms/fused.py", "_compiled.coefficients", "mean + bias", "mean",
+             "ilnrepro/norms/fused.py", "_coefficients", "mean + bias", "mean",
              ("tests/test_identities.py::test_the_bias_acts_where_channels_are_pooled",)),
     Breakage("gradient-of-the-mean", "the gradient by the subtracted mean has the wrong sign",
              "ilnrepro/norms/fused.py", "_compiled.gradients", "dmean - scale * doffset", "dmean + scale * doffset",
@@ -43,6 +43,18 @@ NORMS = (
     Breakage("frozen-layer-moves", "a frozen Keras layer's averages move",
              "ilnrepro/keras.py", "Normalization.call", "bool(training) and self.trainable and", "bool(training) and",
              ("tests/test_keras.py::test_a_frozen_layer_s_averages_stand_still",)),
+    Breakage("empty-batch-moves", "an empty batch turns the Keras layer's averages into NaN",
+             "ilnrepro/keras.py", "Normalization.call", "tf.where(some, moved, own[name])", "moved",
+             ("tests/test_keras.py::test_an_empty_batch_moves_nothing",)),
+    Breakage("export-needs-package", "a Keras model is exported with the native kernels",
+             "ilnrepro/keras.py", "_may_leave", "return True", "return False",
+             ("tests/test_keras.py::test_exports_hold_tensorflow_s_own_operations",)),
+    Breakage("second-gradient", "a gradient penalty's gradient leaves out the incoming gradient's path",
+             "ilnrepro/norms/fused.py", "normalize.gradient_again", "inputs, dy, unconnected", "inputs, unconnected",
+             ("tests/test_keras.py::test_gradients_of_gradients_are_those_of_finite_differences",)),
+    Breakage("batch-normalization-s-weights", "what takes a batch normalization's place starts afresh",
+             "ilnrepro/keras.py", "_hand_over", "if theirs.built else ()", "if not theirs.built else ()",
+             ("tests/test_keras.py::test_replaces_every_batch_normalization_of_a_finished_model",)),
 )
 
 KERNELS = (

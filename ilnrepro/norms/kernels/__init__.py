@@ -39,7 +39,14 @@ def chosen():
 
 
 def module_for(x):
-    """The module whose `moments`, `apply`, ... serve the feature map `x`."""
-    if chosen() == "native" and x.dtype in (tf.float32, tf.float64):
+    """The module whose `moments`, `apply`, ... serve the feature map `x`: TensorFlow's wherever XLA compiles."""
+    if chosen() == "native" and x.dtype in (tf.float32, tf.float64) and not _for_xla():
         return native
     return portable
+
+
+def _for_xla():
+    from tensorflow.python.ops import control_flow_util  # no public name tells it
+
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph())
