@@ -27,14 +27,14 @@ def montage(data, output, seed=0):
     for axis in axes.flat:
         axis.set_axis_off()
     for row, subject in zip(axes, drawn, strict=True):
-        of_it = np.flatnonzero(data.subject == subject)
-        images, masks = data.images[of_it], data.masks[of_it]
+        indices = np.flatnonzero(data.subject == subject)
+        images, masks = data.images[indices], data.masks[indices]
         if images.ndim == 4:
             parts = range(images.shape[1]) if len(images) == 1 else [fullest_slice(mask) for mask in masks]
             which = np.zeros(len(parts), int) if len(images) == 1 else np.arange(len(parts))
             images, masks = images[which, parts], masks[which, parts]
         shown = np.unique(np.linspace(0, len(images) - 1, SLICES).round().astype(int))
-        row[0].set_title(f"{subject}, fold {data.fold[of_it[0]]}", fontsize=8, loc="left")
+        row[0].set_title(f"{subject}, fold {data.fold[indices[0]]}", fontsize=8, loc="left")
         for axis, index in zip(row, shown, strict=False):
             image, mask = images[index], masks[index]
             axis.imshow(image, cmap="gray", vmin=image.min(), vmax=np.percentile(image, 99.5))

@@ -45,15 +45,15 @@ def read_cases(folder, contour, audit):
     frames, outlines = _scan(folder, contour, audit)
     found = []
     audit.found[_MISSING] = []
-    for subject, of_it in sorted(outlines.items()):
+    for subject, by_number in sorted(outlines.items()):
         series = frames.get(subject, {})
         try:
-            chosen = _series(subject, series, of_it)
+            chosen = _series(subject, series, by_number)
         except InputError as error:
             with audit.case(subject):
                 raise error
             continue
-        for number, paths in sorted(of_it.items()):
+        for number, paths in sorted(by_number.items()):
             if number not in chosen:
                 audit.found[_MISSING] += [path.relative_to(folder).as_posix() for path in paths]
                 continue
@@ -61,7 +61,7 @@ def read_cases(folder, contour, audit):
                 found.append(_read_case(subject, chosen[number], paths))
                 for path in (chosen[number], paths[0]):
                     audit.checksum(subject, path)
-    number = sum(len(of_it) for series in frames.values() for of_it in series.values())
+    number = sum(len(by_number) for series in frames.values() for by_number in series.values())
     audit.found["images without contour"] = number - len(found)
     _number_slices(found)
     return found

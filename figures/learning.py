@@ -45,14 +45,14 @@ def draw(folder, runs, about):
     figure, axes = plt.subplots(1, len(structures), figsize=(5.4 * len(structures), 3.4), layout="constrained",
                                 squeeze=False, sharey=True)
     for axis, structure in zip(axes[0], structures, strict=True):
-        of_it = [run for run in runs if run.configuration.structure == structure]
-        for run in of_it:
+        group = [run for run in runs if run.configuration.structure == structure]
+        for run in group:
             n = methods.index(run.configuration.method)
             label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
             axis.plot(*smoothed(run.loss, width), color=CYCLE[n % len(CYCLE)],
                       linestyle=("-", "--", ":", "-.")[(n + n // len(CYCLE)) % 4], linewidth=1.2,
                       label=f"{label}, rate {run.configuration.rate:g}")
-        axis.set(xlabel="step", yscale="log", title=f"{structure}-{of_it[0].configuration.fold}")
+        axis.set(xlabel="step", yscale="log", title=f"{structure}-{group[0].configuration.fold}")
         axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes[0, 0].set_ylabel(f"loss ({runs[0].configuration.protocol.loss}), running median")
     return save(figure, folder, "learning-curves",

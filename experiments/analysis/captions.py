@@ -53,10 +53,10 @@ def about(records):
     configurations = [r.configuration for r in records]
     parts = []
     for structure in structures_of(records):
-        of_it = [r for r in records if r.configuration.structure == structure]
-        images = {r.configuration.fold: len(r.dice) for r in of_it if len(r.dice)}
-        synthetic = "SYNTHETIC data" if of_it[0].synthetic else "Data"
-        parts.append(f"{synthetic}: {of_it[0].title}, {sum(images.values())} test images in {len(images)} "
+        group = [r for r in records if r.configuration.structure == structure]
+        images = {r.configuration.fold: len(r.dice) for r in group if len(r.dice)}
+        synthetic = "SYNTHETIC data" if group[0].synthetic else "Data"
+        parts.append(f"{synthetic}: {group[0].title}, {sum(images.values())} test images in {len(images)} "
                      f"fold{'s'[:len(images) != 1]}.")
     rates = sorted({c.rate for c in configurations}, reverse=True)
     variants = {c.variant for c in configurations}

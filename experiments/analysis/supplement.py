@@ -76,8 +76,8 @@ def _scores(records, rules):
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
                 groups += [(f"{structure}-all", folds)] if len(folds) == len(every) > 1 else []
-                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(of_it, measures)}
-                         for name, of_it in groups]
+                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(pairs, measures)}
+                         for name, pairs in groups]
     body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
              *(f"{r[f'{m}_mean']:.{2 if m in LOWER_IS_BETTER else 3}f}" for m in _measures(records) if m != "dice"),
@@ -92,11 +92,11 @@ def _scores(records, rules):
                  body), tidy
 
 
-def _row_of_scores(of_it, measures):
+def _row_of_scores(pairs, measures):
     """One row from the (cell, subject of each test image) of one fold or several."""
     row = {}
     for measure in measures:
-        scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in of_it) if s]
+        scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in pairs) if s]
         mean, std = _mean_std(scores) if scores else (math.nan, math.nan)
         row |= {f"{measure}_mean": mean, f"{measure}_std": std}
         if measure == "dice":
@@ -104,10 +104,10 @@ def _row_of_scores(of_it, measures):
             seeds = {s.seeds for s in scores}
             spread = [s.by_image.mean(1) for s in scores]
             row |= {"dice_subjects": mean, "dice_low": low, "dice_high": high,
-                    "seeds": min(map(len, seeds), default=0), "rate": of_it[0][0].rate if len(of_it) == 1 else math.nan,
+                    "seeds": min(map(len, seeds), default=0), "rate": pairs[0][0].rate if len(pairs) == 1 else math.nan,
                     "seed_sd": float(np.std(np.mean(spread, 0), ddof=1))
                     if len(seeds) == 1 and len(scores[0].seeds) > 1 else math.nan}
-    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in of_it for r in cell.chosen
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.chosen
                            if len(r.dice)))
     return row
 
@@ -215,9 +215,9 @@ def _rates(records):
     body = []
     for structure in structures_of(records):
         for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
-            of_it = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
+            rows = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
             folds = len({r["fold"] for r in tidy if r["structure"] == structure})
-            body.append([structure, title_of(method), *(_rate_cell([r for r in of_it if r["rate"] == rate], folds)
+            body.append([structure, title_of(method), *(_rate_cell([r for r in rows if r["rate"] == rate], folds)
                                                         for rate in rates)])
     shown = f"seed {', '.join(map(str, sorted(seeds)))}" if seeds else "all seeds"
     return Sheet("Every rate", "Mean Dice per image at every learning rate, mean over the folds; D: runs that "

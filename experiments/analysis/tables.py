@@ -106,10 +106,10 @@ def caption(paper, records, rule):
     if added := _added(paper, records):
         lines.append(f"Added, not in the paper's table: {', '.join(added.values())}.")
     for structure in _structures(paper, (c.structure for c in configurations)):
-        of_it = [r for r in records if r.configuration.structure == structure]
-        if of_it:
-            synthetic = "SYNTHETIC data: " if of_it[0].synthetic else "Data: "
-            lines.append(f"{structure}: {synthetic}{of_it[0].title} ({of_it[0].configuration.dataset}).")
+        runs = [r for r in records if r.configuration.structure == structure]
+        if runs:
+            synthetic = "SYNTHETIC data: " if runs[0].synthetic else "Data: "
+            lines.append(f"{structure}: {synthetic}{runs[0].title} ({runs[0].configuration.dataset}).")
         else:
             lines.append(f"{structure}: no data set given, columns left empty.")
     every = "every slab" if protocol.slab else "every image at every angle"

@@ -131,8 +131,8 @@ def _panels(runs, methods):
 def _gates(runs, methods, about):
     """A chart of ρ for every method that learns it, ILN first."""
     for method in sorted(methods, key=lambda m: m != "iln"):
-        panels = {title: of_it[method] for title, of_it in _panels(runs, methods).items()
-                  if method in of_it and of_it[method].layers}
+        panels = {title: by_method[method] for title, by_method in _panels(runs, methods).items()
+                  if method in by_method and by_method[method].layers}
         if not panels:
             continue
         first = next(iter(panels.values()))
@@ -145,7 +145,7 @@ def _gates(runs, methods, about):
         two = first.rho.shape[2] > 1
         title, what = captions.title_of(method), "ρ₁ − ρ₂" if two else "ρ"
         lines = {name: {k: (run.gate_step, _one(run.rho)[:, k]) for k in range(n)} for name, run in panels.items()}
-        ends = {name: {k: f"{y[-1]:.3f}" for k, (_, y) in of_it.items()} for name, of_it in lines.items()}
+        ends = {name: {k: f"{y[-1]:.3f}" for k, (_, y) in curves.items()} for name, curves in lines.items()}
         note = (f"Dashed: layers of {undone} channels, where GN{undone} is one channel a group and undoes the mix, so "
                 "that ρ gets no gradient. " if undone else "")
         yield charts.chart(
@@ -165,9 +165,9 @@ def _learning(runs, methods, about):
     series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
               for k, m in enumerate(methods)]
     lines, ends = {}, {}
-    for title, of_it in panels.items():
+    for title, by_method in panels.items():
         lines[title], ends[title] = {}, {}
-        for method, run in of_it.items():
+        for method, run in by_method.items():
             k = methods.index(method)
             steps, loss = learning.smoothed(run.loss, width)
             text = f"{run.status} " if run.status == "diverged" else f"{loss[-1]:.4f} "
@@ -194,7 +194,7 @@ def _browsers(paper, runs, methods, datasets):
         for (method, s, fold), run in runs.items():
             if s == structure:
                 folds.setdefault(fold, {})[method] = run
-        tested = {k: of_it for k, of_it in folds.items() if any(run.test for run in of_it.values())}
+        tested = {k: by_method for k, by_method in folds.items() if any(run.test for run in by_method.values())}
         if not tested:
             continue
         first = next(iter(tested[min(tested)].values()))
@@ -202,7 +202,7 @@ def _browsers(paper, runs, methods, datasets):
         maker = paper.preparation(first.title)
         if first.synthetic:
             maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
-        mine = [m for m in methods if any(m in of_it for of_it in tested.values())]
+        mine = [m for m in methods if any(m in by_method for by_method in tested.values())]
         file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
         made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
                      "file": file, "maker": maker.format(shlex.quote(file)),
@@ -219,10 +219,10 @@ def _machines(runs, methods):
     """Where the runs were made, and how long they took there."""
     body = []
     for method in methods:
-        of_it = [run for (m, _, _), run in runs.items() if m == method]
-        seconds = [run.timing["training"] for run in of_it]
-        steps = [1000 * run.timing["training"] / run.timing["steps"] for run in of_it]
-        body.append([captions.title_of(method), f"{of_it[0].parameters:,}", str(len(of_it)),
+        group = [run for (m, _, _), run in runs.items() if m == method]
+        seconds = [run.timing["training"] for run in group]
+        steps = [1000 * run.timing["training"] / run.timing["steps"] for run in group]
+        body.append([captions.title_of(method), f"{group[0].parameters:,}", str(len(group)),
                      f"{np.median(seconds):.0f}", f"{np.median(steps):.1f}"])
     places = sorted({_machine(run) for run in runs.values()})
     return Sheet("Time of the runs", "Training time of the runs shown, median: they went side by side with whatever "

@@ -110,7 +110,7 @@ def compare(first, second, names, measure="dice"):
     return Comparison(*names, float(differences.mean()), float(low), float(high), float(resampled.std(ddof=1)),
                       _wilcoxon(differences), float(images.mean()), _wilcoxon(images),
                       1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
-                      len(differences), tuple(min(len(s.seeds) for s in of_it) for of_it in (first, second)),
+                      len(differences), tuple(min(len(s.seeds) for s in scores) for scores in (first, second)),
                       per_subject)
 
 

@@ -124,9 +124,9 @@ def _steps_sheets(found, where):
         columns = [name for name in ORDER if any(r["implementation"] == name for r in rows)]
         body = []
         for method in ours.methods():
-            of_it = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
+            cells = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
             # Of two memory layouts the better is quoted.
-            body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in of_it)])
+            body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in cells)])
         skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
         yield f"steps-{size}-batch{batch}", Sheet(
             f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
