@@ -18,9 +18,7 @@ def convolution(x, filters, form="fused", dilation=1):
     """
     if _suits(x, form):
         return kernels.native.convolution(x, filters, dilation=dilation)
-    if dilation == 1:
-        return tf.nn.convolution(x, filters, 1, "SAME")
-    return _of_grids(x, filters, dilation)
+    return _plain(x, filters) if dilation == 1 else _of_grids(x, filters, dilation)
 
 
 def transposed(x, filters, form="fused"):
@@ -31,14 +29,26 @@ def transposed(x, filters, form="fused"):
     if _suits(x, form):
         return kernels.native.convolution(x, filters, stride=2, flipped=True)
     n, *sides = tf.unstack(tf.shape(x)[:-1])
-    y = tf.nn.conv_transpose(x, filters, [n, *(2 * side for side in sides), filters.shape[-2]], 2, "SAME")
+    transpose = tf.nn.conv2d_transpose if x.shape.rank == 4 else tf.nn.conv3d_transpose
+    y = transpose(x, filters, [n, *(2 * side for side in sides), filters.shape[-2]], 2, "SAME")
     if x.shape[1:-1].is_fully_defined():
         y = tf.ensure_shape(y, [x.shape[0], *(2 * side for side in x.shape[1:-1]), filters.shape[-2]])
     return y
 
 
+def chosen(form="fused"):
+    """Which convolutions a network of a form takes here, 'native' or 'tensorflow'."""
+    fast = form == "fused" and kernels.chosen() == "native" and kernels.native.instruction_set() in FAST
+    return "native" if fast else "tensorflow"
+
+
 def _suits(x, form):
-    return form == "fused" and kernels.module_for(x) is kernels.native and kernels.native.instruction_set() in FAST
+    return kernels.module_for(x) is kernels.native and chosen(form) == "native"
+
+
+def _plain(x, filters):
+    # Not tf.nn.convolution, whose gradient fails for volumes outside a graph.
+    return tf.nn.conv2d(x, filters, 1, "SAME") if x.shape.rank == 4 else tf.nn.conv3d(x, filters, [1] * 5, "SAME")
 
 
 def _of_grids(x, filters, dilation):
@@ -49,5 +59,5 @@ def _of_grids(x, filters, dilation):
     known = x.shape[1:-1].is_fully_defined()
     sides = x.shape[1:-1] if known else tf.unstack(tf.shape(x)[1:-1])
     apart, filled = [dilation] * len(sides), [[0, -side % dilation] for side in sides]
-    grids = tf.nn.convolution(tf.space_to_batch(x, apart, filled), filters, 1, "SAME")
+    grids = _plain(tf.space_to_batch(x, apart, filled), filters)
     return tf.ensure_shape(tf.batch_to_space(grids, apart, filled), [*x.shape[:-1], filters.shape[-1]])

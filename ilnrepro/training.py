@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import __version__, checkpoint, networks, tf
+from ilnrepro import __version__, checkpoint, convolutions, networks, tf
 from ilnrepro.augmentation import batches, epoch_order, prepare
 from ilnrepro.errors import InputError
 from ilnrepro.losses import LOSSES, margin
@@ -214,7 +214,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
         weights={name: v.numpy() for name, v in training.network.named_variables.items()},
-        provenance=provenance(uses_xla(protocol)),
+        provenance=provenance(protocol),
         timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
 
 
@@ -324,7 +324,7 @@ def _distances(truth, predicted):
     return {"hd95": hd95, "assd": assd}
 
 
-def provenance(xla):
+def provenance(protocol):
     """What made a run: versions, machine class, kernels, date and commit."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
@@ -335,7 +335,8 @@ def provenance(xla):
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "onednn": _uses_onednn(), "xla": xla, "ilnrepro": __version__,
+            "convolutions": convolutions.chosen(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
+            "ilnrepro": __version__,
             "commit": _commit(), **versions}
 
 

@@ -27,13 +27,17 @@ def arguments(shape, filters, stride=1, dtype=np.float32, seed=0):
 
 def of_tensorflow(x, filters, dy, stride=1, dilation=1):
     """The convolution and its gradients by x and filters in float64, of TensorFlow's operations."""
+    if dy.size == 0:  # of no pixels at all, TensorFlow's gradient by the filters is not written
+        return dy, x, np.zeros_like(filters)
     x, filters, dy = (tf.constant(a, tf.float64) for a in (x, filters, dy))
     with tf.GradientTape() as tape:
         tape.watch([x, filters])
-        if dilation == 1:
-            y = tf.nn.convolution(x, filters, stride, "SAME")
-        else:  # TensorFlow has no gradient of a dilated convolution of volumes on a CPU
+        if dilation > 1:  # TensorFlow has no gradient of a dilated convolution of volumes on a CPU
             y = convolutions._of_grids(x, filters, dilation)
+        elif x.shape.rank == 4:
+            y = tf.nn.conv2d(x, filters, stride, "SAME")
+        else:
+            y = tf.nn.conv3d(x, filters, [1, *[stride] * 3, 1], "SAME")
     return [a.numpy() for a in (y, *tape.gradient(y, [x, filters], dy))]
 
 
@@ -209,8 +213,9 @@ def test_both_ways_agree(use, monkeypatch, shape, taps, dilation):
     monkeypatch.setattr(convolutions, "FAST", (native.instruction_set(),))
     use("native")
     x, w, _ = arguments(shape, (*[taps] * (len(shape) - 2), shape[-1], shape[-1]), dtype=np.float64)
+    x, w = tf.constant(x), tf.constant(w)
     for function in (lambda form: convolutions.convolution(x, w, form, dilation),
-                     lambda form: convolutions.transposed(tf.constant(x), w, form)):
+                     lambda form: convolutions.transposed(x, w, form)):
         found, reference = (function(form).numpy() for form in ("fused", "reference"))
         np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
     assert kernels.chosen() == "native"
