@@ -181,6 +181,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_change_a_bit():
     found = {output(process) for process in [start(THREADS, threads) for threads in (1, 2, 4)]}
     assert len(found) == 1

@@ -84,7 +84,8 @@ def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch
     found = {}
     for wanted in (False, True):
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", str(int(wanted)))
-        done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5, by=tiny.process)
+        done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5,
+                        "--kernels", "tensorflow", by=tiny.process)
         assert done.returncode == 0, done.stderr
         found[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
         assert found[wanted].provenance["onednn"] == wanted
