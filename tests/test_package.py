@@ -150,7 +150,8 @@ def test_the_wheel_holds_ilnrepro_alone(archives):
         held = {name: wheel.read(name) for name in wheel.namelist() if not name.startswith(f"{about}/")}
         assert wheel.read(f"{about}/top_level.txt").split() == [b"ilnrepro"]
     assert held == files(tiny.ROOT)
-    assert {"ilnrepro/py.typed", "ilnrepro/norms/kernels/native.cc"} < held.keys()
+    sources = ("library.cc", "native.cc", "convolution.cc", "convolution.h", "vectors.h")
+    assert {"ilnrepro/py.typed", *(f"ilnrepro/norms/kernels/{name}" for name in sources)} < held.keys()
 
 
 def test_the_source_archive_installs_the_same(archives, tmp_path):

@@ -86,7 +86,8 @@ def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch
         monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
         if not wanted:
             monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-        done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5, by=tiny.process)
+        done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5,
+                        "--kernels", "tensorflow", by=tiny.process)
         assert done.returncode == 0, done.stderr
         found[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
         assert found[wanted].provenance["onednn"] == wanted

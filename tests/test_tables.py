@@ -73,6 +73,8 @@ def test_what_rounds_the_last_bits_is_said_where_it_differs():
 
 @pytest.mark.parametrize("provenance, text", [
     ({}, "native kernels, instruction set and oneDNN not recorded"),
+    ({"instruction_set": "AVX-512", "convolutions": "native", "onednn": True},
+     "native kernels for AVX-512, native convolutions, oneDNN on"),
     ({"instruction_set": "AVX-512", "onednn": True}, "native kernels for AVX-512, oneDNN on"),
     ({"kernels": "tensorflow", "instruction_set": "none", "onednn": False, "xla": True},
      "tensorflow kernels, XLA, oneDNN off"),

@@ -142,7 +142,8 @@ def _computed_by(provenance):
     if "onednn" not in provenance:
         return f"{kernels}, instruction set and oneDNN not recorded"
     compiled = "" if provenance["instruction_set"] == "none" else f" for {provenance['instruction_set']}"
-    return f"{kernels}{compiled}, oneDNN {'on' if provenance['onednn'] else 'off'}"
+    convolutions = ", native convolutions" if provenance.get("convolutions") == "native" else ""
+    return f"{kernels}{compiled}{convolutions}, oneDNN {'on' if provenance['onednn'] else 'off'}"
 
 
 def about_rounding(records):

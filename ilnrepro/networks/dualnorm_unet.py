@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
-from ilnrepro.networks.layers import PlainConvolution, check_sides, transposed
+from ilnrepro.networks.convolutions import convolution, transposed
+from ilnrepro.networks.layers import PlainConvolution, check_sides
 from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import Normalization
 
@@ -183,8 +184,9 @@ class ClassAware:
     bias: tf.Variable
 
     def __call__(self, x, training, mask):
-        hidden = tf.nn.relu(_convolved(mask, self.shared_weights, self.shared_bias))
-        gamma, beta = tf.split(_convolved(hidden, self.weights, self.bias), 2, -1)
+        form = self.normalization.form
+        hidden = tf.nn.relu(tf.nn.bias_add(convolution(mask, self.shared_weights, form), self.shared_bias))
+        gamma, beta = tf.split(tf.nn.bias_add(convolution(hidden, self.weights, form), self.bias), 2, -1)
         return self.normalization(x, training) * (1 + gamma) + beta
 
     @property
@@ -207,18 +209,13 @@ class PreActivated:
 
     def __call__(self, x, training, mask=None):
         y = self.normalization(x, training, relu=True) if mask is None else tf.nn.relu(self.masked(x, training, mask))
-        if self.doubles:
-            return tf.nn.bias_add(transposed(y, self.weights), self.bias)
-        return _convolved(y, self.weights, self.bias)
+        convolve = transposed if self.doubles else convolution
+        return tf.nn.bias_add(convolve(y, self.weights, self.normalization.form), self.bias)
 
     @property
     def named_variables(self):
         masked = {} if self.masked is None else {f"masked/{k}": v for k, v in self.masked.named_variables.items()}
         return {**self.normalization.named_variables, "weights": self.weights, "bias": self.bias, **masked}
-
-
-def _convolved(x, weights, bias):
-    return tf.nn.bias_add(tf.nn.conv2d(x, weights, 1, "SAME"), bias)
 
 
 def _convolution(seed, name, shape, dtype, transposed=False):

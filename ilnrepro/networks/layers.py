@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.convolutions import convolution, transposed
 from ilnrepro.norms import Normalization
 
 
@@ -22,7 +23,7 @@ class Convolution:
         return [3, 3, inputs, outputs]
 
     def __call__(self, x, training):
-        return self.normalization(tf.nn.conv2d(x, self.weights, 1, "SAME"), training, relu=True)
+        return self.normalization(convolution(x, self.weights, self.normalization.form), training, relu=True)
 
     @property
     def named_variables(self):
@@ -42,7 +43,7 @@ class TransposedConvolution:
         return [3, 3, outputs, inputs]
 
     def __call__(self, x, training):
-        return self.normalization(transposed(x, self.weights), training, relu=True)
+        return self.normalization(transposed(x, self.weights, self.normalization.form), training, relu=True)
 
     named_variables = Convolution.named_variables
 
@@ -61,15 +62,6 @@ class PlainConvolution:
     @property
     def named_variables(self):
         return {"weights": self.weights, "bias": self.bias}
-
-
-def transposed(x, weights):
-    """The transposed convolution of stride 2 that doubles the sides; its shape is known where x's is."""
-    n, height, width, _ = tf.unstack(tf.shape(x))
-    y = tf.nn.conv2d_transpose(x, weights, [n, 2 * height, 2 * width, weights.shape[2]], 2, "SAME")
-    if x.shape[1:3].is_fully_defined():
-        y = tf.ensure_shape(y, [x.shape[0], 2 * x.shape[1], 2 * x.shape[2], weights.shape[2]])
-    return y
 
 
 def check_sides(sides, pools=4):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.convolutions import convolution, transposed
 from ilnrepro.networks.layers import Convolution, PlainConvolution, check_sides
 from ilnrepro.networks.unet import UNet
 from ilnrepro.norms import Normalization
@@ -124,22 +125,8 @@ class Convolution3D:
     dilation: int = 1
 
     def __call__(self, x, training):
-        return self.normalization(self._convolved(x) if self.dilation == 1 else self._dilated(x), training, relu=True)
-
-    def _convolved(self, x):
-        return tf.nn.conv3d(x, self.weights, [1] * 5, "SAME")
-
-    def _dilated(self, x):
-        """The convolution of each of the dilation³ coarser grids that make up the volume.
-
-        The same as `tf.nn.conv3d` with dilations, in two thirds of its time on a CPU, and on any CPU at all.
-        """
-        known = x.shape[1:4].is_fully_defined()
-        sides = x.shape[1:4] if known else tf.unstack(tf.shape(x)[1:4])
-        filled = [[0, -side % self.dilation] for side in sides]
-        grids = tf.space_to_batch(x, [self.dilation] * 3, filled)
-        y = tf.batch_to_space(self._convolved(grids), [self.dilation] * 3, filled)
-        return tf.ensure_shape(y, [*x.shape[:4], self.weights.shape[-1]])
+        y = convolution(x, self.weights, self.normalization.form, self.dilation)
+        return self.normalization(y, training, relu=True)
 
     named_variables = Convolution.named_variables
 
@@ -153,12 +140,7 @@ class TransposedConvolution3D:
     bias: tf.Variable
 
     def __call__(self, x):
-        n, *sides = tf.unstack(tf.shape(x)[:4])
-        outputs = self.weights.shape[3]
-        y = tf.nn.conv3d_transpose(x, self.weights, [n, *(2 * side for side in sides), outputs], 2, "SAME")
-        if x.shape[1:4].is_fully_defined():
-            y = tf.ensure_shape(y, [x.shape[0], *(2 * side for side in x.shape[1:4]), outputs])
-        return tf.nn.bias_add(y, self.bias)
+        return tf.nn.bias_add(transposed(x, self.weights, "reference"), self.bias)
 
     named_variables = PlainConvolution.named_variables
 

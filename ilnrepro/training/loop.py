@@ -14,7 +14,6 @@ from ilnrepro.storage.runfile import Run
 from ilnrepro.training import testing
 from ilnrepro.training.augmentation import batches, epoch_order, prepare
 from ilnrepro.training.metrics import overlap
-from ilnrepro.training.process import uses_xla
 from ilnrepro.training.provenance import provenance
 from ilnrepro.training.slabs import cut, starts
 from ilnrepro.training.step import Training
@@ -94,7 +93,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
         weights={name: v.numpy() for name, v in training.network.named_variables.items()},
-        provenance=provenance(uses_xla(protocol)),
+        provenance=provenance(protocol),
         timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
 
 

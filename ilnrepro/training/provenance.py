@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 
 from ilnrepro import __version__, tf
+from ilnrepro.networks import convolutions
 from ilnrepro.norms import kernels
+from ilnrepro.training.process import uses_xla
 
 
-def provenance(xla):
+def provenance(protocol):
     """What made a run: versions, machine class, kernels, date and commit."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
@@ -21,8 +23,8 @@ def provenance(xla):
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "onednn": _uses_onednn(), "xla": xla, "ilnrepro": __version__,
-            "commit": _commit(), **versions}
+            "convolutions": convolutions.chosen(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
+            "ilnrepro": __version__, "commit": _commit(), **versions}
 
 
 def _uses_onednn():

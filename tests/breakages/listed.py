@@ -91,6 +91,47 @@ KERNELS = (
              ("tests/test_native.py::test_a_damaged_library_is_rebuilt",)),
 )
 
+CONVOLUTIONS = (
+    Breakage("convolution-edge", "the row below an image is read where there is none",
+             "ilnrepro/norms/kernels/convolution.h", "Unit.CopySlab", "y >= height->inputs", "y > height->inputs",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-flipped-taps", "the gradient by the input takes the taps in their order",
+             "ilnrepro/norms/kernels/convolution.h", "Axis.Make", "phase.tap_first = taps - 1, phase.tap_step = -1",
+             "phase.tap_first = 0, phase.tap_step = 1",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-ragged-end", "output channels that do not fill the registers are left out",
+             "ilnrepro/norms/kernels/convolution.h", "OutputBlock.Number", "CeilOfRatio(outputs, kChannels)",
+             "std::max<int64_t>(outputs / kChannels, 1)",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-input-blocks", "of many input channels the last ones alone count",
+             "ilnrepro/norms/kernels/convolution.h", "Convolve", "block.channels, i > 0",
+             "block.channels, false",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-parts", "of a gradient summed in parts the first alone counts",
+             "ilnrepro/norms/kernels/convolution.h", "AddFilters", "part < s.parts.pieces",
+             "part < 1",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-runs", "every run of a gradient reads the first one's rows",
+             "ilnrepro/norms/kernels/convolution.h", "SumFilters", "unit.Windows(runs.Begin(i),",
+             "unit.Windows(0,",
+             ("tests/test_convolution.py::test_images_of_any_size_and_channels",)),
+    Breakage("convolution-dilated-rows", "dilated rows are all read from the first one on",
+             "ilnrepro/norms/kernels/convolution.h", "Unit.CopySlab", "height->in_first + y * height->in_step",
+             "y * height->in_step",
+             ("tests/test_convolution.py::test_random_shapes",)),
+    Breakage("convolution-doubled", "a transposed convolution of stride 2 is shifted by a pixel",
+             "ilnrepro/norms/kernels/convolution.h", "Axis.Make", "count - 1 - first",
+             "count - 1",
+             ("tests/test_convolution.py::test_a_stride_of_2",)),
+    Breakage("convolution-gradient-of-flipped", "the gradient of a transposed convolution takes one map for the other",
+             "ilnrepro/norms/kernels/native.py", "_convolution_gradient", "(dy, x) if flipped",
+             "(x, dy) if flipped",
+             ("tests/test_convolution.py::test_the_transpose_and_second_derivatives",)),
+    Breakage("convolution-in-the-reference", "the reference form, which is exported, takes native convolutions",
+             "ilnrepro/networks/convolutions.py", "chosen", 'form == "fused" and ', "",
+             ("tests/test_convolution.py::test_when_the_native_ones_are_taken",)),
+)
+
 NETWORKS = (
     Breakage("skip-after", "a skip is concatenated behind the upsampled map",
              "ilnrepro/networks/unet.py", "UNet.__call__", "[skip, next(layers)(x, training)]",
@@ -296,4 +337,4 @@ FIGURES = (
              ("tests/test_report.py::test_figure_2_shows_truth_red_prediction_green_and_both_yellow",)),
 )
 
-BREAKAGES = NORMS + KERNELS + NETWORKS + TRAINING + STORAGE + DATA_PREP + EXPERIMENTS + FIGURES
+BREAKAGES = NORMS + KERNELS + CONVOLUTIONS + NETWORKS + TRAINING + STORAGE + DATA_PREP + EXPERIMENTS + FIGURES

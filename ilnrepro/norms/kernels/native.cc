@@ -7,11 +7,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <numeric>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,8 +16,7 @@
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
-
-#define INLINE __attribute__((always_inline))
+#include "vectors.h"
 
 namespace {
 
@@ -31,24 +27,6 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
-
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
-template <typename T>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(kVectorBytes)));
-};
-template <typename T>
-using Vector = typename VectorOf<T>::type;
-template <typename T>
-constexpr int kLanes = kVectorBytes / sizeof(T);
-template <int n>
-using Constant = std::integral_constant<int, n>;
 
 constexpr int kTile = 4;             // vectors side by side whose sums stay in registers along a column
 constexpr int kUnit = 16;            // a row's width is a multiple of this, which is one of any kLanes
@@ -98,36 +76,11 @@ void ForEachBlock(OpKernelContext* context, const Layout& s, MakeWork make_work)
       tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(kBlockCycles), range);
 }
 
-// The vector at p, of which `lanes` values exist; the others are those of `padding`.
-template <typename T, typename Lanes>
-INLINE inline Vector<T> Load(const T* p, Lanes lanes, Vector<T> padding) {
-  if (lanes == kLanes<T>) {
-    std::memcpy(&padding, p, sizeof(padding));
-  } else {
-    for (int i = 0; i < lanes; ++i) padding[i] = p[i];
-  }
-  return padding;
-}
-
 // The same from a feature map. Hardware alone does not fetch two streams early enough to fill the bandwidth.
 template <typename T, typename Lanes>
 INLINE inline Vector<T> Stream(const T* p, Lanes lanes, Vector<T> padding) {
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
   return Load(p, lanes, padding);
-}
-
-template <typename T, typename Lanes>
-INLINE inline void Store(T* p, Lanes lanes, Vector<T> value) {
-  if (lanes == kLanes<T>) {
-    std::memcpy(p, &value, sizeof(value));
-  } else {
-    for (int i = 0; i < lanes; ++i) p[i] = value[i];
-  }
-}
-
-template <int... i, typename F>
-INLINE inline void Unroll(std::integer_sequence<int, i...>, F f) {
-  (f(Constant<i>()), ...);
 }
 
 // Walks the vectors of a block: state = begin(column) opens a column of the rows, step(state, at, lanes)

@@ -1,4 +1,4 @@
-"""The four streaming passes as native CPU operations: `native.cc`, compiled where it runs and cached.
+"""The four streaming passes and convolutions as native CPU operations: C++, compiled where it runs and cached.
 
 A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an instance; coefficients are
 `[N, C]`. The affine map is centred, `scale·(x − mean) + offset`, and with `relu` rectified. Results are the
@@ -32,7 +32,7 @@ try:
 except ImportError:  # Windows, where two processes may build at once: the last one wins, harmlessly
     fcntl = None
 
-_SOURCE = pathlib.Path(__file__).with_name("native.cc")
+_SOURCE = pathlib.Path(__file__).with_name("library.cc")  # and what it includes, of the same folder
 _FLAGS = ["-shared", "-fPIC", "-O3", "-ffp-contract=fast"]
 _lock = threading.RLock()
 
@@ -75,6 +75,21 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
     )
 
 
+def convolution(x, filters, stride=1, dilation=1, flipped=False):
+    """The convolution `[N, (D,) H, W, K]` of feature maps x `[N, (D,) H, W, C]` by filters `[(D,) H, W, C, K]`, "SAME".
+
+    The stride must divide the sides of x and not exceed those of the filters; one of stride and dilation is 1.
+    `flipped` is the transpose, the gradient by x: it maps `K` channels to `C`, and sides to `stride` times them.
+    Differentiable any number of times.
+    """
+    return _library().iln_convolution(x=x, filters=filters, stride=stride, dilation=dilation, flipped=flipped)
+
+
+def convolution_filter_gradient(x, dy, taps, stride=1, dilation=1):
+    """The gradient of `convolution` by its filters, whose sides are the list `taps`, for a gradient dy of its value."""
+    return _library().iln_convolution_filter_gradient(x=x, dy=dy, taps=taps, stride=stride, dilation=dilation)
+
+
 @functools.cache
 def available():
     """Whether the native kernels work here. Builds them if need be; if that fails, warns once, saying why."""
@@ -91,6 +106,7 @@ def available():
     return True
 
 
+@functools.cache
 def instruction_set():
     """The vectors that the library at hand was compiled for: 'AVX-512', 'AVX2 with FMA', 'SSE2', ...
 
@@ -135,10 +151,13 @@ def _load():
     try:
         path = build()
         try:
-            return tf.load_op_library(str(path))
+            library = tf.load_op_library(str(path))
         except (tf.errors.OpError, OSError, RuntimeError):  # intact, but not for this TensorFlow
             path.unlink()
-            return tf.load_op_library(str(build()))
+            library = tf.load_op_library(str(build()))
+        tf.RegisterGradient("IlnConvolution")(_convolution_gradient)
+        tf.RegisterGradient("IlnConvolutionFilterGradient")(_filter_gradient_gradient)
+        return library
     except BuildError as error:
         return error
     except (tf.errors.OpError, OSError, RuntimeError) as error:
@@ -146,6 +165,22 @@ def _load():
             f"the compiled library cannot be loaded ({error}); if the cache folder forbids executables, "
             "set $ILNREPRO_CACHE to another"
         )
+
+
+def _convolution_gradient(op, dy):
+    """Of a convolution's two arguments, in both of which it is linear."""
+    x, filters = op.inputs
+    kind = {"stride": op.get_attr("stride"), "dilation": op.get_attr("dilation")}
+    flipped = op.get_attr("flipped")
+    large, small = (dy, x) if flipped else (x, dy)
+    return (convolution(dy, filters, **kind, flipped=not flipped),
+            convolution_filter_gradient(large, small, filters.shape[:-2].as_list(), **kind))
+
+
+def _filter_gradient_gradient(op, dfilters):
+    x, dy = op.inputs
+    kind = {"stride": op.get_attr("stride"), "dilation": op.get_attr("dilation")}
+    return convolution(dy, dfilters, **kind, flipped=True), convolution(x, dfilters, **kind)
 
 
 def _library():
@@ -166,7 +201,9 @@ def _compiler_and_key():
     version = _run([*command, "--version"])
     march = os.environ.get("ILNREPRO_MARCH") or "native"
     command += [*_FLAGS, f"-march={march}", *tf.sysconfig.get_compile_flags()]
-    parts = [_SOURCE.read_text(encoding="utf-8"), tf.version.VERSION, tf.version.GIT_VERSION, *command, version]
+    sources = sorted(path for path in _SOURCE.parent.iterdir() if path.suffix in (".cc", ".h"))
+    parts = [path.read_text(encoding="utf-8") for path in sources]
+    parts += [tf.version.VERSION, tf.version.GIT_VERSION, *command, version]
     parts += [_cpu()] if march == "native" else []
     parts += tf.sysconfig.get_link_flags()
     return command, hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,401 @@
+// The arithmetic of convolutions: feature maps [N, D, H, W, C], filters [taps of D, of H, of W, C, K].
+//
+// Along each axis, outputs are taken in phases (one, or one for each remainder where pixels are dilated or
+// doubled), so that what an output reads is a window of neighbours. A slab of the input is copied with its
+// margin of zeros, a block of channels at a time; then a few pixels by a few vectors of output channels are
+// summed in registers. Every sum runs in an order that depends on the shapes alone, so the bits of a result do
+// not depend on the number of threads.
+
+#ifndef ILNREPRO_CONVOLUTION_H_
+#define ILNREPRO_CONVOLUTION_H_
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "products.h"
+
+namespace {
+
+constexpr int64_t kInputs = 32;                // channels in a block of the input: its weights fit the first cache
+constexpr int64_t kSlabBytes = 256 << 10;      // of a copied slab, in the second cache
+constexpr int64_t kRun = 128;                  // pixels over which a gradient is summed in registers
+constexpr int64_t kPartialValues = 512 << 10;  // in all partial sums of a gradient, roughly
+constexpr int64_t kItems = 32;                 // pieces of work to share among threads, if that can be
+
+// One axis of one phase. Output o, which lies at out_first + o * out_step, reads the window of `count`
+// neighbours from `step` * o on, its j-th by the tap tap_first + j * tap_step; the i-th neighbour lies at
+// in_first + (i - before) * in_step of the input, and is zero outside it.
+struct Phase {
+  int64_t outputs, out_first, out_step;
+  int64_t inputs, in_first, in_step, before, step;
+  int64_t count, tap_first, tap_step;
+  int64_t weights;  // which of the phases that differ in their taps
+
+  int64_t Neighbours(int64_t n) const { return step * (n - 1) + count; }
+  int64_t Tap(int64_t j) const { return tap_first + j * tap_step; }
+};
+
+int64_t CeilOfRatio(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// One axis: its sizes, the taps of the filters, and its phases.
+struct Axis {
+  int64_t in, out, taps;
+  std::vector<Phase> phases;
+
+  // A "SAME" convolution of `stride` or `dilation`, one of them 1, of `size` inputs that the stride divides; or,
+  // where `flipped`, its transpose from size / stride to size.
+  static Axis Make(int64_t size, int64_t taps, int64_t stride, int64_t dilation, bool flipped) {
+    const int64_t before = std::max<int64_t>(taps - stride, 0) / 2, few = size / stride;
+    Axis axis{size, few, taps, {}};
+    if (flipped) std::swap(axis.in, axis.out);
+    if (flipped && stride > 1) {
+      for (int64_t f = 0; f < stride; ++f) {  // output stride * q + f reads q + first - count + 1 to q + first
+        const int64_t tap = (f + before) % stride, first = (f + before) / stride;
+        const int64_t count = CeilOfRatio(taps - tap, stride);
+        axis.phases.push_back({few, f, stride, few, 0, 1, count - 1 - first, 1, count,
+                               tap + stride * (count - 1), -stride, f});
+      }
+      return axis;
+    }
+    for (int64_t f = 0; f < std::min(dilation, few); ++f) {
+      const int64_t n = CeilOfRatio(few - f, dilation);
+      Phase phase{n, f, dilation, CeilOfRatio(size - f, dilation), f, dilation, before, stride, taps, 0, 1, 0};
+      if (flipped) phase.before = taps - 1 - before, phase.tap_first = taps - 1, phase.tap_step = -1;
+      axis.phases.push_back(phase);
+    }
+    return axis;
+  }
+};
+
+// A convolution: its axes, and how its filters lie in memory.
+struct Geometry {
+  int64_t instances;
+  std::array<Axis, 3> axes;  // depth, height, width
+  int64_t inputs, outputs;   // channels
+  int64_t input_stride, output_stride;  // of a filter's channels in memory
+
+  int64_t taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
+  int64_t values() const { return taps() * inputs * outputs; }
+};
+
+// `size` values in pieces of at most `limit`, as even as can be; the i-th begins at Begin(i).
+struct Split {
+  int64_t size, pieces;
+  Split(int64_t size, int64_t limit) : size(size), pieces(CeilOfRatio(size, limit)) {}
+  int64_t Begin(int64_t i) const { return i * size / pieces; }
+  int64_t Count(int64_t i) const { return Begin(i + 1) - Begin(i); }
+};
+
+// ---- Pieces
+
+// The channels of the output by whole blocks of registers, the last one perhaps narrower.
+template <typename T>
+struct OutputBlock {
+  static constexpr int64_t kChannels = kWidth * kLanes<T>;
+  int64_t begin, channels, width, padded;
+
+  OutputBlock(int64_t index, int64_t outputs)
+      : begin(index * kChannels), channels(std::min(kChannels, outputs - begin)),
+        width(CeilOfRatio(channels, kLanes<T>)), padded(width * kLanes<T>) {}
+  static int64_t Number(int64_t outputs) { return CeilOfRatio(outputs, kChannels); }
+  static int64_t Padded(int64_t outputs) { return CeilOfRatio(outputs, kLanes<T>) * kLanes<T>; }
+};
+
+// Some rows of one phase of one instance at one depth, see Unit.
+template <typename T>
+struct Unit {
+  const Phase *depth, *height, *width;
+  int64_t instance, d, row, rows;  // d and row: numbers of outputs within their phases
+
+  int64_t windows() const { return depth->count * height->count; }
+  int64_t slab_width() const { return width->Neighbours(width->outputs); }
+  int64_t slab_rows() const { return height->Neighbours(rows); }
+  int64_t slab_pixels() const { return depth->count * slab_rows() * slab_width(); }
+  // The output's pixel at the beginning of the unit's r-th row.
+  int64_t OutputPixel(const Geometry& g, int64_t r) const {
+    const int64_t z = depth->out_first + d * depth->out_step;
+    const int64_t y = height->out_first + (row + r) * height->out_step;
+    return ((instance * g.axes[0].out + z) * g.axes[1].out + y) * g.axes[2].out + width->out_first;
+  }
+  // Copies channels of the input, the neighbours of this unit's outputs: [depths][rows][width][channels].
+  void CopySlab(const Geometry& g, const T* x, int64_t begin, int64_t channels, T* slab) const {
+    const int64_t all = slab_width(), before = std::min(width->before, all);
+    const int64_t inside = std::min(all - before, width->inputs);
+    for (int64_t i = 0; i < depth->count; ++i) {
+      const int64_t z = d * depth->step + i - depth->before;
+      for (int64_t j = 0; j < slab_rows(); ++j, slab += all * channels) {
+        const int64_t y = row * height->step + j - height->before;
+        if (z < 0 || z >= depth->inputs || y < 0 || y >= height->inputs) {
+          std::fill_n(slab, all * channels, T(0));
+          continue;
+        }
+        const int64_t line = (instance * g.axes[0].in + depth->in_first + z * depth->in_step) * g.axes[1].in +
+                             height->in_first + y * height->in_step;
+        const T* from = x + (line * g.axes[2].in + width->in_first) * g.inputs + begin;
+        T* to = std::fill_n(slab, before * channels, T(0));
+        if (channels == g.inputs && width->in_step == 1) {
+          to = std::copy_n(from, inside * channels, to);
+        } else {
+          for (int64_t k = 0; k < inside; ++k, from += width->in_step * g.inputs) {
+            to = std::copy_n(from, channels, to);
+          }
+        }
+        std::fill_n(to, (all - before - inside) * channels, T(0));
+      }
+    }
+  }
+  // Where the windows over depth and height begin in the slab for the unit's r-th row.
+  void Windows(int64_t r, int64_t channels, int64_t* windows) const {
+    for (int64_t i = 0; i < depth->count; ++i) {
+      for (int64_t j = 0; j < height->count; ++j) {
+        *windows++ = (i * slab_rows() + r * height->step + j) * slab_width() * channels;
+      }
+    }
+  }
+};
+
+template <typename T>
+std::vector<Unit<T>> Units(const Geometry& g) {
+  std::vector<Unit<T>> units;
+  const int64_t channels = std::min(g.inputs, kInputs);
+  const int64_t all_rows = g.instances * g.axes[0].out * g.axes[1].out;
+  for (int64_t n = 0; n < g.instances; ++n) {
+    for (const Phase& depth : g.axes[0].phases) {
+      for (int64_t d = 0; d < depth.outputs; ++d) {
+        for (const Phase& height : g.axes[1].phases) {
+          for (const Phase& width : g.axes[2].phases) {
+            const int64_t values = depth.count * height.step * width.Neighbours(width.outputs) * channels;
+            const int64_t fit = kSlabBytes / std::max<int64_t>(values * sizeof(T), 1) - 2;
+            const int64_t most = std::clamp<int64_t>(fit, 4, std::max<int64_t>(all_rows / kItems, 8));
+            const Split rows(height.outputs, most);
+            for (int64_t i = 0; i < rows.pieces; ++i) {
+              units.push_back({&depth, &height, &width, n, d, rows.Begin(i), rows.Count(i)});
+            }
+          }
+        }
+      }
+    }
+  }
+  return units;
+}
+
+// ---- Passes. parallel(items, cost of one, work(first, limit)) calls work for all items.
+
+// Where filters lie as Convolve reads them, for each set of phases that differ in their taps:
+// [output block][input block][taps of depth, height, width][the input block's channels][the output block's].
+struct PackedFilters {
+  explicit PackedFilters(const Geometry& g, int64_t padded_outputs) {
+    for (const Phase& depth : g.axes[0].phases) {
+      for (const Phase& height : g.axes[1].phases) {
+        for (const Phase& width : g.axes[2].phases) {
+          const size_t index = Index(g, depth, height, width);
+          if (index < begins.size()) continue;
+          begins.push_back(size);
+          phases.push_back({&depth, &height, &width});
+          size += depth.count * height.count * width.count * g.inputs * padded_outputs;
+        }
+      }
+    }
+  }
+  static size_t Index(const Geometry& g, const Phase& depth, const Phase& height, const Phase& width) {
+    const int64_t heights = g.axes[1].phases.back().weights + 1, widths = g.axes[2].phases.back().weights + 1;
+    return (depth.weights * heights + height.weights) * widths + width.weights;
+  }
+
+  int64_t size = 0;
+  std::vector<int64_t> begins;
+  std::vector<std::array<const Phase*, 3>> phases;
+};
+
+// Calls visit(row, position in the filters) for every row of an input block as PackedFilters has it.
+template <typename Visit>
+void ForEachTap(const Geometry& g, const std::array<const Phase*, 3>& p, int64_t begin, int64_t channels,
+                Visit visit) {
+  int64_t row = 0;
+  for (int64_t i = 0; i < p[0]->count; ++i) {
+    for (int64_t j = 0; j < p[1]->count; ++j) {
+      for (int64_t k = 0; k < p[2]->count; ++k) {
+        const int64_t z = p[0]->Tap(i), y = p[1]->Tap(j), x = p[2]->Tap(k);
+        const int64_t tap = (z * g.axes[1].taps + y) * g.axes[2].taps + x;
+        for (int64_t c = 0; c < channels; ++c) {
+          visit(row++, tap * g.inputs * g.outputs + (begin + c) * g.input_stride);
+        }
+      }
+    }
+  }
+}
+
+template <typename T, typename Parallel>
+void Pack(const Geometry& g, const PackedFilters& packed, const T* filters, T* to, const Parallel& parallel) {
+  using Block = OutputBlock<T>;
+  const Split inputs(g.inputs, kInputs);
+  const int64_t blocks = Block::Number(g.outputs);
+  parallel(blocks, 2 * g.values() / blocks, [&](int64_t first, int64_t limit) {
+    for (int64_t b = first; b < limit; ++b) {
+      const Block block(b, g.outputs);
+      for (size_t set = 0; set < packed.begins.size(); ++set) {
+        const auto& p = packed.phases[set];
+        const int64_t taps = p[0]->count * p[1]->count * p[2]->count;
+        for (int64_t i = 0; i < inputs.pieces; ++i) {
+          T* piece = to + packed.begins[set] + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
+          ForEachTap(g, p, inputs.Begin(i), inputs.Count(i), [&](int64_t row, int64_t at) {
+            const T* from = filters + at + block.begin * g.output_stride;
+            T* values = piece + row * block.padded;
+            for (int64_t k = 0; k < block.channels; ++k) values[k] = from[k * g.output_stride];
+            std::fill(values + block.channels, values + block.padded, T(0));
+          });
+        }
+      }
+    }
+  });
+}
+
+template <typename T, typename Parallel>
+void Convolve(const Geometry& g, const T* x, const PackedFilters& packed, const T* filters, T* y,
+              const Parallel& parallel) {
+  using Block = OutputBlock<T>;
+  const std::vector<Unit<T>> units = Units<T>(g);
+  const Split inputs(g.inputs, kInputs);
+  int64_t slab_pixels = 0, windows = 0;
+  for (const Unit<T>& unit : units) {
+    slab_pixels = std::max(slab_pixels, unit.slab_pixels());
+    windows = std::max(windows, unit.windows());
+  }
+  const int64_t pixels = units.empty() ? 0 : units[0].rows * units[0].width->outputs;
+  parallel(units.size(), g.values() * pixels / 8 + 1, [&](int64_t first, int64_t limit) {
+    std::vector<T> slab(slab_pixels * std::min(g.inputs, kInputs));
+    std::vector<int64_t> starts(windows);
+    for (int64_t u = first; u < limit; ++u) {
+      const Unit<T>& unit = units[u];
+      const Split tiles(unit.width->outputs, kHeight);
+      const int64_t taps = unit.windows() * unit.width->count;
+      const T* own = filters + packed.begins[PackedFilters::Index(g, *unit.depth, *unit.height, *unit.width)];
+      for (int64_t i = 0; i < inputs.pieces; ++i) {
+        const int64_t channels = inputs.Count(i), y_step = unit.width->out_step * g.outputs;
+        const int64_t step = unit.width->step * channels;
+        unit.CopySlab(g, x, inputs.Begin(i), channels, slab.data());
+        for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
+          const Block block(b, g.outputs);
+          const T* weights = own + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
+          for (int64_t r = 0; r < unit.rows; ++r) {
+            unit.Windows(r, channels, starts.data());
+            T* line = y + unit.OutputPixel(g, r) * g.outputs + block.begin;
+            for (int64_t t = 0; t < tiles.pieces; ++t) {
+              kProducts<T>.forward[block.width - 1][tiles.Count(t) - 1](
+                  slab.data() + tiles.Begin(t) * step, starts.data(), unit.windows(),
+                  unit.width->count * channels, step, weights, line + tiles.Begin(t) * y_step, y_step,
+                  block.channels, i > 0);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// How a gradient of filters is summed: in parts, each over some units in a row, which lie as PackedFilters has
+// filters but with the input blocks outermost.
+template <typename T>
+struct PartialSums {
+  std::vector<Unit<T>> units;
+  Split inputs, parts;
+  int64_t size;  // of one partial sum
+
+  explicit PartialSums(const Geometry& g)
+      : units(Units<T>(g)), inputs(g.inputs, kInputs), parts(0, 1),
+        size(g.taps() * g.inputs * OutputBlock<T>::Padded(g.outputs)) {
+    const int64_t wanted = CeilOfRatio(kItems, inputs.pieces);
+    const int64_t most = std::max<int64_t>(kPartialValues / size, 1);
+    parts = Split(units.size(), CeilOfRatio(units.size(), std::min(wanted, most)));
+  }
+  int64_t Begin(int64_t part, int64_t input) const {
+    return part * size + size / inputs.size * inputs.Begin(input);
+  }
+};
+
+template <typename T, typename Parallel>
+void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const T* dy, T* sums,
+                const Parallel& parallel) {
+  using Block = OutputBlock<T>;
+  int64_t slab_pixels = 0, windows = 0;
+  for (const Unit<T>& unit : s.units) {
+    slab_pixels = std::max(slab_pixels, unit.slab_pixels());
+    windows = std::max(windows, unit.windows());
+  }
+  parallel(s.parts.pieces * s.inputs.pieces, 1 << 20, [&](int64_t first, int64_t limit) {
+    std::vector<T> slab(slab_pixels * std::min(g.inputs, kInputs)), run(kRun * Block::kChannels);
+    std::vector<int64_t> starts(windows);
+    for (int64_t item = first; item < limit; ++item) {
+      const int64_t part = item / s.inputs.pieces, input = item % s.inputs.pieces;
+      const int64_t channels = s.inputs.Count(input);
+      T* own = sums + s.Begin(part, input);
+      std::fill_n(own, s.size / g.inputs * channels, T(0));
+      for (int64_t u = s.parts.Begin(part); u < s.parts.Begin(part + 1); ++u) {
+        const Unit<T>& unit = s.units[u];
+        const Phase& width = *unit.width;
+        const int64_t step = width.step * channels, length = width.count * channels;
+        const Split segments(width.outputs, kRun), heights(length, kHeight);
+        const Split runs(unit.rows, std::max<int64_t>(kRun / segments.Count(0), 1));
+        unit.CopySlab(g, x, s.inputs.Begin(input), channels, slab.data());
+        for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
+          const Block block(b, g.outputs);
+          T* block_sums = own + unit.windows() * length * block.begin;
+          for (int64_t i = 0; i < runs.pieces; ++i) {
+            unit.Windows(runs.Begin(i), channels, starts.data());
+            for (int64_t j = 0; j < segments.pieces; ++j) {
+              const int64_t begin = segments.Begin(j), pixels = segments.Count(j);
+              T* to = run.data();
+              for (int64_t r = runs.Begin(i); r < runs.Begin(i + 1); ++r) {
+                const T* from = dy + (unit.OutputPixel(g, r) + begin * width.out_step) * g.outputs + block.begin;
+                for (int64_t k = 0; k < pixels; ++k, from += width.out_step * g.outputs, to += block.padded) {
+                  std::copy_n(from, block.channels, to);
+                }
+              }
+              T* out = block_sums;
+              for (int64_t w = 0; w < unit.windows(); ++w) {
+                const T* p = slab.data() + starts[w] + begin * step;
+                for (int64_t h = 0; h < heights.pieces; ++h) {
+                  const int64_t height = heights.Count(h);
+                  kProducts<T>.outer[block.width - 1][height - 1](
+                      p + heights.Begin(h), unit.height->step * unit.slab_width() * channels, step, run.data(),
+                      pixels * block.padded, block.padded, runs.Count(i), pixels, out);
+                  out += height * block.padded;
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// Adds the parts up in their order, and puts the sums where the filters have them.
+template <typename T, typename Parallel>
+void AddFilters(const Geometry& g, const PartialSums<T>& s, const T* sums, T* dw, const Parallel& parallel) {
+  using Block = OutputBlock<T>;
+  const int64_t blocks = Block::Number(g.outputs), items = blocks * s.inputs.pieces;
+  const std::array<const Phase*, 3> p{&g.axes[0].phases[0], &g.axes[1].phases[0], &g.axes[2].phases[0]};
+  parallel(items, (s.parts.pieces + 2) * s.size / items, [&](int64_t first, int64_t limit) {
+    for (int64_t item = first; item < limit; ++item) {
+      const int64_t b = item / s.inputs.pieces, input = item % s.inputs.pieces;
+      const Block block(b, g.outputs);
+      const int64_t channels = s.inputs.Count(input), begin = g.taps() * channels * block.begin;
+      ForEachTap(g, p, s.inputs.Begin(input), channels, [&](int64_t row, int64_t at) {
+        double total[Block::kChannels] = {};
+        for (int64_t part = 0; part < s.parts.pieces; ++part) {
+          const T* from = sums + s.Begin(part, input) + begin + row * block.padded;
+          for (int64_t k = 0; k < block.channels; ++k) total[k] += from[k];
+        }
+        for (int64_t k = 0; k < block.channels; ++k) dw[at + (block.begin + k) * g.output_stride] = total[k];
+      });
+    }
+  });
+}
+
+}  // namespace
+
+#endif  // ILNREPRO_CONVOLUTION_H_
