@@ -14,8 +14,8 @@ import time
 import numpy as np
 from rich.console import Console
 
-from ilnrepro.comparison.sheet import Sheet
 from ilnrepro import tf
+from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.norms.kernels import native
 
 # Sides, channels in and out, taps, stride (transposed where 2), dilation; the first are the U-Net's at 256².
