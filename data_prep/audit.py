@@ -61,8 +61,8 @@ class Audit:
             more = f" (and {others} more damaged)" if others else ""
             raise InputError(f"{self.damaged[0]['reason']}{more}; --allow-partial leaves damaged cases out")
         if not remaining:
-            raise InputError(f"{self.source}: no labelled images" + (" left" if self.damaged else "")
-                             + "; check the source")
+            damage = f" left, of {len(self.damaged)} damaged ones ({self.damaged[0]['reason']})" if self.damaged else ""
+            raise InputError(f"{self.source}: no labelled images{damage}; check the source")
 
     def expect(self, found, expected, missing=()):
         """Compares totals by name with the complete source's, and raises InputError unless less is allowed.

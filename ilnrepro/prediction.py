@@ -32,7 +32,7 @@ def plan(inputs, output):
             found += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
-        elif images.suffix(path) not in (*images.SUFFIXES, ".h5"):
+        elif images.ending(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
             found.append((path, Path()))
@@ -47,13 +47,13 @@ def plan(inputs, output):
 
 
 def _files(folder):
-    return sorted(p for p in folder.rglob("*") if p.is_file() and images.suffix(p) in (*images.SUFFIXES, ".h5")
-                  and not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return [p for p in files.below(folder)[0] if images.ending(p) in (*images.SUFFIXES, ".h5")
+            and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
 
 
 def _mask_suffix(path):
     """The input's own, but no lossy format for a mask, and of two formats that keep pixels apart the one-file form."""
-    suffix = images.suffix(path)
+    suffix = images.ending(path)
     return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha", ".nhdr": ".nrrd"}.get(suffix, suffix)
 
 
