@@ -101,6 +101,18 @@ def _more_tiffs():
         tiff.OPEN_INFO.setdefault((order, 0, (1,), 1, (16,), ()), (f"I;16{big}", f"I;16{big}"))
 
 
+@contextlib.contextmanager
+def _by_libtiff(wanted):
+    """A block in which Pillow leaves TIFFs to libtiff; its own decoder mixes up the rows of those lying on a side."""
+    from PIL import TiffImagePlugin as tiff
+
+    before, tiff.READ_LIBTIFF = tiff.READ_LIBTIFF, wanted or tiff.READ_LIBTIFF
+    try:
+        yield
+    finally:
+        tiff.READ_LIBTIFF = before
+
+
 def _read_pillow(path):
     from PIL import Image
 
@@ -109,8 +121,12 @@ def _read_pillow(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
+                tags = getattr(image, "tag_v2", {})  # of TIFF
+                lying = tags.get(274, 1) > 4
+                if lying and np.ravel(tags.get(258, 8))[0] == 64:
+                    raise InputError(f"{path}: a TIFF of 64 bits that lies on its side; save it upright")
                 image.verify()  # a PNG's checksums; a verified image must be opened again
-            with Image.open(path) as image:
+            with _by_libtiff(lying), Image.open(path) as image:
                 if getattr(image, "n_frames", 1) > 1:
                     raise InputError(f"{path}: {image.n_frames} pages in one file; save one image a file")
                 return _pixels(image, path)

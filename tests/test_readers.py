@@ -1,4 +1,4 @@
-"""What files say of themselves is believed, or refused: where a mask lies, what a pixel means, which form a file has."""
+"""What files say of themselves is believed, or refused: where a mask lies, what a pixel means, which form it has."""
 
 import gzip
 import json
@@ -97,13 +97,15 @@ def test_every_reader_turns_masks_and_says_so(tmp_path, source):
         label[:2, 5 + k:12, 8:20] = 3
         grey = (60 + RNG.integers(0, 20, label.shape) + 40 * label).astype(np.int16)
         place = {"folder": ("images/p{}.nii.gz", "masks/p{}.nii.gz"), "spine": ("p{}.nrrd", "p{}_label.nrrd"),
-                 "acdc": ("patient00{}/patient00{}_frame01.nii.gz", "patient00{}/patient00{}_frame01_gt.nii.gz")}[source]
+                 "acdc": ("patient00{0}/patient00{0}_frame01.nii.gz", "patient00{0}/patient00{0}_frame01_gt.nii.gz")
+                 }[source]
         for name, values in zip(place, (itk(grey), turned(label, "xz")), strict=True):
-            path = tmp_path / "in" / name.format(k, k)
+            path = tmp_path / "in" / name.format(k)
             path.parent.mkdir(parents=True, exist_ok=True)
             sitk.WriteImage(values, str(path))
     here = tmp_path / "in"
-    words = {"folder": ("--images", here / "images", "--masks", here / "masks", "--subject-pattern", "p.", "--label", 3),
+    words = {"folder": ("--images", here / "images", "--masks", here / "masks", "--subject-pattern", "p.",
+                        "--label", 3),
              "acdc": ("--source", here, "--structure", "lv", "--size", side),
              "spine": ("--source", here, "--size", side)}
     data, report = run(tmp_path, source, *words[source])
@@ -163,7 +165,7 @@ def tiff(path, values, photometric=1, orientation=1, order="<"):
     tags = [(256, 4, values.shape[1]), (257, 4, values.shape[0]), (258, 3, 8 * values.dtype.itemsize), (259, 3, 1),
             (262, 3, photometric), (273, 4, 8), (274, 3, orientation), (277, 3, 1), (278, 4, values.shape[0]),
             (279, 4, len(data)), (339, 3, form)]
-    entries = b"".join(struct.pack(order + "HHI" + ("HH" if kind == 3 else "I"), tag, kind, 1, value, *[0] * (kind == 3))
+    entries = b"".join(struct.pack(order + ("HHIHH" if kind == 3 else "HHII"), tag, kind, 1, value, *[0] * (kind == 3))
                        for tag, kind, value in tags)
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(data))
     path.write_bytes(start + data + struct.pack(order + "H", len(tags)) + entries + bytes(4))
