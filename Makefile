@@ -120,7 +120,8 @@ build/data/phantom-spine-32.h5: | setup
 data: $(PHANTOMS) ## make the phantom data sets (SYNTHETIC)
 
 data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folder
-	@test -n "$(SOURCE)" || { echo "error: SOURCE: not given; name the .npz file or the folder" >&2; exit 2; }
+	@test -n "$(SOURCE)" || { echo "error: SOURCE: not given; name the .npz file or the folder; the data: $$($(BIN)/python \
+	  -c 'from data_prep.__main__ import SOURCES; print(SOURCES["sunnybrook"][2])')" >&2; exit 2; }
 	$(BIN)/python -m data_prep sunnybrook --source "$(SOURCE)" --output build/data/sunnybrook-lv.h5
 
 reproduce: setup $(PHANTOMS) ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes

@@ -1,6 +1,7 @@
 """What is read, made fit for a data set: types, binary masks, one size; and the files of a folder."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,9 @@ def files_in(folder):
     kept = [path for path in files if not _is_litter(path.relative_to(folder))]
     for path in kept:
         if any(c < " " or "\ud800" <= c <= "\udfff" for c in str(path.relative_to(folder))):
+            if sys.getfilesystemencoding() != "utf-8":
+                raise InputError(f"{str(path)!r}: this shell's locale ({sys.getfilesystemencoding()}) has no letters for "
+                                 "the name; set LC_ALL=C.UTF-8")
             raise InputError(f"{str(path)!r}: control or undecodable characters in the name; rename the file")
     passed = {"hidden or temporary": len(files) - len(kept)}
     return kept, passed | ({"links that lead nowhere or back up": len(dead)} if dead else {})

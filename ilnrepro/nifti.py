@@ -17,11 +17,13 @@ _COLOURS = {128: 3, 2304: 4}  # bytes a voxel of RGB and of RGBA
 _MM = {1: 1000.0, 3: 0.001}  # in metres and in micrometres; all else is taken for mm
 # Of version 1 and 2: the header's bytes, then place and type of each field.
 _FIELDS = {
-    348: {"dim": (40, "8i2"), "datatype": (70, "i2"), "pixdim": (76, "8f4"), "vox_offset": (108, "f4"),
+    348: {"dim": (40, "8i2"), "datatype": (70, "i2"), "bitpix": (72, "i2"),
+          "window": (124, "2f4"), "pixdim": (76, "8f4"), "vox_offset": (108, "f4"),
           "slope": (112, "f4"), "inter": (116, "f4"), "units": (123, "u1"), "qform_code": (252, "i2"),
           "sform_code": (254, "i2"), "quaternion": (256, "3f4"), "offset": (268, "3f4"), "sform": (280, "(3,4)f4"),
           "magic": (344, "S4")},
-    540: {"magic": (4, "S8"), "datatype": (12, "i2"), "dim": (16, "8i8"), "pixdim": (104, "8f8"),
+    540: {"magic": (4, "S8"), "datatype": (12, "i2"), "bitpix": (14, "i2"),
+          "window": (192, "2f8"), "dim": (16, "8i8"), "pixdim": (104, "8f8"),
           "vox_offset": (168, "i8"), "slope": (176, "f8"), "inter": (184, "f8"), "qform_code": (344, "i4"),
           "sform_code": (348, "i4"), "quaternion": (352, "3f8"), "offset": (376, "3f8"), "sform": (400, "(3,4)f8"),
           "units": (500, "i4")},
@@ -75,6 +77,16 @@ def read(path):
     if not extra and slope and np.isfinite([slope, inter]).all() and (slope, inter) != (1, 0):
         values = values * slope + inter
     return Nifti(values, bool(extra), *_geometry(header))
+
+
+def mask_like(path, mask):
+    """The bytes of a NIfTI file of a mask of the image in the file `path`, with that file's header."""
+    raw = bytearray(_content(path)[:max(_FIELDS)])
+    header, _ = _header(raw, path)  # a view of `raw`
+    start = header.dtype.itemsize + 4
+    for key, value in {"datatype": 2, "bitpix": 8, "vox_offset": start, "slope": 1, "inter": 0, "window": 0}.items():
+        header[key] = value
+    return bytes(raw[:header.dtype.itemsize]) + bytes(4) + np.ascontiguousarray(mask, np.uint8).tobytes()
 
 
 def _content(path):

@@ -1,12 +1,13 @@
 """Segmenting files: data sets, pictures, volumes, DICOM; masks in the input's format and geometry, and overlays."""
 
+import gzip
 import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from ilnrepro import dataset, files, hdf5, images
+from ilnrepro import dataset, files, hdf5, images, nifti
 from ilnrepro.errors import InputError, one_line
 from ilnrepro.metrics import dice, overlap
 from ilnrepro.segmenter import in_batches
@@ -111,6 +112,10 @@ def _file_name(name):
 def _write_mask(target, path, mask):
     if images.suffix(target) in images.PICTURES:
         _write_picture(target, 255 * mask)
+        return
+    if images.ending(path) in (".nii", ".nii.gz"):
+        content = nifti.mask_like(path, mask)
+        files.write(target, gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
         return
     sitk = images.simpleitk()
     reader = sitk.ImageFileReader()

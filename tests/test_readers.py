@@ -325,6 +325,21 @@ def test_nifti_direction_need_not_be_orthonormal(tmp_path):
     np.testing.assert_array_equal(images.read(tmp_path / "a.nii.gz").values, VOLUME.T)
 
 
+@pytest.mark.parametrize("options", [{}, {"version": 2}, {"order": ">"}, {"pixdim": (1.5, 1.25, 10), "slope": 3.0}])
+def test_predicted_masks_keep_the_nifti_header(tmp_path, options):
+    """All bytes but type, scale, window and place of the voxels, and so affine, codes and spacing as they were."""
+    write_nifti(tmp_path / "a.nii", VOLUME, [[1, 0.02, 0, 4], [0, -1, 0.05, 5], [0, 0, 5, 6], [0, 0, 0, 1]], **options)
+    mask = (VOLUME.T > 0).astype(np.uint8)
+    (tmp_path / "m.nii").write_bytes(nifti.mask_like(tmp_path / "a.nii", mask))
+    before, after = (nifti.read(tmp_path / name) for name in ("a.nii", "m.nii"))
+    np.testing.assert_array_equal(after.values, mask)
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert after.spacing == before.spacing and after.values.dtype == np.uint8
+    old, new = ((tmp_path / name).read_bytes() for name in ("a.nii", "m.nii"))
+    changed = {k for k in range(540 if "version" in options else 348) if old[k] != new[k]}
+    assert changed <= set(range(12, 16) if "version" in options else (*range(70, 74), *range(108, 120)))
+
+
 def test_nifti_nan_is_no_zero(tmp_path):
     values = VOLUME.astype(np.float32)
     values[1, 2, 1] = np.nan
