@@ -144,8 +144,8 @@ def files_in(folder):
     for path in kept:
         if any(c < " " or "\ud800" <= c <= "\udfff" for c in str(path.relative_to(folder))):
             if sys.getfilesystemencoding() != "utf-8":
-                raise InputError(f"{str(path)!r}: this shell's locale ({sys.getfilesystemencoding()}) has no letters for "
-                                 "the name; set LC_ALL=C.UTF-8")
+                raise InputError(f"{str(path)!r}: this shell's locale ({sys.getfilesystemencoding()}) has no letters "
+                                 "for the name; set LC_ALL=C.UTF-8")
             raise InputError(f"{str(path)!r}: control or undecodable characters in the name; rename the file")
     passed = {"hidden or temporary": len(files) - len(kept)}
     return kept, passed | ({"links that lead nowhere or back up": len(dead)} if dead else {})

@@ -3,6 +3,8 @@
 import gzip
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from PIL import Image
 from data_prep import audit
 from data_prep.__main__ import main
 from data_prep.geometry import into_grid
+from data_prep.phantom import phantom
 from ilnrepro import dataset, files, images, nifti, prediction
-from ilnrepro.errors import InputError
+from ilnrepro.errors import DamagedError, InputError
 
 SPACING = (1.4, 1.2, 8.0)
 RNG = np.random.default_rng(0)
@@ -526,6 +529,25 @@ def test_frames_without_ending(tmp_path):
 
 
 # Files
+
+
+def test_hdf5_is_read_without_locks_and_busy_files_are_not_called_damaged(tmp_path):
+    """HDF5 marks a file that a program writes; the mark is gone when it is closed, and so is the refusal."""
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "x.h5"
+    dataset.write(path, phantom("LV", 32, 3))
+    before = path.read_bytes()
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        checksum = dataset.read(path).checksum
+    code = f"import h5py; f = h5py.File({str(path)!r}, 'r+'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        with pytest.raises(InputError, match="open for writing in another program") as refused:
+            dataset.read(path)
+        assert not isinstance(refused.value, DamagedError)
+        writer.communicate(b"\n")
+    assert dataset.read(path).checksum == checksum and path.read_bytes() == before
 
 
 def test_long_names_are_written(tmp_path):
