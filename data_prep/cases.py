@@ -60,7 +60,7 @@ def _without_empty(cases, audit):
     kept = [case for case in cases if case.mask.any()]
     lost = len(audit.found.get(LOST, ()))
     audit.leave_out(len(cases) - len(kept) - lost, "images without the structure (--keep-empty keeps them)")
-    audit.leave_out(lost, f"images whose {LOST} (--keep-empty keeps them)")
+    audit.leave_out(lost, f"images with the {LOST} (--keep-empty keeps them)")
     return kept
 
 
@@ -124,7 +124,7 @@ def data_set(cases, audit, split, keep_empty=True, **text):
         with audit.case(case.name):
             if case.image.shape != usual:
                 raise InputError(f"{case.name}: image size {by(case.image.shape)} differs from most images' "
-                                 f"{by(usual)}; crop or pad it")
+                                 f"{by(usual)}; crop or pad it (`folder --size` does)")
             sound.append(case)
     kept = sound if keep_empty else _without_empty(sound, audit)
     audit.settle(len(kept))

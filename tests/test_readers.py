@@ -512,6 +512,14 @@ def test_scout_series_beside_the_contoured_one(tmp_path):
         run(tmp_path, "sunnybrook", "--source", tmp_path / "raw")
 
 
+def test_files_beside_the_picture_folders_are_counted(tmp_path):
+    names = [f"{s}-IM-0001-0008" for s in ("SC-HF-I-01", "SC-HYP-06")]
+    raw_trees.pictures(tmp_path / "png", names, RNG.integers(0, 255, (2, 16, 16)), np.ones((2, 16, 16)))
+    raw_trees.pictures(tmp_path / "png" / "more", names, RNG.integers(0, 255, (2, 16, 16)), np.ones((2, 16, 16)))
+    _, report = run(tmp_path, "sunnybrook", "--source", tmp_path / "png", "--folds", "random")
+    assert report["files passed over"]["beside images and masks"] == 4
+
+
 def test_two_frames_of_one_number_are_not_guessed_between(tmp_path):
     raw_trees.sunnybrook(tmp_path / "raw")
     frame = next((tmp_path / "raw").rglob("IM-0003-0008.dcm"))
