@@ -10,12 +10,19 @@ from ilnrepro.arguments import integer
 from ilnrepro.console import command
 from ilnrepro.storage import dataset
 
-# Each has add_arguments(parser), source(arguments) and prepare(arguments, audit).
+# Each has add_arguments(parser), source(arguments) and prepare(arguments, audit); what it is; where to get it.
 SOURCES = {
-    "sunnybrook": (sunnybrook, "Sunnybrook Cardiac Data, left ventricle"),
-    "acdc": (acdc, "ACDC, right ventricle, left ventricle or myocardium"),
-    "spine": (spine, "CSI 2014 thoracic spine CT, volumes"),
-    "folder": (folder, "your own images and masks"),
+    "sunnybrook": (sunnybrook, "Sunnybrook Cardiac Data, left ventricle",
+                   "https://www.cardiacatlas.org/sunnybrook-cardiac-data/ (public domain, CC0 1.0)"),
+    "acdc": (acdc, "ACDC, right ventricle, left ventricle or myocardium",
+             "https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html (by its terms, which ask to cite the "
+             "paper and forbid commerce)"),
+    "spine": (spine, "CSI 2014 thoracic spine CT, volumes",
+              "the CSI 2014 challenge's organisers, by their terms; public CT of the spine, of other scanners: "
+              "https://github.com/anjany/verse (CC BY-SA 4.0)"),
+    "folder": (folder, "your own images and masks",
+               "your own; for example the prostate MR that DualNorm-UNet was tried on: "
+               "https://www.cancerimagingarchive.net/analysis-result/isbi-mr-prostate-2013/ (by the archive's terms)"),
 }
 
 
@@ -37,8 +44,8 @@ def parser():
     spines.add_argument("--seed", type=int, default=0)
     spines.add_argument("--crop", type=float, default=1.0, help="share of the field of view that is kept")
     made = [phantom, spines]
-    for name, (source, what) in SOURCES.items():
-        made.append(commands.add_parser(name, help=what))
+    for name, (source, what, where) in SOURCES.items():
+        made.append(commands.add_parser(name, help=what, description=f"{what}. The data: {where}"))
         source.add_arguments(made[-1])
         made[-1].add_argument("--allow-partial", action="store_true",
                               help="leave damaged cases out, and take less than the whole release")
@@ -83,7 +90,7 @@ def _from_source(arguments):
     """Prepares, audits and writes the data set of one of SOURCES, and prints the audit."""
     from rich.console import Console
 
-    source, _ = SOURCES[arguments.command]
+    source, _, _ = SOURCES[arguments.command]
     auditor = audit.Audit(source.source(arguments), arguments.allow_partial)
     data = source.prepare(arguments, auditor)
     report = auditor.report(data)

@@ -14,7 +14,6 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
-from ilnrepro.use import images as readers
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
             "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")
@@ -48,59 +47,58 @@ def prepare(arguments, audit):
     Raises:
       InputError: a source that is missing, not this release, or damaged; size or spacing not positive.
     """
-    if arguments.size < 1 or (arguments.spacing is not None and not 0 < arguments.spacing < np.inf):
-        raise InputError(f"--size {arguments.size}, --spacing {arguments.spacing}: must be positive")
-    readers.simpleitk()
+    cases.check_frame(arguments.size, arguments.spacing)
     volumes, labels, patients = _scan(arguments.source, audit)
-    found, cut = [], []
+    found = []
     for key in sorted(volumes | labels):
         with audit.case("_frame".join(key)):
-            slices = _read_volume(key, volumes.get(key), labels.get(key), arguments, cut)
-            found += slices
+            found += _read_volume(key, volumes.get(key), labels.get(key), arguments, audit)
             for path in (volumes[key], labels[key]):
                 audit.checksum(key[0], path)
-    audit.found["structure cut at the border"] = cut
-    found = cases.without_empty(found, arguments.keep_empty, audit)
     disease = {patient: _disease(folder) for patient, folder in patients.items()}
     audit.found["patients by disease"] = _count({case.subject for case in found}, disease)
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed, disease)
 
-    return cases.data_set(found, audit, split, title=f"ACDC, {arguments.structure.upper()}",
+    return cases.data_set(found, audit, split, arguments.keep_empty, title=f"ACDC, {arguments.structure.upper()}",
                           structure=arguments.structure.upper(), source=arguments.source.resolve().name,
                           licence="for research, by the challenge organisers' terms", citation=CITATION)
 
 
 def _scan(folder, audit):
-    """Volumes and label volumes by (patient, frame), patients' folders; none of patients without labels."""
-    files, litter = images.files_in(folder)
-    volumes, labels, patients, others = {}, {}, {}, 0
+    """Volumes and label volumes by (patient, frame), patients' folders; none without labels, none there twice."""
+    files, passed = images.files_in(folder)
+    volumes, labels, patients, twice, others = {}, {}, {}, set(), 0
     for path in files:
         matched = _FILE.fullmatch(path.name)
         if not matched:
             others += 1
             continue
         key, kind = (matched[1].lower(), matched[2]), labels if matched[3] else volumes
-        if key in kind:
-            raise InputError(f"{path}: the same patient and frame as {kind[key]}; keep one of them")
-        kind[key] = path
+        with audit.case(path.name):
+            if key in kind:
+                twice.add(key)
+                raise InputError(f"{path}: the same patient and frame as {kind[key]}; keep one of them")
+            kind[key] = path
         patients[key[0]] = path.parent
     if not volumes and not labels:
         raise InputError(f"{folder}: no patient001_frame01.nii.gz or the like in it; give ACDC's folder")
     unlabelled = set(patients) - {patient for patient, _ in labels}
-    audit.found["files passed over"] = {"hidden or temporary": litter, "others (4-D volumes, ...)": others}
+    audit.found["files passed over"] = {**passed, "others (4-D volumes, ...)": others}
     audit.leave_out(len(unlabelled), "patients without label volumes")
-    return {key: path for key, path in volumes.items() if key[0] not in unlabelled}, labels, patients
+    volumes, labels = ({key: path for key, path in kind.items() if key[0] not in unlabelled and key not in twice}
+                       for kind in (volumes, labels))
+    return volumes, labels, patients
 
 
-def _read_volume(key, image_path, label_path, arguments, cut):
-    """The cases of one volume; names of slices whose structure the crop cuts are added to `cut`."""
+def _read_volume(key, image_path, label_path, arguments, audit):
+    """The cases of one volume."""
     if image_path is None or label_path is None:
         lacking = "image" if image_path is None else "label"
         raise InputError(f"{image_path or label_path}: no {lacking} volume of this frame; get it again")
-    picture, label = readers.read(image_path), readers.read(label_path).values
-    images.check_pair(picture.values, label, image_path, label_path)
+    picture, label = images.pair(image_path, label_path, audit)
+    label = images.whole(label, label_path)
     unknown = sorted(set(np.unique(label).tolist()) - {0, *LABEL.values()})
     if unknown:
         raise InputError(f"{label_path}: unknown labels {', '.join(f'{v:g}' for v in unknown[:5])}; "
@@ -113,24 +111,9 @@ def _read_volume(key, image_path, label_path, arguments, cut):
     found = []
     for number, (image, mask) in enumerate(zip(values, masks, strict=True), 1):
         name = f"{patient}_frame{frame}_slice{number:02d}"
-        small, small_mask, spacing = _fit(image, mask, picture.spacing, arguments)
-        if _touches_border(small_mask) and not _touches_border(mask):
-            cut.append(name)
-        found.append(Case(name, patient, small, small_mask, spacing, {"slice": number, "frame": int(frame)}))
+        case = Case(name, patient, image, mask, picture.spacing, {"slice": number, "frame": int(frame)})
+        found.append(cases.framed(case, arguments.size, arguments.spacing, audit))
     return found
-
-
-def _fit(image, mask, spacing, arguments):
-    """Image, mask and spacing at the size, and at the spacing if one is given."""
-    size, to, low = arguments.size, arguments.spacing, image.min()
-    if to is None:
-        return images.fitted(image, size, low), images.fitted(mask, size, 0), spacing
-    return (images.resampled(image, spacing, to, size, 1, low),
-            images.resampled(mask, spacing, to, size, 0, 0), (to, to))
-
-
-def _touches_border(mask):
-    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 def _disease(folder):

@@ -1,10 +1,13 @@
 """Cases, each an image with its mask, and the data set that they make."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
+from data_prep import images
 from ilnrepro.errors import InputError
 from ilnrepro.storage.dataset import DataSet
 from ilnrepro.use.images import format_shape
@@ -30,22 +33,85 @@ class Case:
     details: dict = field(default_factory=dict)
 
 
-def without_empty(cases, keep, audit):
-    """The cases whose masks hold something, or with `keep` all; the others are reported to `audit`."""
-    kept = [case for case in cases if keep or case.mask.any()]
-    if len(kept) < len(cases):
-        audit.leave_out(len(cases) - len(kept), "images without the structure (--keep-empty keeps them)")
+CUT, LOST = "structure cut at the border", "structure lost whole by the size or spacing"
+
+
+def check_frame(size, spacing):
+    """Raises InputError unless a frame's size and spacing, where given, are positive."""
+    if size is not None and size < 1 or spacing is not None and not 0 < spacing < np.inf:
+        raise InputError(f"--size {size}, --spacing {spacing}: must be positive")
+
+
+def framed(case, size, to, audit):
+    """The case on size² pixels, see `images.framed`; what that does to its structure is told to the audit."""
+    if to is not None and case.spacing is None:
+        raise InputError(f"{case.name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
+    image, mask, outside = images.framed(case.image, case.mask, case.spacing, size, to)
+    lists = [audit.found.setdefault(key, []) for key in (CUT, LOST)]
+    if case.mask.any() and not mask.any():
+        lists[1].append(case.name)
+    elif outside:
+        lists[0].append(case.name)
+    return Case(case.name, case.subject, image, mask, (to, to) if to else case.spacing, case.details)
+
+
+def _without_empty(cases, audit):
+    """The cases whose masks hold something; the others are reported to `audit`."""
+    kept = [case for case in cases if case.mask.any()]
+    lost = len(audit.found.get(LOST, ()))
+    audit.leave_out(len(cases) - len(kept) - lost, "images without the structure (--keep-empty keeps them)")
+    audit.leave_out(lost, f"images with the {LOST} (--keep-empty keeps them)")
     return kept
 
 
-def data_set(cases, audit, split, **text):
-    """The data set of some cases, ordered by name.
+def _groups(cases, kept, audit):
+    """The first of the subjects that share kept images with it, directly or by others, for each subject.
+
+    Images are the same whatever their grey levels' scale, for a run stretches them; constant ones do not count. The
+    audit is told who shares, and how far the masks on all shared images agree: the distance between two readers.
+    """
+    kept = {case.name for case in kept}
+    same, first = {}, {case.subject: case.subject for case in cases}
+    for case in sorted(cases, key=lambda case: case.name):
+        if case.image.min() < case.image.max():
+            key = hashlib.sha256(images.stretched(case.image).tobytes()).digest(), case.image.shape
+            same.setdefault(key, {}).setdefault(case.subject, case)
+    shared = {}
+    for of_image in same.values():
+        for a, b in combinations(sorted(of_image), 2):
+            shared.setdefault((a, b), []).append((of_image[a], of_image[b]))
+    shared = {names: pairs for names, pairs in shared.items()
+              if any({a.name, b.name} <= kept for a, b in pairs)}
+    for a, b in sorted(shared):
+        low, high = sorted((first[a], first[b]))
+        first = {subject: low if group == high else group for subject, group in first.items()}
+    if shared:
+        audit.found["subjects that share images, in one fold"] = {
+            f"{a} and {b}": _agreement(pairs) for (a, b), pairs in sorted(shared.items())}
+    return first
+
+
+def _agreement(pairs):
+    """How many pairs of cases there are, and the Dice coefficient of all their masks, frame by frame where known."""
+    frames = {}
+    for a, b in pairs:
+        sums = frames.setdefault(a.details.get("frame"), [0, 0])
+        sums[0] += 2 * np.count_nonzero(a.mask & b.mask)
+        sums[1] += np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
+    found = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
+                      for frame, (both, either) in frames.items())
+    return f"{len(pairs)} images, Dice of their masks {found}"
+
+
+def data_set(cases, audit, split, keep_empty=True, **text):
+    """The data set of some cases, ordered by name; the cases give their images away.
 
     A case of another size than most is a damaged one. Spacing and details are kept where all cases have them.
 
     Args:
       audit: see `data_prep.audit.Audit`; asked to settle before anything is made.
-      split: from the subjects [n] to the folds [n].
+      split: from the subjects [n] to the folds [n]; given the same name for subjects that share images.
+      keep_empty: whether images without the structure stay.
       text: title, structure, source, licence and citation.
 
     Raises:
@@ -53,21 +119,31 @@ def data_set(cases, audit, split, **text):
     """
     sizes = Counter(case.image.shape for case in cases)
     usual = max(sizes, key=sizes.get) if cases else None
-    kept = []
+    sound = []
     for case in sorted(cases, key=lambda case: case.name):
         with audit.case(case.name):
             if case.image.shape != usual:
                 raise InputError(f"{case.name}: image size {format_shape(case.image.shape)} differs from most images' "
-                                 f"{format_shape(usual)}; crop or pad it")
-            kept.append(case)
+                                 f"{format_shape(usual)}; crop or pad it (`folder --size` does)")
+            sound.append(case)
+    kept = sound if keep_empty else _without_empty(sound, audit)
     audit.settle(len(kept))
+    groups = _groups(sound, kept, audit)
+    cases.clear()  # what is left out need not stay in memory
+    del sound
     kind = np.uint8 if all(case.image.dtype == np.uint8 for case in kept) else np.float32
     optional = {key: np.array([case.details[key] for case in kept])
                 for key in kept[0].details if all(key in case.details for case in kept)}
     if all(case.spacing for case in kept):
         optional["spacing"] = np.array([case.spacing for case in kept], np.float64)
     subject = np.array([case.subject for case in kept], str)
-    return DataSet(images=np.stack([case.image for case in kept]).astype(kind, copy=False),
-                   masks=np.stack([case.mask for case in kept]), subject=subject,
-                   name=np.array([case.name for case in kept], str), fold=split(subject), synthetic=False,
-                   optional=optional, **text)
+    group = np.array([groups[name] for name in subject.tolist()], str)
+    if len(set(group)) < 2 <= len(set(subject)):
+        raise InputError(f"{audit.source}: all {len(set(subject))} subjects share images with each other, so none can "
+                         "test what others train; see that each subject has its own files")
+    pixels, masks = np.empty((len(kept), *usual), kind), np.empty((len(kept), *usual), np.uint8)
+    for i, case in enumerate(kept):
+        pixels[i], masks[i] = case.image, case.mask
+        case.image = case.mask = None
+    return DataSet(images=pixels, masks=masks, subject=subject, name=np.array([case.name for case in kept], str),
+                   fold=split(group), synthetic=False, optional=optional, **text)

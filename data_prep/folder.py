@@ -18,6 +18,9 @@ def add_arguments(parser):
                         help="finds the subject in a path below --images: its first group, or all it matches")
     parser.add_argument("--structure", default="structure", help="what the masks show")
     parser.add_argument("--title", default="", help="default: the folder's name and the structure")
+    parser.add_argument("--label", type=int, metavar="N", help="the masks' value to take, of several structures")
+    parser.add_argument("--size", type=int, help="pixels a side, cropped or padded to")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="with --size: resample to this pixel size")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=integer(0), default=0, help="of the folds")
     parser.add_argument("--keep-empty", action="store_true", help="keep images whose masks are empty")
@@ -30,14 +33,19 @@ def source(arguments):
 
 def prepare(arguments, audit):
     """The data set from the command line's `arguments`; see `read_cases`."""
-    found = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit)
-    found = cases.without_empty(found, arguments.keep_empty, audit)
+    cases.check_frame(arguments.size, arguments.spacing)
+    if arguments.spacing and not arguments.size:
+        raise InputError("--spacing: resampled images need a common size; give --size too")
+    found = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
+                       size=arguments.size, spacing=arguments.spacing, label=arguments.label)
+    if found and arguments.label is not None and not any(case.mask.any() for case in found):
+        raise InputError(f"--label: no mask in {arguments.masks} holds {arguments.label}; look the number up")
     name, structure = arguments.images.resolve().name, arguments.structure
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)
 
-    return cases.data_set(found, audit, split, title=arguments.title or f"{name}, {structure}",
+    return cases.data_set(found, audit, split, arguments.keep_empty, title=arguments.title or f"{name}, {structure}",
                           structure=structure, source=name, licence="", citation="")
 
 
@@ -59,16 +67,20 @@ def subject_finder(pattern):
     return subject_of
 
 
-def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SUFFIXES):
+def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SUFFIXES, size=None, spacing=None,
+               label=None):
     """A case for each image, or each slice of a volume, whose mask has the same path below its folder.
 
-    Endings may differ. Masks hold 0 and 1, or 0 and 255. Slices are named by number from 1.
+    Endings may differ. Masks hold 0 and 1, or 0 and 255, or with `label` any whole numbers. Slices are named by number
+    from 1.
 
     Args:
       subject_of: from an image's path below its folder to its subject; may raise InputError.
       audit: told of damaged cases (without partner, of other size than the mask, not square, ...) and of
         files passed over.
       suffixes: endings of the files to read.
+      size, spacing: see `images.framed`; without a size images stay as they are and must be square.
+      label: the masks' value to take.
 
     Raises:
       InputError: a folder that is missing, or holds no images.
@@ -81,38 +93,39 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
         with audit.case(name):
             for here, there, folder in ((image_files, mask_files, mask_folder),
                                         (mask_files, image_files, image_folder)):
+                if len(there.get(name, ())) > 1:
+                    raise InputError(f"{there[name][1]}: {there[name][0].name} has the same name but for the ending; "
+                                     "keep one of them")
                 if name not in there:
-                    raise InputError(f"{here[name]}: no partner named {name} in {folder}; "
+                    raise InputError(f"{here[name][0]}: no partner named {name} in {folder}; "
                                      "give every image one mask of the same name")
-            found += _read_pair(name, image_files[name], mask_files[name], subject_of(name))
-            audit.checksum(found[-1].subject, image_files[name], image_folder)
-            audit.checksum(found[-1].subject, mask_files[name], mask_folder)
+            subject, image_path, mask_path = subject_of(name), image_files[name][0], mask_files[name][0]
+            for case in _read_pair(name, image_path, mask_path, subject, label, audit):
+                if size is None:
+                    images.check_square(case.image, image_path)
+                found.append(case if size is None else cases.framed(case, size, spacing, audit))
+            audit.checksum(subject, image_path, image_folder)
+            audit.checksum(subject, mask_path, mask_folder)
     return found
 
 
 def _by_stem(folder, suffixes, audit):
-    """The folder's image files by their path below it without ending."""
-    files, litter = images.files_in(folder)
-    readable = [path for path in files if readers.suffix(path) in suffixes]
-    counts = audit.found.setdefault("files passed over", {"hidden or temporary": 0, "others": 0})
-    counts["hidden or temporary"] += litter
-    counts["others"] += len(files) - len(readable)
+    """Lists of the folder's image files by their path below it without ending."""
+    files, passed = images.files_in(folder)
+    readable = [path for path in files if readers.ending(path) in suffixes]
+    counts = audit.found.setdefault("files passed over", {})
+    for reason, number in {**passed, "others": len(files) - len(readable)}.items():
+        counts[reason] = counts.get(reason, 0) + number
     by_stem = {}
     for path in readable:
-        name = readers.stem(path.relative_to(folder).as_posix())
-        if name in by_stem:
-            raise InputError(f"{path}: {by_stem[name].name} has the same name but for the ending; "
-                             "keep one of them")
-        by_stem[name] = path
+        by_stem.setdefault(readers.stem(path.relative_to(folder).as_posix()), []).append(path)
     return by_stem
 
 
-def _read_pair(name, image_path, mask_path, subject):
+def _read_pair(name, image_path, mask_path, subject, label, audit):
     """The cases of one pair of files: one, or one a slice."""
-    picture, mask = readers.read(image_path), readers.read(mask_path).values
-    images.check_pair(picture.values, mask, image_path, mask_path)
-    images.check_square(picture.values, image_path)
-    values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path)
+    picture, mask = images.pair(image_path, mask_path, audit)
+    values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path, label)
     if values.ndim == 2:
         return [Case(name, subject, values, mask, picture.spacing)]
     return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,

@@ -1,11 +1,15 @@
 """What is read, made fit for a data set: types, binary masks, one size; and the files of a folder."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.geometry import into_grid
 from ilnrepro.errors import InputError
+from ilnrepro.storage.files import below
+from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
 
@@ -34,30 +38,55 @@ def stretched(values):
     return np.ceil(255 * (values - low) / (high - low or 1) - 0.5).astype(np.uint8)
 
 
-def binary(values, path):
-    """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255.
+def binary(values, path, label=None):
+    """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or where a `label` is.
 
     Raises:
-      InputError: other values.
+      InputError: other values, unless a label is wanted.
     """
-    found = np.unique(values)
-    if not (np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all()):
-        shown = ", ".join(f"{v:g}" for v in found[:6]) + (", ..." if len(found) > 6 else "")
-        raise InputError(f"{path}: mask values {shown}; make it 0 and 1, or 0 and 255")
-    return (np.asarray(values) > 0).astype(np.uint8)
+    found, counts = np.unique(np.round(values, 2), return_counts=True)
+    if label is None and not (np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all()):
+        shown = ", ".join(f"{v:g} ({n}×)" for v, n in zip(found[:8], counts[:8], strict=True))
+        raise InputError(f"{path}: mask values {shown}{', ...' * (len(found) > 8)}; make it 0 and 1, or 0 and 255, or "
+                         "take one structure of several (`folder --label`)")
+    values = whole(values, path)
+    return (values == label if label is not None else values > 0).astype(np.uint8)
 
 
-def check_pair(image, mask, image_path, mask_path):
-    """Raises InputError unless an image and its mask are of one shape."""
-    if image.shape != mask.shape:
-        raise InputError(f"{mask_path}: mask size {format_shape(mask.shape)} differs from the image's "
-                         f"{format_shape(image.shape)} ({image_path}); give each image a mask of its own size")
+def pair(image_path, mask_path, audit):
+    """The Picture of an image, and its mask's values in the image's grid; what that took is told to the audit.
+
+    Raises:
+      InputError: see `readers.read` and `geometry.into_grid`.
+    """
+    picture, mask = readers.read(image_path), readers.read(mask_path)
+    values, told = into_grid(mask, picture, mask_path, image_path)
+    if told:
+        audit.found.setdefault("masks brought into the image's grid", {})[Path(mask_path).name] = told
+    return picture, values
+
+
+def whole(values, path):
+    """Labels as whole numbers, int64, where they were stored as others or scaled.
+
+    Raises:
+      InputError: values further than 0.01 from a whole number, or below 0.
+    """
+    rounded = np.round(values)
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(values - rounded) <= 0.01) | (rounded < 0)
+    if off.any():
+        shown = ", ".join(f"{v:g}" for v in np.unique(values[off])[:5])
+        raise InputError(f"{path}: labels that are not whole numbers from 0 ({np.count_nonzero(off)} voxels: {shown}); "
+                         "a mask that was interpolated, or no mask: give the labels themselves")
+    return rounded.astype(np.int64)
 
 
 def check_square(values, path):
     """Raises InputError unless an image, or a volume's slices, are square."""
     if values.shape[-1] != values.shape[-2]:
-        raise InputError(f"{path}: image size {format_shape(values.shape)} is not square; crop or pad it")
+        raise InputError(f"{path}: image size {format_shape(values.shape)} is not square; crop or pad it "
+                         "(`folder --size` does)")
 
 
 def fitted(values, size, fill):
@@ -86,8 +115,24 @@ def resampled(values, spacing, to, size, order, fill):
     return ndimage.affine_transform(values, step, offset, (size, size), order=order, cval=fill)
 
 
+def framed(image, mask, spacing, size, to=None):
+    """Image and mask on `size`² pixels about the centre, and how many of the mask's pixels fell outside.
+
+    Whole pixels are cut or added, with the image's least value; with `to` both are resampled to that many mm first,
+    the image linearly, the mask to the nearest.
+    """
+    low = image.min()
+    if to is None:
+        small = fitted(mask, size, 0)
+        return fitted(image, size, low), small, int(mask.sum(dtype=int) - small.sum(dtype=int))
+    rows, columns = (np.abs(np.arange(n) - (n - 1) / 2) * s <= size * to / 2
+                     for n, s in zip(image.shape, spacing, strict=True))
+    lost = np.count_nonzero(mask) - np.count_nonzero(mask[np.ix_(rows, columns)])
+    return resampled(image, spacing, to, size, 1, low), resampled(mask, spacing, to, size, 0, 0), lost
+
+
 def files_in(folder):
-    """Paths of all files under `folder`, sorted, and how many others (hidden, editors', systems') there are.
+    """Paths of all files under `folder`, sorted, and how many are passed over, by reason.
 
     Raises:
       InputError: no such folder, or a file name that is not text.
@@ -95,12 +140,16 @@ def files_in(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files, dead = below(folder)
     kept = [path for path in files if not _is_litter(path.relative_to(folder))]
     for path in kept:
         if any(c < " " or "\ud800" <= c <= "\udfff" for c in str(path.relative_to(folder))):
+            if sys.getfilesystemencoding() != "utf-8":
+                raise InputError(f"{str(path)!r}: this shell's locale ({sys.getfilesystemencoding()}) has no letters "
+                                 "for the name; set LC_ALL=C.UTF-8")
             raise InputError(f"{str(path)!r}: control or undecodable characters in the name; rename the file")
-    return kept, len(files) - len(kept)
+    passed = {"hidden or temporary": len(files) - len(kept)}
+    return kept, passed | ({"links that lead nowhere or back up": len(dead)} if dead else {})
 
 
 def _is_litter(path):

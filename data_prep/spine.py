@@ -52,7 +52,7 @@ def prepare(arguments, audit):
     found = []
     for subject in sorted(volumes | labels):
         with audit.case(subject):
-            found.append(_read(subject, volumes.get(subject), labels.get(subject), arguments.size))
+            found.append(_read(subject, volumes.get(subject), labels.get(subject), arguments.size, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
     depth = max((len(case.image) for case in found), default=0)
@@ -72,9 +72,9 @@ def prepare(arguments, audit):
 
 
 def _scan(folder, audit):
-    """Volumes and label volumes by subject; none of subjects without labels."""
-    files, litter = images.files_in(folder)
-    volumes, labels, others = {}, {}, 0
+    """Volumes and label volumes by subject; none of subjects without labels, or there twice."""
+    files, passed = images.files_in(folder)
+    volumes, labels, twice, others = {}, {}, set(), 0
     for path in files:
         if readers.suffix(path) not in SUFFIXES:
             others += 1
@@ -82,30 +82,31 @@ def _scan(folder, audit):
         name = Path(readers.stem(path)).name
         matched = _LABEL.fullmatch(name)
         subject, kind = (matched[1], labels) if matched else (name, volumes)
-        if subject in kind:
-            raise InputError(f"{path}: the same subject as {kind[subject]}; keep one of them")
-        kind[subject] = path
+        with audit.case(path.name):
+            if subject in kind:
+                twice.add(subject)
+                raise InputError(f"{path}: the same subject as {kind[subject]}; keep one of them")
+            kind[subject] = path
     if not labels:
         raise InputError(f"{folder}: no case1.nrrd with case1_label.nrrd or the like in it; give the folder of volumes "
                          "and labels")
     unlabelled = set(volumes) - set(labels)
-    audit.found["files passed over"] = {"hidden or temporary": litter, "others (.raw beside its header, ...)": others}
+    audit.found["files passed over"] = {**passed, "others (.raw beside its header, ...)": others}
     audit.leave_out(len(unlabelled), "volumes without labels")
-    return {subject: path for subject, path in volumes.items() if subject not in unlabelled}, labels
+    return tuple({subject: path for subject, path in kind.items() if subject not in unlabelled | twice}
+                 for kind in (volumes, labels))
 
 
-def _read(subject, image_path, label_path, size):
+def _read(subject, image_path, label_path, size, audit):
     """The case of one subject."""
     if image_path is None:
         raise InputError(f"{label_path}: no volume of this name without its ending; get it again")
-    picture, label = readers.read(image_path), readers.read(label_path).values
-    images.check_pair(picture.values, label, image_path, label_path)
+    picture, label = images.pair(image_path, label_path, audit)
     if picture.values.ndim != 3:
         raise InputError(f"{image_path}: image size {format_shape(picture.values.shape)}: one slice is no volume; get "
                          "it again")
     images.check_square(picture.values, image_path)
-    if not np.isfinite(label).all() or (label < 0).any() or (label != np.round(label)).any():
-        raise InputError(f"{label_path}: labels that are not whole numbers from 0; get it again")
+    label = images.whole(label, label_path)
     if not label.any():
         raise InputError(f"{label_path}: no vertebra in it; leave the pair out, or get it again")
     values = images.grey(picture.values, image_path)

@@ -124,7 +124,11 @@ def _from_pngs(path, audit):
     mask_folder = _subfolder(path, "mask")
     if mask_folder is None:
         raise InputError(f"{path}: neither mask nor masks in it; give subfolders of images and of masks")
-    return folder.read_cases(_subfolder(path, "image"), mask_folder, subject_of, audit, (".png",))
+    image_folder = _subfolder(path, "image")
+    elsewhere = [p for p in images.files_in(path)[0] if not {image_folder, mask_folder} & set(p.parents)]
+    found = folder.read_cases(image_folder, mask_folder, subject_of, audit, (".png",))
+    audit.found["files passed over"]["beside images and masks"] = len(elsewhere)
+    return found
 
 
 def _subfolder(path, name):

@@ -26,7 +26,7 @@ from ilnrepro.use import images as readers
 EXPECTED = {"i": {"subjects": 45, "images": 805}, "o": {"subjects": 45}}
 SUBJECT = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)", re.IGNORECASE)
 _PATIENT = re.compile(r"SCD\d+", re.IGNORECASE)
-_FRAME = re.compile(r"(.*?)(\d+)\.dcm", re.IGNORECASE)
+_FRAME = re.compile(r"(.*?)(\d+)(\.dcm|\.dicom|\.ima)?", re.IGNORECASE)
 _CONTOUR = re.compile(r"(.*?(\d+))-(i|o|p1|p2)contour-manual\.txt", re.IGNORECASE)
 _MISSING = "contours without image"
 
@@ -59,7 +59,7 @@ def read_cases(folder, contour, audit):
                 continue
             with audit.case(paths[0].relative_to(folder)):
                 found.append(_read_case(subject, chosen[number], paths))
-                for path in (chosen[number], paths[0]):
+                for path in (chosen[number][0], paths[0]):
                     audit.checksum(subject, path)
     number = sum(len(by_number) for series in frames.values() for by_number in series.values())
     audit.found["images without contour"] = number - len(found)
@@ -78,13 +78,14 @@ def check_totals(data, contour, audit):
 
 
 def _scan(folder, contour, audit):
-    """Frames, subject -> series -> number -> path, and the wanted contours, subject -> number -> paths."""
-    files, litter = images.files_in(folder)
+    """Frames, subject -> series -> number -> paths, and the wanted contours, subject -> number -> paths."""
+    files, passed = images.files_in(folder)
     patients = None
     frames, outlines, others = {}, {}, 0
-    passed_over = {"hidden or temporary": litter, "contours of other kinds": 0, "others": 0}
+    passed_over = {**passed, "contours of other kinds": 0, "others": 0}
     for path in files:
         frame, outline = _FRAME.fullmatch(path.name), _CONTOUR.fullmatch(path.name)
+        frame = frame if frame and readers.ending(path) == ".dcm" else None
         if not (frame or outline):
             others += 1
             continue
@@ -103,7 +104,7 @@ def _scan(folder, contour, audit):
             outlines.setdefault(subject, {}).setdefault(int(outline[2]), []).append(path)
         else:
             series = frames.setdefault(subject, {}).setdefault((path.parent, frame[1]), {})
-            series[int(frame[2])] = path
+            series.setdefault(int(frame[2]), []).append(path)
     passed_over["others"] = others
     audit.found["files passed over"] = passed_over
     wanted = {"frames (IM-*.dcm)": frames, f"contours (*-{contour}contour-manual.txt)": outlines}
@@ -167,11 +168,15 @@ def _subject_by_patient(rows, path):
 def _series(subject, series, outlines):
     """The frames by number of the one series that the contours belong to; long-axis series do not count.
 
+    Of several series with frames of the contours' numbers it is the one that has them all, as beside a scout's few.
+
     Raises:
-      InputError: the contours' numbers occur in two series.
+      InputError: all the contours' numbers occur in two series, or some in two and all in none.
     """
     short_axis = {key: frames for key, frames in series.items() if "SAX" in key[0].name.upper()} or series
     fitting = {key: frames for key, frames in short_axis.items() if set(frames) & set(outlines)}
+    complete = {key: frames for key, frames in fitting.items() if set(outlines) <= set(frames)}
+    fitting = complete if len(complete) == 1 else fitting
     if len(fitting) > 1:
         first, second = (f"{folder}/{prefix}*" for folder, prefix in sorted(fitting)[:2])
         raise InputError(f"{second}: a second series for {subject} beside {first}, with frames of the same "
@@ -179,11 +184,13 @@ def _series(subject, series, outlines):
     return next(iter(fitting.values()), {})
 
 
-def _read_case(subject, frame, outlines):
+def _read_case(subject, frames, outlines):
     """The case of a frame and its contour."""
     if len(outlines) > 1:
         raise InputError(f"{outlines[1]}: a second contour for the frame of {outlines[0]}; keep one of them")
-    path = outlines[0]
+    if len(frames) > 1:
+        raise InputError(f"{frames[1]}: a second frame of the series and number of {frames[0]}; keep one of them")
+    path, frame = outlines[0], frames[0]
     picture = readers.read(frame)
     if picture.values.ndim != 2:
         raise InputError(f"{frame}: {len(picture.values)} frames in one file; give one frame a file")

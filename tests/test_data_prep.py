@@ -353,7 +353,7 @@ def test_folder_takes_a_volumes_slices(tmp_path, made):
     mask = np.ones((3, 16, 16), np.uint8)
     mask[1] = 0
     for subject in "ab":
-        for kind, values in (("images", volume), ("masks", mask)):
+        for kind, values in (("images", volume if subject == "a" else -volume), ("masks", mask)):
             (tmp_path / kind).mkdir(exist_ok=True)
             sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / kind / f"{subject}.nii.gz"))
     data, report = made("folder", "--images", tmp_path / "images", "--masks", tmp_path / "masks",
@@ -362,7 +362,6 @@ def test_folder_takes_a_volumes_slices(tmp_path, made):
     assert data.optional["slice"].tolist() == [1, 3, 1, 3]
     np.testing.assert_array_equal(data.images[1], volume[2])
     assert report["left out by rule"][0]["number"] == 2
-    assert report["duplicate images"] == [["a-slice001", "b-slice001"], ["a-slice003", "b-slice003"]]
 
 
 @pytest.mark.parametrize("source", ["folder", "png", "raw", "acdc", "npz"])

@@ -31,6 +31,13 @@ def test_blocks_are_filled(tmp_path):
         update(tmp_path / "README.md")
 
 
+def test_data_are_where_the_commands_say():
+    from data_prep.__main__ import SOURCES
+
+    addresses = {address for _, _, where in SOURCES.values() for address in re.findall(r"https://[^ )]+", where)}
+    assert len(addresses) == 4 and all(f"]({address})" in README for address in addresses)
+
+
 def test_pictures_and_make_targets_exist():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (tiny.ROOT / path).is_file(), path

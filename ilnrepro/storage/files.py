@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -21,7 +22,8 @@ def write(path, *parts):
     path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        short = os.fsencode(path.name)[:200].decode(errors="ignore")  # a legal name leaves no room for more
+        handle, temporary = tempfile.mkstemp(prefix=f".{short}.", suffix=".part", dir=path.parent)
         with open(handle, "wb") as file:
             for part in parts:
                 file.write(part.encode() if isinstance(part, str) else part)
@@ -30,8 +32,8 @@ def write(path, *parts):
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or one_line(error)}); free space or choose "
-                         "another folder") from error
+        remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
+        raise InputError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):  # gone already, or the file system has become read-only
@@ -69,6 +71,28 @@ def write_figure(path, figure, **settings):
     except ValueError as error:
         raise InputError(f"{path}: cannot be written ({one_line(error)}); give it a name that ends in .png") from error
     write(path, picture.getbuffer())
+
+
+def below(folder):
+    """Paths of all files below a folder, links to folders followed, sorted; and of links that lead nowhere or back up.
+
+    Raises:
+      InputError: a folder that cannot be looked into.
+    """
+    found, dead = [], []
+
+    def refuse(error):
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        for path in [Path(here, name) for name in folders if Path(here, name).is_symlink()]:
+            above = [p.resolve() for p in path.parents if p.is_relative_to(folder)]
+            if any(p.is_relative_to(path.resolve()) for p in above):
+                folders.remove(path.name)
+                dead.append(path)
+        for path in (Path(here, name) for name in names):
+            (found if path.is_file() else dead).append(path)
+    return sorted(found), sorted(dead)
 
 
 def check_writable(folder):

@@ -18,6 +18,7 @@ UNCHECKED = ("provenance", "timing")
 _BLOCK = 512
 _SEAL = b"SHA-256 of all bytes from 512 on: "
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ROWS = 64  # of a data set that are read at once
 
 
 @contextlib.contextmanager
@@ -58,9 +59,23 @@ def check_bytes(path):
                 return
             if found == _block(_parts(file)):
                 return
+            if _open_elsewhere(file):
+                raise _busy(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     raise DamagedError(f"{path}: damaged: its bytes do not match their checksum; make it again")
+
+
+def _busy(path):
+    return InputError(f"{path}: open for writing in another program, or left so by one that crashed; close it there, "
+                      "or after a crash mend it with `h5clear -s`")
+
+
+def _open_elsewhere(file):
+    """Whether HDF5's mark that a program writes a file is set: bit 0 of the flags in the superblock of version 3."""
+    file.seek(_BLOCK)
+    start = file.read(12)
+    return start.startswith(_SIGNATURE) and start[8:9] == b"\3" and bool(start[11] & 1)
 
 
 def _block(parts):
@@ -90,8 +105,10 @@ def reading(path, kind):
         raise InputError(f"{path}: is a folder; give an HDF5 {kind} file")
     check_bytes(path)
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)  # files get their names when whole, and not all systems can lock
     except OSError as error:
+        if "already open for write" in str(error):
+            raise _busy(path) from error
         # An error with a number is the system's (no permission, too many files, ...): it says nothing of the content.
         kind_of_error = DamagedError if error.errno is None else InputError
         raise kind_of_error(f"{path}: not a readable HDF5 file ({one_line(error)}); it may be cut short: "
@@ -128,11 +145,12 @@ def checksum(file):
             return
         add_attributes(name, item)
         if isinstance(item, h5py.Dataset):
-            values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
             digest.update(repr((name, str(item.dtype), item.shape)).encode())
-            if isinstance(values, np.ndarray) and values.dtype != object:
-                digest.update(np.ascontiguousarray(values).tobytes())
+            if item.ndim and item.dtype != object:
+                for start in range(0, len(item), _ROWS):  # a large data set's images need not all be in memory again
+                    digest.update(np.ascontiguousarray(item[start:start + _ROWS]).tobytes())
             else:
+                values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
                 digest.update(repr(_plain(values)).encode())
 
     add_attributes("/", file)

@@ -1,5 +1,6 @@
 """Segmenting files: data sets, pictures, volumes, DICOM; masks in the input's format and geometry, and overlays."""
 
+import gzip
 import io
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 from ilnrepro.storage import dataset, files, hdf5
 from ilnrepro.training.metrics import dice, overlap
-from ilnrepro.use import images
+from ilnrepro.use import images, nifti
 from ilnrepro.use.segmenter import in_batches
 
 
@@ -34,7 +35,7 @@ def plan(inputs, output):
             found += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
-        elif images.suffix(path) not in (*images.SUFFIXES, ".h5"):
+        elif images.ending(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
             found.append((path, Path()))
@@ -49,13 +50,13 @@ def plan(inputs, output):
 
 
 def _files(folder):
-    return sorted(p for p in folder.rglob("*") if p.is_file() and images.suffix(p) in (*images.SUFFIXES, ".h5")
-                  and not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return [p for p in files.below(folder)[0] if images.ending(p) in (*images.SUFFIXES, ".h5")
+            and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
 
 
 def _mask_suffix(path):
     """The input's own, but no lossy format for a mask, and of two formats that keep pixels apart the one-file form."""
-    suffix = images.suffix(path)
+    suffix = images.ending(path)
     return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha", ".nhdr": ".nrrd"}.get(suffix, suffix)
 
 
@@ -113,6 +114,10 @@ def _file_name(name):
 def _write_mask(target, path, mask):
     if images.suffix(target) in images.PICTURES:
         _write_picture(target, 255 * mask)
+        return
+    if images.ending(path) in (".nii", ".nii.gz"):
+        content = nifti.mask_like(path, mask)
+        files.write(target, gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
         return
     sitk = images.simpleitk()
     reader = sitk.ImageFileReader()
