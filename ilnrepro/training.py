@@ -336,8 +336,7 @@ def provenance(protocol):
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
             "convolutions": convolutions.chosen(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
-            "ilnrepro": __version__,
-            "commit": _commit(), **versions}
+            "ilnrepro": __version__, "commit": _commit(), **versions}
 
 
 def _uses_onednn():
