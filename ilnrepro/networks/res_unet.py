@@ -77,7 +77,7 @@ class ResUNet3D:
             inputs = add_block(f"down{level}" if level <= pools else "bottom", inputs, outputs)
         for level, outputs in reversed(list(enumerate(channels[:-1], 1))):
             self.layers.append(TransposedConvolution3D(f"up{level}/transposed", weights(2, 2, 2, outputs, inputs),
-                                                       zeros(outputs)))
+                                                       zeros(outputs), form))
             inputs = add_block(f"up{level}", 2 * outputs, outputs)
         self.layers.append(Head3D("head", weights(1, 1, 1, inputs, 1), zeros(1)))
 
@@ -138,9 +138,10 @@ class TransposedConvolution3D:
     name: str
     weights: tf.Variable
     bias: tf.Variable
+    form: str
 
     def __call__(self, x):
-        return tf.nn.bias_add(transposed(x, self.weights, "reference"), self.bias)
+        return tf.nn.bias_add(transposed(x, self.weights, self.form), self.bias)
 
     named_variables = PlainConvolution.named_variables
 
