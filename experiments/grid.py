@@ -15,7 +15,7 @@ from ilnrepro import checkpoint, dataset, files, runfile
 from ilnrepro.augmentation import epoch_steps
 from ilnrepro.errors import InputError
 from ilnrepro.locking import locked
-from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
 from ilnrepro.slabs import starts
 
 
@@ -36,12 +36,12 @@ class Job:
 def words(configuration, data):
     """The words of the `ilnrepro` command that does a run, but for its results folder."""
     c, default = configuration, PROTOCOLS[configuration.protocol.name]
-    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", f"{c.rate:g}", "--seed",
-             str(c.seed), "--protocol", c.protocol.name]
+    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
+             in_full(c.rate), "--seed", str(c.seed), "--protocol", c.protocol.name]
     for key in VARIANTS:
         value = getattr(c.protocol, key)
         if value != getattr(default, key):
-            found += [f"--{key.replace('_', '-')}", str(value)]
+            found.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
     return found
 
 
