@@ -19,6 +19,12 @@ from ilnrepro.training.optimizers import OPTIMIZERS
 PROTOCOL_VERSION = 1
 
 
+def in_full(number: float) -> str:
+    """A number in six digits, as paths have it, or in as many as tell it from every other."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
 @dataclass(frozen=True)
 class Protocol:
     """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's (Zhou et al., MMMI
@@ -98,7 +104,7 @@ class Protocol:
         for key, label in VARIANTS.items():
             value = getattr(self, key)
             if value != getattr(default, key):
-                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                shown = in_full(value) if isinstance(value, float) else str(value)
                 parts.append(f"+{label}{shown}")
         return "".join(parts)
 
@@ -226,7 +232,7 @@ class Configuration:
     def path(self) -> Path:
         """Where its run file lies below a results folder."""
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
-        return folder / f"fold{self.fold}-lr{self.rate:g}-seed{self.seed}.h5"
+        return folder / f"fold{self.fold}-lr{in_full(self.rate)}-seed{self.seed}.h5"
 
     @property
     def json(self) -> str:

@@ -94,7 +94,7 @@ def test_tables_name_all_damaged_and_stale_files_and_how_to_do_them_again(grid, 
     done = tiny.command("experiments", "tables", "--results", tmp_path, *VARIANT)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "2 run file(s) cannot be used" in done.stderr
     assert f"{damaged}: damaged" in done.stderr and f"{moved}: stale" in done.stderr
-    again = "--data tiny-lv.h5 --method iln --fold 1 --rate 0.5 --seed 0 --protocol tiny --epsilon 0.0001 --results"
+    again = "--data tiny-lv.h5 --method iln --fold 1 --rate 0.5 --seed 0 --protocol tiny --epsilon=0.0001 --results"
     assert again in done.stderr and again.replace("--fold 1", "--fold 2") in done.stderr
     moved.unlink()
     kept = {path: path.stat().st_mtime_ns for path in whole}

@@ -228,9 +228,23 @@ def test_a_path_tells_the_configuration_back():
     changes = dict(batch=4, epsilon=1e-12, group_divisor="variance", rho=-0.5, frozen_gate=0.25, xla="on", threads=2,
                    batch_statistics="batch", initializer="printed", form="reference", kernels="tensorflow", epochs=3,
                    steps_per_epoch=7, momentum=0.5)
-    for some in ({}, {"rho": 1e6}, changes):
-        configuration = Configuration("a+b", "", "", "gn4", 2, 1.5, 3, protocol("lite", **some))
-        assert Configuration.from_path(Path("results") / configuration.path) == configuration
+    for some in ({}, {"rho": 1e6}, {"rho": -1e-05}, {"epsilon": 1.23456789e-5}, changes):
+        for rate in (1.5, 0.1234567):
+            configuration = Configuration("a+b", "", "", "gn4", 2, rate, 3, protocol("lite", **some))
+            assert Configuration.from_path(Path("results") / configuration.path) == configuration
+
+
+@pytest.mark.parametrize("rate, shown", [(0.1, "0.1"), (1.0, "1"), (5e-5, "5e-05"), (0.1234567, "0.1234567")])
+def test_numbers_in_paths_are_short_and_tell_all(rate, shown):
+    """What six digits hold is written as ever, so that runs keep their places."""
+    from ilnrepro.cli import parser
+    from ilnrepro.comparison.planning import command_arguments
+    from ilnrepro.protocols import Configuration, protocol
+
+    configuration = Configuration("a", "", "", "iln", 1, rate, 0, protocol("lite", rho=-1e-5, epsilon=1.23456789e-5))
+    assert configuration.path.name == f"fold1-lr{shown}-seed0.h5"
+    read = parser().parse_args([*command_arguments(configuration, "a.h5"), "--results", "there"])
+    assert (read.rate, read.rho, read.epsilon) == (rate, -1e-5, 1.23456789e-5)
 
 
 def test_a_closed_pipe_is_no_error(finished):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilnrepro.errors import InputError
-from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
 from ilnrepro.storage import dataset, runfile
 from ilnrepro.training.augmentation import epoch_steps
 from ilnrepro.training.slabs import starts
@@ -30,12 +30,12 @@ class Job:
 def command_arguments(configuration, data):
     """The arguments of the `ilnrepro` command that does a run, but for its results folder."""
     c, default = configuration, PROTOCOLS[configuration.protocol.name]
-    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", f"{c.rate:g}", "--seed",
-             str(c.seed), "--protocol", c.protocol.name]
+    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
+             in_full(c.rate), "--seed", str(c.seed), "--protocol", c.protocol.name]
     for key in VARIANTS:
         value = getattr(c.protocol, key)
         if value != getattr(default, key):
-            found += [f"--{key.replace('_', '-')}", str(value)]
+            found.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
     return found
 
 
