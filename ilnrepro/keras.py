@@ -95,6 +95,8 @@ class Normalization(keras.layers.Layer):
         x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
         x = keras.ops.moveaxis(x, self.axis, -1)
         follows = bool(training) and self.trainable and self.moves
+        if tf.executing_eagerly() and x.shape.num_elements() == 0:
+            return tf.cast(keras.ops.moveaxis(self._of_nothing(x), -1, self.axis), self.compute_dtype)
         some = tf.size(x) > 0
         own = {name: _read(v, x.dtype, some if follows else None) for name, v in self.own.items()}
         affine = [_read(v, x.dtype, some if follows else None) for v in (self.gamma, self.beta)]
@@ -107,6 +109,12 @@ class Normalization(keras.layers.Layer):
                 moved = self.decays[name] * own[name] + (1 - self.decays[name]) * moment
                 self.own[name].assign(tf.where(some, moved, own[name]))
         return tf.cast(keras.ops.moveaxis(y, -1, self.axis), self.compute_dtype)
+
+    def _of_nothing(self, x):
+        """An empty batch, to which every variable has a gradient of 0. Compiled code of such shapes can end the process
+        (SIGFPE)."""
+        sums = [tf.reduce_sum(tf.cast(v, x.dtype)) for v in (self.gamma, self.beta, *self.own.values())]
+        return x + tf.add_n(sums)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""

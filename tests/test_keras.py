@@ -281,7 +281,8 @@ def test_an_export_serves_without_this_package(policy, tmp_path):
     net.export(tmp_path / "model", verbose=False)
     program = ("import sys; sys.modules['ilnrepro'] = None\n"
                "import numpy as np, tensorflow as tf\n"
-               "np.save('y.npy', tf.saved_model.load('model').serve(tf.constant(np.load('x.npy'))))\n")
+               "model = tf.saved_model.load('model')\n"
+               "np.save('y.npy', model.serve(tf.constant(np.load('x.npy'))))\n")
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]
     error = np.abs(np.load(tmp_path / "y.npy") - net.predict(x, verbose=0)).max()
@@ -348,7 +349,8 @@ def test_a_subclassed_model_learns_as_with_keras_s_layer(method, groups, tmp_pat
             other = Net(layer.__class__.from_config(layer.get_config()))
             other(x)
             other.load_weights(tmp_path / "net.weights.h5")
-            assert np.array_equal(other.predict(x, verbose=0), net.predict(x, verbose=0))
+            # Not compiled by its user, it is compiled by XLA where it can be, which rounds in its own way.
+            assert np.abs(other.predict(x, verbose=0) - net.predict(x, verbose=0)).max() < 1e-5
     for found in zip(*weights, strict=True):
         assert all(np.allclose(a, found[1], atol=1e-4) for a in found)
 
