@@ -89,7 +89,16 @@ def check_moments(x, tolerance=1e-5):
 
 
 def check_passes(args, relu, tolerance=2e-5):
-    """Every pass against float64. Sums are measured against the sum of their terms' absolute values."""
+    """Every pass against float64. Sums are measured against the sum of their terms' absolute values.
+
+    Where rounding decides on which side of the ReLU's corner a value lies, nothing flows back.
+    """
+    if relu:
+        dy, x, mean, scale, offset = (np.float64(a) for a in args[:5])
+        wide = [a.reshape(a.shape[0], *[1] * (x.ndim - 2), a.shape[1]) for a in (mean, scale, offset)]
+        product = wide[1] * (x - wide[0])
+        unsure = np.abs(product + wide[2]) < 4 * np.finfo(args[1].dtype).eps * (np.abs(product) + np.abs(wide[2]))
+        args = [np.where(unsure, 0, args[0]).astype(args[0].dtype), *args[1:]]
     actual, reference = results(*args, relu), expected(*args, relu)
     dy, x, mean = flat(args[0]), flat(args[1]), np.float64(args[2])[:, None]
     terms = [None, np.abs(dy * (x - mean)).sum(1).max(initial=0), np.abs(dy).sum(1).max(initial=0), None]
@@ -348,6 +357,7 @@ def test_a_damaged_library_is_rebuilt(monkeypatch, tmp_path, compiler, damage):
 
 
 def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
+    monkeypatch.delenv("ILNREPRO_MARCH", raising=False)
     _, key = native._compiler_and_key()
     changes = {
         "_SOURCE": tmp_path / "other.cc",
