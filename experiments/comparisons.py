@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments import uncertainty
+from experiments.intervals import Estimate, within
 from experiments.scores import cells
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
 LOWER_IS_BETTER = ("hd95", "assd")
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,9 @@ class Comparison:
 
     Attributes:
       difference: mean over subjects of the subject's mean over images and seeds.
-      low, high: its 95 % bootstrap interval over subjects and seeds.
-      standard_error: of the same bootstrap.
-      p: Wilcoxon signed-rank test over subjects, two-sided; 1 where no subject differs.
-      image_difference, image_p: the same per image, mean over seeds first.
+      estimate: the same with its standard error over subjects, seeds and splits, see `uncertainty.estimate`.
+      median: of the subjects' differences.
+      image_difference: the mean over images, mean over seeds first.
       improvement: probability that first is better than second on a subject, over all pairs of seeds, ties half.
       seed_sd: standard deviation over seeds of the difference of the means, for seeds that both have on every fold;
         NaN for fewer than two.
@@ -48,12 +48,9 @@ class Comparison:
     first: str
     second: str
     difference: float
-    low: float
-    high: float
-    standard_error: float
-    p: float
+    estimate: Estimate
+    median: float
     image_difference: float
-    image_p: float
     improvement: float
     seed_sd: float
     subjects: int
@@ -61,11 +58,24 @@ class Comparison:
     per_subject: dict
 
     @property
+    def low(self):
+        """Of the 95 % interval; NaN where there is none."""
+        return float(self.estimate.interval[0])
+
+    @property
+    def high(self):
+        """Of the 95 % interval; NaN where there is none."""
+        return float(self.estimate.interval[1])
+
+    @property
+    def upper(self):
+        """The one-sided 95 % upper bound; NaN where there is none."""
+        return float(self.estimate.upper)
+
+    @property
     def smallest_shown(self):
         """The true difference that such data would have shown (interval above 0) four times in five."""
-        from scipy.special import ndtri
-
-        return (ndtri(0.975) + ndtri(0.80)) * self.standard_error  # two-sided 95 %, one-sided 80 %
+        return float(self.estimate.smallest_shown)
 
 
 def fold_scores(cell, subject, measure="dice", omit=()):
@@ -89,12 +99,13 @@ def fold_scores(cell, subject, measure="dice", omit=()):
     return FoldScores(tuple(r.configuration.seed for r in runs), tuple(map(str, subjects)), by_subject, by_image)
 
 
-def compare(first, second, names, measure="dice"):
+def compare(first, second, names, measure="dice", of_all=None):
     """The `Comparison` of two methods.
 
     Args:
       first, second: their `FoldScores`, a list of the same folds each.
       names: of the two.
+      of_all: the `uncertainty.Pool` of all methods at hand, without which several folds have no interval.
     """
     for a, b in zip(first, second, strict=True):
         if a.subjects != b.subjects:
@@ -103,54 +114,26 @@ def compare(first, second, names, measure="dice"):
                    for subject, d in zip(a.subjects, a.by_subject.mean(0) - b.by_subject.mean(0), strict=True)}
     differences = np.array(list(per_subject.values()))
     images = np.concatenate([a.by_image.mean(0) - b.by_image.mean(0) for a, b in zip(first, second, strict=True)])
-    resampled = _bootstrap(first, second)
-    low, high = np.percentile(resampled, [2.5, 97.5])
     better = np.concatenate([_better(a.by_subject, b.by_subject) for a, b in zip(first, second, strict=True)])
     improvement = float(better.mean())
-    return Comparison(*names, float(differences.mean()), float(low), float(high), float(resampled.std(ddof=1)),
-                      _wilcoxon(differences), float(images.mean()), _wilcoxon(images),
+    return Comparison(*names, float(differences.mean()), uncertainty.estimate(first, second, of_all, names),
+                      float(np.median(differences)), float(images.mean()),
                       1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
                       len(differences), tuple(min(len(s.seeds) for s in of_it) for of_it in (first, second)),
                       per_subject)
 
 
-def _bootstrap(first, second):
-    """Mean differences over subjects, `[RESAMPLES]`: subjects are drawn within their fold, and a fold's seeds; the same
-    subjects, and where both have the same seeds the same seeds, for both methods."""
-    rng = np.random.default_rng(0)
-    total, subjects = np.zeros(RESAMPLES), 0
-    for a, b in zip(first, second, strict=True):
-        n = len(a.subjects)
-        drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
-        seeds_a = _seed_weights(rng, a)
-        seeds_b = seeds_a if a.seeds == b.seeds else _seed_weights(rng, b)
-        total += (np.einsum("bs,sn,bn->b", seeds_a, a.by_subject, drawn)
-                  - np.einsum("bs,sn,bn->b", seeds_b, b.by_subject, drawn))
-        subjects += n
-    return total / subjects
-
-
-def _seed_weights(rng, scores):
-    n = len(scores.seeds)
-    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-
-
 def interval(scores):
-    """(mean, low, high) over subjects of one method's `FoldScores` list: 95 % bootstrap over subjects and seeds."""
-    zero = [FoldScores(s.seeds, s.subjects, np.zeros_like(s.by_subject), s.by_image) for s in scores]
-    mean = np.concatenate([s.by_subject.mean(0) for s in scores]).mean()
-    return (float(mean), *map(float, np.percentile(_bootstrap(scores, zero), [2.5, 97.5])))
+    """(mean, low, high) over subjects of one method's `FoldScores` list: 95 % over subjects and seeds of these splits;
+    with one seed, of the networks trained."""
+    zero = [FoldScores(s.seeds[:1], s.subjects, np.zeros_like(s.by_subject[:1]), s.by_image) for s in scores]
+    estimate = within(uncertainty.folds_of(scores, zero))
+    return tuple(map(float, (estimate.mean, *estimate.interval)))
 
 
 def _better(a, b):
     """For each subject, how often a's score is above b's over all pairs of seeds, ties half, `[subjects]`."""
     return (0.5 * (1 + np.sign(a[:, None] - b[None]))).mean((0, 1))
-
-
-def _wilcoxon(differences):
-    from scipy import stats
-
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def _seed_sd(first, second):
@@ -162,14 +145,6 @@ def _seed_sd(first, second):
         return np.concatenate([s.by_subject[s.seeds.index(seed)] for s in scores]).mean()
 
     return float(np.std([means(first, s) - means(second, s) for s in sorted(common)], ddof=1))
-
-
-def holm(p):
-    """Holm's correction of p-values for several tests, in their order."""
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    return np.minimum(1, corrected)[np.argsort(order)]
 
 
 def subjects_of(records):

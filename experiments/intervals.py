@@ -56,7 +56,11 @@ class Estimate:
     @property
     def interval(self):
         """(low, high) of the 95 % interval."""
-        half = stdtrit(self.df, 0.975) * self.standard_error
+        return self.of_level(0.95)
+
+    def of_level(self, level):
+        """(low, high) of the interval of a level."""
+        half = stdtrit(self.df, (1 + level) / 2) * self.standard_error
         return self.mean - half, self.mean + half
 
     @property
@@ -72,6 +76,12 @@ class Estimate:
     def power(self, difference):
         """The probability that the interval would lie above 0 if `difference` were true."""
         return power(difference, self.standard_error, self.df)
+
+
+def written(mean, low, high, unit=100):
+    """A mean with its interval for a table's cell; the mean alone where there is no interval."""
+    text = f"{unit * mean:+.2f}"
+    return text if np.isnan(low) else f"{text} [{unit * low:+.2f}, {unit * high:+.2f}]"
 
 
 def power(difference, standard_error, df):
@@ -106,20 +116,22 @@ def chosen(scores):
     return (scores.sum(-2, keepdims=True) - scores).argmax(-1)
 
 
-def choice_variance(scores, variance, weights, rng, resamples):
+def choice_variance(scores, variance, weights, rng, resamples, wanted=None):
     """What the choice of one method's rates adds to the variance of its mean: every score is given a run's noise again,
     and the rates chosen again; what they yield by the scores' mean over folds differs that much.
 
     Args:
       scores: of the runs on which the rates are chosen, `[..., folds, rates]`.
       variance: of a run's score, `[...]`.
+      wanted: what the rates yield, where that is another measure than they are chosen by, as `scores`.
     """
+    yields = scores if wanted is None else wanted
     scores = scores[..., None, :, :]
     noise = rng.standard_normal((*scores.shape[:-3], resamples, *scores.shape[-2:]), np.float32)
     noisy = scores + np.sqrt(variance)[..., None, None, None] * noise
-    curve = np.broadcast_to(scores.mean(-2, keepdims=True), noisy.shape)
-    yields = np.take_along_axis(curve, chosen(noisy)[..., None], -1)[..., 0]
-    return (yields * weights).sum(-1).var(-1, ddof=1)
+    curve = np.broadcast_to(np.nanmean(yields, -2, keepdims=True)[..., None, :, :], noisy.shape)
+    means = np.take_along_axis(curve, chosen(noisy)[..., None], -1)[..., 0]
+    return (means * weights).sum(-1).var(-1, ddof=1)
 
 
 def resampled(folds):

@@ -11,17 +11,26 @@ from experiments.comparisons import (
     by_method,
     compare,
     fold_scores,
-    holm,
     interval,
     subjects_of,
 )
+from experiments.coverage import achieved
+from experiments.intervals import written
 from experiments.papers import STRUCTURES, ordered
 from experiments.scores import RULES, about_rounding, cells
 from experiments.sheet import Sheet
+from experiments.uncertainty import pool
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 
-_INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
+_INTERVAL = ("95 % interval in brackets: over subjects and, where a method has several, over seeds, of these splits "
+             "and rates")
+ABOUT_INTERVALS = (
+    "95 % interval in brackets: over new subjects, seeds and splits of what the choice of rates yields; subjects and "
+    "seeds from the two methods, what folds add beyond those from all methods with several seeds, and the choice's own "
+    "variance from choosing again (t quantiles, Satterthwaite's degrees of freedom). There is none where a method has "
+    "one seed, for no rule holds the truth often enough there, nor where rates were chosen on the fold they are judged "
+    "on.")
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
               "as distance; a run that diverged has none, and Dice 0)")
 _OMITTED = ("SC-N-06",)
@@ -137,33 +146,34 @@ def _differences(records, rules):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
                         continue
-                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in ordered(table) if m != "iln"]
-                    for c, corrected in zip(found, holm([c.p for c in found]), strict=True):
+                    of_all = pool(table, records, rule, structure, measure)
+                    for c in (compare(table["iln"], table[m], ("iln", m), measure, of_all)
+                              for m in ordered(table) if m != "iln"):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
-                            "other": c.second, "difference": c.difference, "low": c.low, "high": c.high, "p": c.p,
-                            "p_holm": float(corrected), "improvement": c.improvement,
-                            "image_difference": c.image_difference, "image_p": c.image_p, "seed_sd": c.seed_sd,
+                            "other": c.second, "difference": c.difference, "low": c.low, "high": c.high,
+                            "standard_error": float(c.estimate.standard_error), "df": float(c.estimate.df),
+                            "median": c.median, "improvement": c.improvement,
+                            "image_difference": c.image_difference, "seed_sd": c.seed_sd,
                             "smallest_shown": c.smallest_shown, "subjects": c.subjects, "seeds": c.seeds[0],
                             "other_seeds": c.seeds[1]})
     body = []
     for r in tidy:
         unit = 1 if r["measure"] in LOWER_IS_BETTER else 100
         body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), r["rule"], r["without"] or "–",
-                     f"{unit * r['difference']:+.2f} [{unit * r['low']:+.2f}, "
-                     f"{unit * r['high']:+.2f}]", f"{r['p']:.2g}", f"{r['p_holm']:.2g}",
+                     written(r["difference"], r["low"], r["high"], unit), f"{unit * r['median']:+.2f}",
                      f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
-                     seed_spread(r["seed_sd"], unit), f"{unit * r['smallest_shown']:.2f}",
+                     seed_spread(r["seed_sd"], unit),
+                     "" if math.isnan(r["smallest_shown"]) else f"{unit * r['smallest_shown']:.2f}",
                      f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
                  "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
-                 f"out). {about(records)} {_INTERVAL}; p: Wilcoxon signed-rank over subjects, whose scores are means "
-                 "over seeds, and after Holm's correction over the methods of the same block; "
-                 "better: probability that ILN is the better on a subject, over all pairs of seeds, ties half; spread: "
+                 f"out). {about(records)} {ABOUT_INTERVALS} {achieved()}median: over subjects; "
+                 "better: share of subjects on which ILN is the better, over all pairs of seeds, ties half; spread: "
                  "standard deviation of the difference over seeds; smallest: the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
-                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)", "better",
+                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "median", "better",
                   "per image", "spread", "smallest", "subjects; seeds"], body), tidy
 
 
@@ -279,7 +289,7 @@ def _seeds(records):
 
 
 def about_one_seed(records):
-    """Which methods' intervals hold no spread over seeds, for they have but one; nothing where none has."""
+    """Which methods have no interval, for they have one seed; nothing where none has."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
         if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
@@ -287,8 +297,8 @@ def about_one_seed(records):
     if not alone:
         return ""
     if len({r.configuration.seed for r in records}) == 1:
-        return "With one seed the intervals hold no spread over seeds. "
-    return ("With one seed the intervals hold no spread over seeds: " +
+        return "With one seed there is no interval. "
+    return ("With one seed, and so without interval: " +
             "; ".join(f"{who} by the rule '{rule}'" for rule, who in alone.items()) + ". ")
 
 
