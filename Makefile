@@ -60,7 +60,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan coverage figures report bench faults \
 	scale readme verify-gpu inspect clean
 
 help: ## list the targets
@@ -181,6 +181,13 @@ reproduce-dualnorm: setup $(if $(LV),,$(SITES)) ## Xiao et al. 2021: Dice by sit
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(SELECTION) $(VARIANT) \
 		$(if $(TABLES),--tables $(TABLES))
+
+plan: setup ## how many seeds and subjects would show a difference, from the runs in RESULTS: DIFFERENCE=0.5 points
+	$(BIN)/python -m experiments plan --results $(RESULTS) $(CHOSEN_PROTOCOL) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) \
+		$(if $(METHODS),--methods $(METHODS))
+
+coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
+	$(BIN)/python -m experiments coverage
 
 figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures --results $(RESULTS) $(CHOSEN_PROTOCOL) $(CHOSEN_DATA) $(VARIANT)

@@ -8,7 +8,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cost, dualnorm, epoch_time, evidence, grid, readme, scores, statistics, tables, verdicts
+from experiments import (
+    agreement,
+    cost,
+    coverage,
+    dualnorm,
+    epoch_time,
+    evidence,
+    grid,
+    planning,
+    readme,
+    scores,
+    secondary,
+    selection,
+    statistics,
+    tables,
+    verdicts,
+)
 from experiments.executors import EXECUTORS
 from experiments.papers import RATES, TABLES, methods_of, tables_of
 from ilnrepro import cli, dataset, files
@@ -65,10 +81,27 @@ def parser():
                        help="pixels a side of the slabs measured (default: the data set's)")
     timed.add_argument("--methods", nargs="*", default=[])
     timed.add_argument("--rounds", type=whole_number(1), default=7)
+    needed = commands.add_parser("plan", help="how many seeds and subjects would show a difference, from one's runs")
+    needed.add_argument("--difference", type=_points, default=0.5, help="in points of Dice (default: 0.5)")
+    needed.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)}")
+    needed.add_argument("--methods", nargs="*", default=[])
+    covered = commands.add_parser("coverage", help="simulate how often intervals hold the truth")
+    covered.add_argument("--results", type=Path, help="do every cell, and write coverage.{md,csv} there (default: "
+                         "every tenth cell, printed)")
     commands.add_parser("readme", help="insert the tables into README.md")
-    for one in (run, show, proof, dual, measured, timed):
+    for one in (run, show, proof, dual, measured, timed, needed):
         one.add_argument("--results", type=Path, required=True)
     return top
+
+
+def _points(text):
+    """A difference in points of Dice above 0."""
+    try:
+        if 0 < (value := float(text)) < 100:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' is no difference in points of Dice; give a number above 0, as 0.5")
 
 
 def main(argv=None):
@@ -76,6 +109,11 @@ def main(argv=None):
     arguments = parser().parse_args(argv)
     if arguments.command == "readme":
         readme.update("README.md")
+        return 0
+    if arguments.command == "coverage":
+        if arguments.results:
+            files.check_writable(arguments.results)
+        _print([coverage.write(arguments.results) if arguments.results else coverage.sample()])
         return 0
     if arguments.command == "cost":
         files.check_writable(arguments.results)
@@ -88,6 +126,8 @@ def main(argv=None):
         method_row(name)
     if arguments.command == "dualnorm":
         return _dualnorm(arguments)
+    if arguments.command == "plan":
+        return _plan(arguments)
     if arguments.command == "time":
         files.check_writable(arguments.results)
         _print([epoch_time.write(epoch_time.measure(arguments.protocol, arguments.data, arguments.size,
@@ -122,6 +162,14 @@ def _dualnorm(arguments):
         files.write_json(arguments.results / f"{dualnorm.COST_STEM}.json", measured)
     return _do(jobs, arguments, lambda: _print(dualnorm.write(arguments.results, arguments.protocol,
                                                              [arguments.data.stem], **changes)))
+
+
+def _plan(arguments):
+    records = scores.collect(arguments.results, arguments.protocol, methods=arguments.methods or None)
+    table, _ = planning.build(evidence.without_answers(records), arguments.difference / 100)
+    _print([table])
+    print(table.caption)
+    return 0
 
 
 def _do(jobs, arguments, then=lambda: None):
@@ -172,7 +220,8 @@ def _tables(arguments, numbers, quiet=False):
         shown += dualnorm.write(arguments.results, records[0].configuration.protocol.name, datasets,
                                 **cli.variants(arguments))
     further = [] if variant or not keys or "kolarik" in keys else [  # these judge the ILN paper's claims
-        verdicts.write(records, arguments.results),
+        *verdicts.write(records, arguments.results),
+        *(made.write(records, arguments.results) for made in (secondary, selection, agreement)),
         evidence.write(arguments.results, records[0].configuration.protocol.name, datasets)]
     shown += [table.rich() for table in further if table]
     if measured := cost.measurement(arguments.results / "cost.json"):

@@ -104,7 +104,7 @@ def build(records):
     return Sheet("ρ over layers", f"Do the layers' ρ differ alike in every fold? {about(records)} W: Kendall's "
                  "concordance of the layers' ranks over folds, each fold's ρ the mean over its runs; p: how often "
                  f"folds with shuffled layers agree as well ({PERMUTATIONS} permutations); intraclass correlation: the "
-                 "share of the spread over layers in one run that other runs repeat, the rest is noise between runs; range: "
+                 "share of the spread over layers in one run that other runs repeat, the rest is noise; range: "
                  "of the layers' means over runs.",
                  ["structure", "Method", "W", "p", "intraclass correlation", "range", "layers; folds, runs"],
                  body), tidy

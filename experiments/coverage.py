@@ -109,13 +109,20 @@ def measure(cells, repetitions=REPETITIONS):
     return rows
 
 
+def committed():
+    """The rows of the committed table as they are written; none where it was never measured."""
+    if not TABLE.exists():
+        return []
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @functools.cache
 def achieved():
     """What the committed table says of the interval that is used; nothing where it was never measured."""
-    if not TABLE.exists():
+    found = [float(r["coverage"]) for r in committed() if r["rule"] == USED and int(r["seeds"]) > 1]
+    if not found:
         return ""
-    with open(TABLE, newline="", encoding="utf-8") as file:
-        found = [float(r["coverage"]) for r in csv.DictReader(file) if r["rule"] == USED and int(r["seeds"]) > 1]
     return (f"In simulation it holds the truth in {100 * min(found):.1f} to {100 * max(found):.1f} % of cases "
             f"({len(found)} cells, results/machinery/coverage.md). ")
 
@@ -164,6 +171,21 @@ def summary(rows):
         f"narrowest rule that reaches {100 * WANTED:.0f} % in every cell, two standard errors of simulation allowed.")
     return Sheet("Coverage", caption, ["seeds", "methods", "interval", "least coverage", "mean", "cells below 93 %",
                                        "width", "power at 1", "power at 2"], body, best)
+
+
+def sample():
+    """Measures every tenth cell, and returns the table; says in its caption how far it is from the committed one."""
+    cells = grid()[::SAMPLE]
+    rows = measure(cells)
+    table = summary(rows)
+    known = {(r["rule"], *(r[key] for key in Cell._fields)): r["coverage"] for r in committed()}
+    apart = [abs(float(known[key]) - r["coverage"]) for r in rows
+             if (key := (r["rule"], *(f"{v:.6g}" if isinstance(v, float) else str(v) for v in (
+                 r[field] for field in Cell._fields)))) in known]
+    text = f"Every tenth cell, {len(cells)} of {len(grid())}."
+    if apart:
+        text += f" Greatest distance from the committed table: {100 * max(apart):.1f} points of coverage."
+    return Sheet(f"Coverage. {text}", f"{text} {table.caption}", table.headings, table.body, table.best)
 
 
 def write(results):

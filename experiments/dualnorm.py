@@ -9,6 +9,7 @@ import numpy as np
 from experiments import grid
 from experiments.comparisons import compare, fold_scores, interval
 from experiments.cost import device, in_turns, measurement
+from experiments.intervals import written
 from experiments.papers import RATES
 from experiments.scores import cells, collect
 from experiments.sheet import Sheet
@@ -108,8 +109,7 @@ def _sheet(tidy, records):
     body = []
     for (trained, mode, method, fold), by_site in lines.items():
         whole = by_site["all"]
-        gain = "" if whole["difference"] is None else \
-            f"{100 * whole['difference']:+.2f} [{100 * whole['low']:+.2f}, {100 * whole['high']:+.2f}]"
+        gain = "" if whole["difference"] is None else written(*(whole[key] for key in ("difference", "low", "high")))
         mark = "" if whole["status"] == "complete" else f" ({whole['status']})"
         body.append([trained, MODES[mode] + mark, title_of(method), fold,
                      *(f"{r['dice']:.3f}±{r['std']:.3f}" for r in map(by_site.get, sites)), gain,
@@ -121,7 +121,7 @@ def _sheet(tidy, records):
             "every mode. baseline: no class mask in either step; predicted mask: the paper's, the second pass sees the "
             "first one's class probabilities; oracle mask: it sees the true masks, which no use of the network has, an "
             "upper bound. over baseline: difference in points of Dice on all test images, mean over subjects, 95 % "
-            "bootstrap interval over subjects and seeds in brackets. Where a site was not trained on, its column shows "
+            "interval over subjects, and over seeds where there are several, in brackets. Where a site was not trained on, its column shows "
             "what carries over.")
     if p.name == "dualnorm-quick":
         text += " Under-trained: it shows that everything works, not which mode is best."

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from experiments import grid, sheet
 from experiments.comparisons import compare, fold_scores, subjects_of
+from experiments.intervals import written
 from experiments.papers import RATES, methods_of
 from experiments.scores import cells, collect
 from experiments.sheet import Sheet
@@ -27,7 +28,7 @@ class Question(NamedTuple):
 
 
 QUESTIONS = (
-    Question("gate frozen at 0 (LN alone)", "iln", "iln", {"frozen_gate": 0.0}),
+    Question("gate frozen at 0 (GN16 of LN, which is GN16)", "iln", "iln", {"frozen_gate": 0.0}),
     Question("gate frozen at 0.5", "iln", "iln", {"frozen_gate": 0.5}),
     Question("gate frozen at 0.622 (its start)", "iln", "iln", {"frozen_gate": 0.622}),
     Question("gate frozen at 1 (IN alone)", "iln", "iln", {"frozen_gate": 1.0}),
@@ -100,14 +101,14 @@ def build(results, protocol_name, datasets):
         return None
     body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
              f"{r['dice']:.3f} {r['lost']}".strip(), f"{r['base_dice']:.3f}",
-             f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
+             written(r["difference"], r["low"], r["high"]),
              seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
                   f"default, on fold {QUESTION_FOLD}, at the default's rate there by the rule '{RULE}'. "
                   f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
                   "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
-                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); spread: its "
+                  "mean over subjects, 95 % interval in brackets (over subjects and seeds, of this split); spread: its "
                   "standard deviation over seeds.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "spread", "seeds"], body)
     return table, tidy

@@ -101,11 +101,11 @@ def interaction(means, by_subject, seeds):
     if methods < 2 or folds < 2:
         return 0.0, 0.0, 0
     df = (methods - 1) * (folds - 1)
-    subjects = [_residuals(x) / ((methods - 1) * (x.shape[-1] - 1)) / x.shape[-1] for x in by_subject]
-    return _residuals(means) / df, sum(subjects) / folds + seeds.mean((-2, -1)), df
+    subjects = [residuals(x) / ((methods - 1) * (x.shape[-1] - 1)) / x.shape[-1] for x in by_subject]
+    return residuals(means) / df, sum(subjects) / folds + seeds.mean((-2, -1)), df
 
 
-def _residuals(x):
+def residuals(x):
     """Sum of squares of what rows and columns do not explain."""
     x = x - x.mean(-1, keepdims=True)
     return ((x - x.mean(-2, keepdims=True)) ** 2).sum((-2, -1))
@@ -208,7 +208,7 @@ def _within(folds):
     tell of one spread together."""
     subjects, seeds = _total(folds, folds.subjects), _total(folds, folds.seeds)
     seeds_df = np.maximum(np.sum(folds.seeds_df, -1), 1)
-    return subjects + seeds.sum(-1), subjects ** 2 / np.sum(folds.subjects_df) + (seeds ** 2 / seeds_df).sum(-1)
+    return subjects + seeds.sum(-1), subjects ** 2 / max(np.sum(folds.subjects_df), 1) + (seeds ** 2 / seeds_df).sum(-1)
 
 
 def _satterthwaite(folds, variance, uncertainty):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cost, evidence, grid, statistics, tables, verdicts
+from experiments import agreement, cost, evidence, grid, secondary, selection, statistics, tables, verdicts
 from experiments.papers import ordered, tables_of
 from experiments.scores import cells
 from experiments.sheet import Sheet
@@ -64,7 +64,10 @@ def content(results, records, datasets, options):
     variant = records[0].configuration.variant
     name = records[0].configuration.protocol.name
     ours = variant or tables_of(name) != [1, 2, 3]  # nothing that the ILN paper's claims could be judged by
-    judged = None if ours else verdicts.build(records, results)
+    judged = None if ours else verdicts.build(records)
+    further = [] if ours else [built[0] for built in (
+        verdicts.build_others(records, results), secondary.build(records), selection.build(records),
+        agreement.build(records)) if built]
     questions = None if ours else evidence.build(
         results, name, sorted({r.configuration.dataset for r in records}))
     return {
@@ -73,8 +76,9 @@ def content(results, records, datasets, options):
         "about": about, "about_rules": about_rules, "one_seed": statistics.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
-        "marks": dict(zip(verdicts.VERDICTS, ("good", "bad", "open"), strict=True)),
-        "verdicts": judged and judged[0], "judged": judged and Counter(row["verdict"] for row in judged[1]),
+        "marks": dict(zip((*verdicts.VERDICTS, *verdicts.OTHER_VERDICTS),
+                          ("good", "bad", "bad", "open", "open", "good", "bad", "open"), strict=True)),
+        "verdicts": judged and judged[0], "judged": judged and verdicts.counted(judged[1]), "further": further,
         "tables": [made[1] for key in tables_of(name) for made in tables.sheets(key, records)],
         "questions": questions and questions[0],
         "sheets": {name: one[0] for name, one in built.items()},
