@@ -117,6 +117,12 @@ def committed():
         return list(csv.DictReader(file))
 
 
+def cell_of(row):
+    """The `Cell` of a row, measured or read."""
+    return Cell(row["curve"], *(int(row[key]) for key in ("methods", "subjects", "seeds")),
+                *(float(row[key]) for key in ("subject_sd", "seed_sd", "fold_sd")))
+
+
 @functools.cache
 def achieved():
     """What the committed table says of the interval that is used; nothing where it was never measured."""
@@ -178,10 +184,8 @@ def sample():
     cells = grid()[::SAMPLE]
     rows = measure(cells)
     table = summary(rows)
-    known = {(r["rule"], *(r[key] for key in Cell._fields)): r["coverage"] for r in committed()}
-    apart = [abs(float(known[key]) - r["coverage"]) for r in rows
-             if (key := (r["rule"], *(f"{v:.6g}" if isinstance(v, float) else str(v) for v in (
-                 r[field] for field in Cell._fields)))) in known]
+    known = {(r["rule"], cell_of(r)): float(r["coverage"]) for r in committed()}
+    apart = [abs(known[key] - r["coverage"]) for r in rows if (key := (r["rule"], cell_of(r))) in known]
     text = f"Every tenth cell, {len(cells)} of {len(grid())}."
     if apart:
         text += f" Greatest distance from the committed table: {100 * max(apart):.1f} points of coverage."

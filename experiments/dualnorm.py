@@ -121,8 +121,8 @@ def _sheet(tidy, records):
             "every mode. baseline: no class mask in either step; predicted mask: the paper's, the second pass sees the "
             "first one's class probabilities; oracle mask: it sees the true masks, which no use of the network has, an "
             "upper bound. over baseline: difference in points of Dice on all test images, mean over subjects, 95 % "
-            "interval over subjects, and over seeds where there are several, in brackets. Where a site was not trained on, its column shows "
-            "what carries over.")
+            "interval over subjects, and over seeds where there are several, in brackets. Where a site was not trained "
+            "on, its column shows what carries over.")
     if p.name == "dualnorm-quick":
         text += " Under-trained: it shows that everything works, not which mode is best."
     title = f"DualNorm-UNet ({'SYNTHETIC, ' if records[0].synthetic else ''}Dice mean±std by site)"
