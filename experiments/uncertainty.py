@@ -19,12 +19,10 @@ class Pool:
       interaction: mean square of method by fold, what subjects and seeds contribute to it, degrees of freedom.
       choice: the variance that choosing rates adds to each method's mean, `{method: variance}`; None where each fold's
         rate was chosen on that fold itself, for no interval is known to hold there.
-      methods: those that the interaction is of.
     """
 
     interaction: tuple = (0.0, 0.0, 0)
     choice: dict | None = None
-    methods: tuple = ()
 
 
 def pool(table, records, rule, structure, measure):
@@ -39,8 +37,8 @@ def pool(table, records, rule, structure, measure):
         interaction = intervals.interaction(means, subjects, seeds)
     grids = {m: _grid(m, records, structure, measure) for m in table}
     if rule == "test" and any(grid[0].shape[1] > 1 for grid in grids.values()):
-        return Pool(interaction, None, tuple(several))
-    return Pool(interaction, {m: _choice(table[m], *grids[m]) for m in table}, tuple(several))
+        return Pool(interaction, None)
+    return Pool(interaction, {m: _choice(table[m], *grids[m]) for m in table})
 
 
 def _seed_variance(scores):
@@ -49,7 +47,8 @@ def _seed_variance(scores):
 
 
 def _grid(method, records, structure, measure):
-    """(mean Dice, the same of the measure, `[folds, rates]`; number of seeds) of the runs that rates are chosen on."""
+    """(mean Dice, the same of the measure, `[folds, rates]`) of the runs that rates are chosen on, and the variance of
+    such a mean Dice that comes of the seeds."""
     found = {}
     for r in records:
         c = r.configuration
@@ -61,7 +60,8 @@ def _grid(method, records, structure, measure):
                   for rate in rates] for k in folds]
     dice, wanted = (np.array([[np.mean([_mean(r, what) for r in runs]) if runs else np.nan for runs in row]
                               for row in chosen_on]) for what in ("dice", measure))
-    return dice, wanted, len(common or [0])
+    noise = [np.var([r.score for r in by_seed.values()], ddof=1) for by_seed in found.values() if len(by_seed) > 1]
+    return dice, wanted, float(np.mean(noise or [0.0])) / len(common or [0])
 
 
 def _mean(record, measure):
@@ -70,14 +70,12 @@ def _mean(record, measure):
     return 0.0 if measure in ("dice", "iou") else np.nan
 
 
-def _choice(folds, dice, wanted, seeds):
-    """The variance that choosing a method's rates adds to its mean, by a run's own noise in Dice."""
+def _choice(folds, dice, wanted, noise):
+    """The variance that choosing a method's rates adds to its mean."""
     if dice.shape[1] == 1 or dice.shape[0] < 2:
         return 0.0
     n = np.array([len(s.subjects) for s in folds])
-    noise = np.mean([s.by_image.mean(1).var(ddof=1) if len(s.seeds) > 1 else 0.0 for s in folds])
-    return float(intervals.choice_variance(dice, noise / seeds, n / n.sum(), np.random.default_rng(0), RESAMPLES,
-                                           wanted))
+    return float(intervals.choice_variance(dice, noise, n / n.sum(), np.random.default_rng(0), RESAMPLES, wanted))
 
 
 def folds_of(first, second, of_all=None, names=()):

@@ -112,6 +112,19 @@ def test_one_seed_has_no_interval_over_folds_and_one_of_the_networks_trained_on_
                                                                          stats.sem(differences)), rtol=1e-6)
 
 
+def test_rates_are_chosen_by_dice_whatever_the_measure():
+    """HD95 is made up as 10 (1 − Dice), so that choosing again varies it a hundred times as much."""
+    records = [record("iln", k, rate, seed=s, gain=0.01 * (rate == 1.0), noise=0.1) for rate in (1.0, 0.1)
+               for k in (1, 2, 3) for s in ((0, 1, 2) if rate == 1.0 else (0,))]
+    added = {}
+    for measure in ("dice", "hd95"):
+        table = comparisons.by_method(records, "cross-fold", measure=measure)
+        added[measure] = uncertainty.pool(table, records, "cross-fold", "LV", measure).choice["iln"]
+    assert added["dice"] > 0 and abs(added["hd95"] / (100 * added["dice"]) - 1) < 1e-9
+    table = comparisons.by_method(records, "test")
+    assert uncertainty.pool(table, records, "test", "LV", "dice").choice is None
+
+
 def test_the_probability_of_improvement_counts_pairs_of_seeds_and_halves_ties():
     subjects = ("a", "b")
     a = [comparisons.FoldScores((0, 1), subjects, np.array([[1.0, 0.5], [0.0, 0.5]]), np.zeros([2, 2]))]
