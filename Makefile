@@ -18,6 +18,7 @@ JOBS ?=
 RESULTS ?=
 EXECUTOR ?=
 TABLES ?=
+DIFFERENCE ?=
 OPTIONS ?=
 export ADDRESS GPUS
 
@@ -32,7 +33,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan coverage figures report bench faults \
 	scale readme verify-gpu inspect clean
 
 help: ## list the targets
@@ -106,6 +107,12 @@ reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, in u
 
 tables: setup ## write the tables again, from run files alone
 	$(BIN)/python -m experiments tables $(SHOWN) $(SELECTION) $(if $(TABLES),--tables $(TABLES)) $(OPTIONS)
+
+plan: setup ## how many seeds and subjects would show a difference, from the runs in RESULTS: DIFFERENCE=0.5 points
+	$(BIN)/python -m experiments plan $(SHOWN) $(if $(METHODS),--methods $(METHODS)) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(OPTIONS)
+
+coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
+	$(BIN)/python -m experiments coverage $(OPTIONS)
 
 figures: setup ## draw the figures again, from run files alone
 	$(BIN)/python -m figures $(SHOWN) $(OPTIONS)

@@ -3,18 +3,21 @@
 import argparse
 from pathlib import Path
 
-from experiments.analysis import readme
+from experiments.analysis import coverage as known
+from experiments.analysis import needs, readme, results
 from experiments.analysis.paper import methods_of
+from experiments.measure import coverage
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
 from experiments.runs import doing, options, reproducing
-from experiments.runs.showing import show_tables
+from experiments.runs.showing import show, show_tables
 from ilnrepro.arguments import add_variants, variants
 from ilnrepro.comparison import planning
 from ilnrepro.console import command
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.protocols import PROTOCOLS, protocol
+from ilnrepro.storage import files
 
 
 def parser():
@@ -40,8 +43,24 @@ def parser():
         paper.commands(commands, paper)
     reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
+    _add_sureness(commands)
     commands.add_parser("readme", help="insert the tables into README.md").set_defaults(act=_readme)
     return top
+
+
+def _add_sureness(commands):
+    """Adds the commands on how sure differences are."""
+    needed = commands.add_parser("plan", help="how many seeds and subjects would show a difference, from one's runs")
+    needed.add_argument("--difference", type=options.points, default=0.5, help="in points of Dice (default: 0.5)")
+    needed.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)}")
+    needed.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
+    needed.add_argument("--methods", nargs="*", default=[])
+    options.add_results(needed)
+    needed.set_defaults(act=_plan)
+    covered = commands.add_parser("coverage", help="simulate how often intervals hold the truth")
+    covered.add_argument("--results", type=Path, help="do every cell, and write coverage.{md,csv} there (default: "
+                         "every tenth cell, printed)")
+    covered.set_defaults(act=_coverage)
 
 
 def main(argv=None):
@@ -65,6 +84,23 @@ def _run(arguments):
                          arguments.rates or paper.rates[arguments.protocol], arguments.seeds or [0],
                          arguments.folds or None)
     return doing.do(jobs, arguments, lambda: show_tables(paper_of, arguments, arguments.tables, arguments.quiet))
+
+
+def _plan(arguments):
+    shown = results.read(paper_of, arguments.results, arguments.protocol, [p.stem for p in arguments.data] or None,
+                         methods=arguments.methods or None)
+    table, _ = needs.build(shown.paper, shown.records, arguments.difference / 100)
+    show([table.rich()])
+    print(table.caption)
+    return 0
+
+
+def _coverage(arguments):
+    if arguments.results:
+        files.check_writable(arguments.results)
+    table = coverage.write(arguments.results) if arguments.results else coverage.sample(known.committed())
+    show([table.rich()])
+    return 0
 
 
 def _readme(_):

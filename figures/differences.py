@@ -45,6 +45,6 @@ def draw(folder, rows, about):
     if len(rules) > 1:
         axes[0, 0].legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5)
     return save(figure, folder, "differences",
-                "Paired differences ILN − other in Dice, mean over the subjects of all folds, with 95 % bootstrap "
-                f"intervals over subjects and seeds. {about} {about_rules(rules)} Right of the line at 0, ILN is the "
-                "better; dotted: half a point.")
+                "Paired differences ILN − other in Dice, mean over the subjects of all folds, with 95 % "
+                f"intervals over subjects, seeds and splits where there are several seeds. {about} "
+                f"{about_rules(rules)} Right of the line at 0, ILN is the better; dotted: half a point.")

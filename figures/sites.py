@@ -33,5 +33,5 @@ def draw(folder, rows, about):
     axes[0, 0].legend(fontsize=7)
     return save(figure, folder, "dualnorm-sites",
                 "DualNorm-UNet (Xiao et al. 2021): Dice on each site's test images, mean over subjects with 95 % "
-                f"bootstrap intervals over subjects and seeds, fold {first[1]}. {about} Every mode takes two steps a "
-                "batch; the oracle sees the true masks, an upper bound.")
+                f"intervals over subjects, and over seeds where there are several, fold {first[1]}. {about} "
+                "Every mode takes two steps a batch; the oracle sees the true masks, an upper bound.")

@@ -66,7 +66,8 @@ def test_papers_are_imported_by_command_lines_alone():
 
 def test_figures_read_results_through_the_analysis_alone():
     reading = ("ilnrepro.storage.runfile", "ilnrepro.storage.verification", "ilnrepro.storage.hdf5",
-               "ilnrepro.comparison.scores", "ilnrepro.comparison.choice", "ilnrepro.comparison.intervals")
+               "ilnrepro.comparison.scores", "ilnrepro.comparison.choice", "ilnrepro.comparison.differences",
+               "ilnrepro.comparison.uncertainty")
     assert not [(a, b) for a, b in arrows() if within(a, "figures") and within(b, *reading)]
     assert not [(a, b) for a, b in arrows() if within(a, "figures") and within(b, "experiments")
                 and not within(b, "experiments.analysis") and a not in COMMAND_LINES]

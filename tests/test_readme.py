@@ -53,8 +53,8 @@ REPRODUCING = ("reproduce", "reproduce-table1", "reproduce-rho", "reproduce-fami
                "reproduce-dualnorm")
 
 
-@pytest.mark.parametrize("target", [*REPRODUCING, "data", "reproduce-cost", "reproduce-evidence", "tables", "bench",
-                                    "scale", "verify-gpu", "readme"])
+@pytest.mark.parametrize("target", [*REPRODUCING, "data", "reproduce-cost", "reproduce-evidence", "tables", "plan",
+                                    "coverage", "bench", "scale", "verify-gpu", "readme"])
 def test_make_gives_one_command_that_the_command_line_takes(target):
     line, = recipe(target, "STAGE=1", "LV=a.h5", "PROTOCOL=quick")
     experiments.parser().parse_args(shlex.split(line)[3:])

@@ -10,6 +10,12 @@ from ilnrepro.norms import method as method_row
 STRUCTURES = ("RV", "LV")  # of the heart; others follow by name
 # From none over single normalizations to mixes; others follow by name.
 METHODS = ("none", "in", "ln", "gn4", "iln", "sigmoid", "clip", "softmax")
+ABOUT_INTERVALS = (
+    "95 % interval in brackets: over new subjects, seeds and splits of what the choice of rates yields; subjects and "
+    "seeds from the two methods, what folds add beyond those from all methods with several seeds, and the choice's own "
+    "variance from choosing again (t quantiles, Satterthwaite's degrees of freedom). There is none where a method has "
+    "one seed, for no rule holds the truth often enough there, nor where rates were chosen on the fold they are judged "
+    "on.")
 
 
 def ordered(methods, known=METHODS):
@@ -37,6 +43,12 @@ def structures_of(records):
 def seed_spread(seed_sd, unit=100):
     """A standard deviation over seeds for a table's cell."""
     return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
+
+
+def written(mean, low, high, unit=100):
+    """A mean with its interval for a table's cell; the mean alone where there is no interval."""
+    text = f"{unit * mean:+.2f}"
+    return text if math.isnan(low) else f"{text} [{unit * low:+.2f}, {unit * high:+.2f}]"
 
 
 def marks(runs, folds):
@@ -79,7 +91,7 @@ def _seeds(records):
 
 
 def about_one_seed(records):
-    """Which methods' intervals hold no spread over seeds, for they have but one; nothing where none has."""
+    """Which methods have no interval, for they have one seed; nothing where none has."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
         if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
@@ -87,8 +99,8 @@ def about_one_seed(records):
     if not alone:
         return ""
     if len({r.configuration.seed for r in records}) == 1:
-        return "With one seed the intervals hold no spread over seeds. "
-    return ("With one seed the intervals hold no spread over seeds: " +
+        return "With one seed there is no interval. "
+    return ("With one seed, and so without interval: " +
             "; ".join(f"{who} by the rule '{RULE_NAMES[rule]}'" for rule, who in alone.items()) + ". ")
 
 
@@ -107,11 +119,13 @@ def primary_rule(records):
 
 def about_runs(records):
     """`about`, and which run of each method and fold is shown."""
-    rules = rules_of(records)
-    rule = primary_rule(records)
-    chosen = f"Rate by the rule '{RULE_NAMES[rule]}', {RULES[rule]}" if len(rules) > 1 else \
-        about_rules(rules).rstrip(".")
-    return f"{about(records)} {chosen}; the first seed."
+    return f"{about(records)} {about_choice(records).rstrip('.')}; the first seed."
+
+
+def about_choice(records):
+    """By which rule the rates of the runs shown were chosen."""
+    rules, rule = rules_of(records), primary_rule(records)
+    return f"Rate by the rule '{RULE_NAMES[rule]}', {RULES[rule]}." if len(rules) > 1 else about_rules(rules)
 
 
 def about_rules(rules):

@@ -1,5 +1,6 @@
 """What the machinery asks of a paper: one value each, made in the paper's own folder below `experiments/papers`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -71,7 +72,10 @@ class Paper:
       title: how tables and messages name it.
       rates: its learning rates by protocol, the full protocol first and the short one second.
       tables: `PaperTable`s by key, in its order.
-      claims, criteria: of `verdicts`, and by what they are judged in words.
+      claims, criteria: of `verdicts`, that one method scores above another, and by what they are judged in words.
+      further_claims, further_criteria: the same of all other claims.
+      averaged_up_to: the highest of the rates over which differences are averaged, in the table of the claims seen
+        otherwise.
       evidence: `Evidence`, or None.
       omitted: subjects without whom comparisons are repeated, and why, in words that follow the name.
       preparations: the command that prepares a data set, {} in the place of its file, by a word in its title.
@@ -88,6 +92,9 @@ class Paper:
     tables: dict = field(default_factory=dict)
     claims: tuple = ()
     criteria: str = ""
+    further_claims: tuple = ()
+    further_criteria: str = ""
+    averaged_up_to: float = math.inf
     evidence: Evidence | None = None
     omitted: dict = field(default_factory=dict)
     preparations: dict = field(default_factory=dict)

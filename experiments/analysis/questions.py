@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from experiments.analysis.captions import about, marks, seed_spread, title_of
-from ilnrepro.comparison import sheet
+from experiments.analysis.captions import about, marks, seed_spread, title_of, written
 from ilnrepro.comparison.choice import RULE_NAMES, cells
-from ilnrepro.comparison.intervals import compare, fold_scores, subjects_of
+from ilnrepro.comparison.differences import compare, fold_scores, subjects_of
 from ilnrepro.comparison.scores import collect
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.protocols import protocol
@@ -30,7 +29,7 @@ def build(evidence, results, protocol_name, datasets):
         return None
     body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
              f"{r['dice']:.3f} {r['lost']}".strip(), f"{r['base_dice']:.3f}",
-             f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]",
+             written(r["difference"], r["low"], r["high"]),
              seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
@@ -38,7 +37,7 @@ def build(evidence, results, protocol_name, datasets):
                   f"'{RULE_NAMES[evidence.rule]}'. "
                   f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
                   "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
-                  "mean over subjects, 95 % interval in brackets (bootstrap over subjects and seeds); SD over "
+                  "mean over subjects, 95 % interval in brackets (over subjects and seeds, of this split); SD over "
                   "seeds: of the difference.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "SD over seeds", "seeds"], body)
     return table, tidy
@@ -53,14 +52,6 @@ def _answer(question, changed, default, subject):
             "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
             "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
             "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown}
-
-
-def write(evidence, results, protocol_name, datasets):
-    """Writes what `build` makes as questions.{md,csv,tex} below `results`/tables; returns the table, or None."""
-    if (built := build(evidence, results, protocol_name, datasets)) is None:
-        return None
-    sheet.write(results / "tables", "questions", *built)
-    return built[0]
 
 
 def _variant_records(results, question, protocol_name, datasets):

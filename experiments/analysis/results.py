@@ -48,13 +48,13 @@ class Results:
         return sorted({record.configuration.dataset for record in self.records})
 
 
-def read(paper_of, folder, protocol=None, datasets=None, variant=""):
+def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=None):
     """The `Results` in `folder`; further arguments as of `scores.collect`.
 
     Args:
       paper_of: from a protocol's name to the `Paper`.
     """
-    records = collect(folder, protocol, datasets, variant)
+    records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
     if paper.evidence:

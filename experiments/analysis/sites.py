@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ilnrepro.comparison.choice import cells
-from ilnrepro.comparison.intervals import compare, fold_scores, interval
+from ilnrepro.comparison.differences import compare, fold_scores, interval
 from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol

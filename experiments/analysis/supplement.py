@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from experiments.analysis.captions import (
+    ABOUT_INTERVALS,
     about,
     about_one_seed,
     about_rules,
@@ -14,22 +15,25 @@ from experiments.analysis.captions import (
     seed_spread,
     structures_of,
     title_of,
+    written,
 )
+from experiments.analysis.coverage import achieved
 from ilnrepro.comparison import sheet
 from ilnrepro.comparison.choice import RULE_NAMES, cells
-from ilnrepro.comparison.intervals import (
+from ilnrepro.comparison.differences import (
     LOWER_IS_BETTER,
     MEASURES,
     by_method,
     compare,
     fold_scores,
-    holm,
     interval,
     subjects_of,
 )
 from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.comparison.uncertainty import pool
 
-_INTERVAL = "95 % interval in brackets: bootstrap over subjects (within their fold) and over seeds"
+_INTERVAL = ("95 % interval in brackets: over subjects and, where a method has several, over seeds, of these splits "
+             "and rates")
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
               "as distance; a run that diverged has none, and Dice 0)")
 
@@ -130,13 +134,15 @@ def _differences(records, rules, omitted):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
                         continue
-                    found = [compare(table["iln"], table[m], ("iln", m), measure) for m in ordered(table) if m != "iln"]
-                    for c, corrected in zip(found, holm([c.p for c in found]), strict=True):
+                    of_all = pool(table, records, rule, structure, measure)
+                    for c in (compare(table["iln"], table[m], ("iln", m), measure, of_all)
+                              for m in ordered(table) if m != "iln"):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
-                            "other": c.second, "difference": c.difference, "low": c.low, "high": c.high, "p": c.p,
-                            "p_holm": float(corrected), "improvement": c.improvement,
-                            "image_difference": c.image_difference, "image_p": c.image_p, "seed_sd": c.seed_sd,
+                            "other": c.second, "difference": c.difference, "low": c.low, "high": c.high,
+                            "standard_error": float(c.estimate.standard_error), "df": float(c.estimate.df),
+                            "median": c.median, "improvement": c.improvement,
+                            "image_difference": c.image_difference, "seed_sd": c.seed_sd,
                             "smallest_shown": c.smallest_shown, "subjects": c.subjects, "seeds": c.seeds[0],
                             "other_seeds": c.seeds[1]})
     body = []
@@ -144,20 +150,19 @@ def _differences(records, rules, omitted):
         unit = 1 if r["measure"] in LOWER_IS_BETTER else 100
         body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), RULE_NAMES[r["rule"]],
                      r["without"] or "–",
-                     f"{unit * r['difference']:+.2f} [{unit * r['low']:+.2f}, "
-                     f"{unit * r['high']:+.2f}]", f"{r['p']:.2g}", f"{r['p_holm']:.2g}",
+                     written(r["difference"], r["low"], r["high"], unit), f"{unit * r['median']:+.2f}",
                      f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
-                     seed_spread(r["seed_sd"], unit), f"{unit * r['smallest_shown']:.2f}",
+                     seed_spread(r["seed_sd"], unit),
+                     "" if math.isnan(r["smallest_shown"]) else f"{unit * r['smallest_shown']:.2f}",
                      f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
                  "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
-                 f"out). {about(records)} {_INTERVAL}; p: Wilcoxon signed-rank over subjects, whose scores are means "
-                 "over seeds, and after Holm's correction over the methods of the same block; "
-                 "P(ILN > other): probability that ILN is the better on a subject, over all pairs of seeds, ties half; "
+                 f"out). {about(records)} {ABOUT_INTERVALS} {achieved()}median: over subjects; "
+                 "P(ILN > other): share of subjects on which ILN is the better, over all pairs of seeds, ties half; "
                  "SD over seeds: of the difference; detectable (80 % power): the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
-                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "p", "p (Holm)",
+                 ["structure", "measure", "ILN −", "rule", "without", "per subject", "median",
                   "P(ILN > other)", "per image", "SD over seeds", "detectable (80 % power)", "subjects; seeds"],
                  body), tidy
 

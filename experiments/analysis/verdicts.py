@@ -1,40 +1,37 @@
-"""A paper's claims, each judged by a criterion that was fixed before the runs were made."""
+"""A paper's claims, each with the criterion by which it is judged, and the verdicts: claims on accuracy in one table,
+with the structures apart; all others in another."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis.captions import about, about_one_seed, rules_of
+from experiments.analysis import agreement, former
+from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, rules_of, written
 from experiments.analysis.cost import FILE
-from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import RULE_NAMES, cells
-from ilnrepro.comparison.intervals import by_method, compare
+from experiments.analysis.coverage import achieved
+from ilnrepro.comparison import uncertainty
+from ilnrepro.comparison.choice import RULE_NAMES
+from ilnrepro.comparison.differences import by_method, compare
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.norms import method as method_row
-from ilnrepro.norms.rules import undone_on
 from ilnrepro.storage import files
 
 # Below this gain a method is not better in any sense that a paper means: half a point of Dice.
 HALF_A_POINT = 0.005
-# Below this, two gates are alike to the eye in a figure.
-ALIKE = 0.01
-VERDICTS = ("reproduced", "not reproduced", "cannot tell")
+VERDICTS = ("supported", "contradicted", "no gain of half a point", "undecided", "no data")
+FURTHER_VERDICTS = ("reproduced", "not reproduced", "cannot tell")
 
 
-def better(low, high):
-    """The verdict on 'first is better than second' from the 95 % interval of the difference."""
+def better(estimate):
+    """The verdict on 'first is better than second' from an `intervals.Estimate`."""
+    low, high = estimate.interval
     if low > 0:
-        return "reproduced"
-    return "not reproduced" if high < HALF_A_POINT else "cannot tell"
-
-
-def differs(low, high):
-    """The verdict on 'ρ differs over the layers' from the 95 % interval of the layers' difference."""
-    if low > 0:
-        return "reproduced"
-    return "not reproduced" if high < ALIKE else "cannot tell"
+        return "supported"
+    if high < 0:
+        return "contradicted"
+    return "no gain of half a point" if estimate.upper < HALF_A_POINT else "undecided"
 
 
 def costs(low, high, published):
@@ -45,41 +42,49 @@ def costs(low, high, published):
     return "not reproduced" if low > limit else "cannot tell"
 
 
-def build(paper, records, results):
-    """(`Sheet`, tidy rows) of the verdicts from records and the measured cost in `results`; None where the paper makes
-    no claims, or the data are synthetic, for those judge none."""
+def build(paper, records):
+    """(`Sheet`, tidy rows) of the verdicts on claims on accuracy; None where the paper makes none, or the data are
+    synthetic, for those judge none."""
     if not paper.claims or any(r.synthetic for r in records):
         return None
-    tidy = [claim.judged(paper, records, results) for claim in paper.claims]
-    body = [[r["claim"], r["verdict"], r["paper"], r["ours"], r["smallest"], r["without"], r["test_rule"]]
-            for r in tidy]
-    given = [r["verdict"] for r in tidy]
-    counts = ", ".join(f"{given.count(verdict)} {verdict}" for verdict in VERDICTS)
+    tidy = [claim.judged(paper, records) for claim in paper.claims]
+    keys = ("claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "smallest", "without",
+            "test_rule")
+    counts = "; ".join(
+        f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in found.items())
+        for structure, found in counted(tidy).items())
     names = ", ".join(paper.omitted)
     without = "; ".join(f"{name}, {why}" for name, why in paper.omitted.items())
-    table = Sheet("Verdicts", f"The paper's claims and what these runs say: {counts}. {about(records)} "
-                  f"{paper.criteria} "
-                  "Differences in points of Dice (hundredths), 95 % interval in brackets (bootstrap over subjects and "
-                  "seeds); paper: difference of the means over its three folds; detectable (80 % power): the "
-                  "true difference that such data would have shown four times in five. "
-                  f"{about_one_seed(records)}The last columns repeat the judgement without {without}, and "
-                  "with rates chosen on the test fold itself, the paper's rule.",
-                  ["claim", "verdict", "paper", "ours", "detectable (80 % power)", f"without {names}",
-                   f"rule '{RULE_NAMES['test']}'"], body)
+    table = Sheet(
+        "Verdicts", f"The paper's claims on accuracy and what these runs say. {counts}. {about(records)} "
+        f"{paper.criteria} Differences in points of Dice (hundredths). {ABOUT_INTERVALS} {achieved()}paper: difference "
+        "of the means over its three folds ± half the 95 % t interval over them; inside: whether that difference lies "
+        "in our interval; power: the probability that such data would have shown it (interval above 0) if it were "
+        "true; detectable (80 % power): the true difference that they would have shown four times in five. "
+        f"{about_one_seed(records)}The last columns repeat the judgement without {without}, and the difference with "
+        "rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
+        ["claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "detectable (80 % power)",
+         f"without {names}", f"rule '{RULE_NAMES['test']}'"], [[r[key] for key in keys] for r in tidy])
     return table, tidy
 
 
-def write(paper, records, results):
-    """Writes what `build` makes as verdicts.{md,csv,tex} below `results`/tables; returns the table, or None."""
-    if (built := build(paper, records, results)) is None:
+def counted(tidy):
+    """{structure: {verdict: how many}}, in the order of VERDICTS."""
+    found = {}
+    for r in tidy:
+        found.setdefault(r["structure"], []).append(r["verdict"])
+    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in found.items()}
+
+
+def build_further(paper, records, results):
+    """(`Sheet`, tidy rows) of the verdicts on all other claims, from records and the measured cost in `results`; None
+    as for `build`."""
+    if not paper.further_claims or any(r.synthetic for r in records):
         return None
-    sheet.write(results / "tables", "verdicts", *built)
-    return built[0]
-
-
-def _row(claim, paper="", ours="", smallest="", verdict="cannot tell", without="", test_rule=""):
-    return {"claim": claim, "paper": paper, "ours": ours, "smallest": smallest, "verdict": verdict, "without": without,
-            "test_rule": test_rule}
+    tidy = [claim.judged(records, results) for claim in paper.further_claims]
+    headings = ["claim", "verdict", "paper", "ours"]
+    return Sheet("Further claims", f"The paper's claims beside those on accuracy. {about(records)} "
+                 f"{paper.further_criteria}", headings, [[r[key] for key in headings] for r in tidy]), tidy
 
 
 class Better(NamedTuple):
@@ -87,7 +92,8 @@ class Better(NamedTuple):
 
     Attributes:
       published: from method and structure to the (means, standard deviations) that the paper prints.
-      missing: said where there are no runs on the structure.
+      seen: protocols whose runs on the structure were made before the present criteria stood; their verdicts by the
+        former ones are given too.
     """
 
     first: str
@@ -95,36 +101,57 @@ class Better(NamedTuple):
     structure: str
     published: Callable
     words: str
-    missing: str = "runs missing"
+    seen: tuple = ()
 
-    def judged(self, paper, records, _):
-        """Its tidy row."""
+    @property
+    def published_differences(self):
+        """The paper's differences first − second on its folds."""
         a, b = (self.published(m, self.structure)[0] for m in (self.first, self.second))
-        row = _row(f"{self.words} ({self.structure})", f"{100 * (np.mean(a) - np.mean(b)):+.2f}")
-        if self.structure not in {r.configuration.structure for r in records}:
-            return row | {"ours": self.missing}
-        rules = rules_of(records)
-        found = self._compared(records, rules[0])
-        if found is None:
-            return row | {"ours": "runs missing"}
-        row |= {"ours": _interval(found), "smallest": f"{100 * found.smallest_shown:.2f}",
-                "verdict": better(found.low, found.high)}
-        if any(name in r.subject for r in records for name in paper.omitted):
+        return np.subtract(a, b)
+
+    def judged(self, paper, records):
+        """Its tidy row."""
+        theirs = self.published_differences
+        mean, (low, high) = theirs.mean(), _t_interval(theirs)
+        row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
+               "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
+               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": ""}
+        rules, mine = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
+        if not mine or (found := self._compared(records, rules[0])) is None:
+            return row | {"remark": "runs missing" if mine else ""}
+        row |= {"verdict": better(found.estimate), "ours": _interval(found)}
+        if np.isnan(found.low):
+            row["remark"] = "no interval: one seed"
+        else:
+            below = row["verdict"] == "supported" and found.upper < HALF_A_POINT
+            row |= {"remark": "by less than half a point" if below else "",
+                    "smallest": f"{100 * found.smallest_shown:.2f}",
+                    "inside": "yes" if found.low <= mean <= found.high else "no",
+                    "power": f"{found.estimate.power(mean):.2f}"}
+        if mine[0].configuration.protocol.name in self.seen:
+            table = by_method(records, rules[0], self.structure)
+            row["before"] = former.verdict(*former.interval(table[self.first], table[self.second]))
+        if any(name in r.subject for r in mine for name in paper.omitted):
             without = self._compared(records, rules[0], tuple(paper.omitted))
-            row["without"] = f"{_interval(without)} {better(without.low, without.high)}"
+            row["without"] = f"{_interval(without)} {better(without.estimate)}"
         if len(rules) > 1 and (other := self._compared(records, rules[1])):
-            row["test_rule"] = f"{_interval(other)} {better(other.low, other.high)}"
+            row["test_rule"] = _interval(other)
         return row
 
     def _compared(self, records, rule, omit=()):
         table = by_method(records, rule, self.structure, omit=omit)
         if self.first not in table or self.second not in table:
             return None
-        return compare(table[self.first], table[self.second], (self.first, self.second))
+        return compare(table[self.first], table[self.second], (self.first, self.second),
+                       of_all=uncertainty.pool(table, records, rule, self.structure, "dice"))
 
 
 def _interval(c):
-    return f"{100 * c.difference:+.2f} [{100 * c.low:+.2f}, {100 * c.high:+.2f}]"
+    return written(c.difference, c.low, c.high)
+
+
+def _row(claim, paper, ours="", verdict="cannot tell"):
+    return {"claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
 
 
 class Layers(NamedTuple):
@@ -135,33 +162,16 @@ class Layers(NamedTuple):
     published: str
     words: str
 
-    def judged(self, _, records, __):
-        """Its tidy row: the pair of layers that differs most is chosen on the other folds, so that choosing adds
-        nothing."""
-        rule = rules_of(records)[0]
-        runs = [r for (m, s, _), cell in cells(records, rule).items() if (m, s) == (self.method, self.structure)
-                for r in cell.chosen if r.rho is not None and r.status != "diverged"]
-        folds = {r.configuration.fold for r in runs}
+    def judged(self, records, _):
+        """Its tidy row, by the agreement of the layers' ranks over the folds."""
         row = _row(self.words, self.published)
-        if len(folds) < 2:
+        gates = agreement.of_layers(records, rules_of(records)[0], self.structure)
+        if self.method not in gates:
             return row | {"ours": "runs missing"}
-        undone = undone_on(method_row(self.method).rule, runs[0].configuration.protocol.settings)
-        differences, frozen = {}, max((abs(float(r.rho[i, 0]) - r.configuration.protocol.rho)
-                                       for r in runs for i, c in enumerate(r.channels) if c == undone), default=None)
-        for r in runs:
-            free = np.array([c != undone for c in r.channels])
-            others = np.mean([o.rho[free, 0] for o in runs if o.configuration.fold != r.configuration.fold], axis=0)
-            mine = r.rho[free, 0]
-            difference = float(mine[others.argmax()] - mine[others.argmin()])
-            differences.setdefault(r.configuration.fold, []).append(difference)
-        every = [d for of_fold in differences.values() for d in of_fold]
-        low, high = _t_interval(every)
-        ours = f"{np.mean(every):.3f} [{low:.3f}, {high:.3f}] in ρ, {len(runs)} runs"
-        if len(runs) > len(folds):  # seeds of a fold share its images and its rate
-            ours += " (over means of {} folds [{:.3f}, {:.3f}])".format(
-                len(folds), *_t_interval([np.mean(of_fold) for of_fold in differences.values()]))
-        still = "" if frozen is None else f"; {undone} channels: {frozen:.1g}"
-        return row | {"ours": f"{ours}{still}", "verdict": differs(low, high)}
+        g = gates[self.method]
+        icc = "" if math.isnan(g.icc) else f", intraclass correlation of a layer's ρ over runs {g.icc:.2f}"
+        return row | {"ours": f"W {g.w:.2f}, p {g.p:.2g} over {g.folds} folds{icc}, {g.runs} runs",
+                      "verdict": "reproduced" if g.p < 0.05 else "cannot tell"}
 
 
 def _t_interval(values):
@@ -182,7 +192,7 @@ class Parameters(NamedTuple):
     more: int
     words: str
 
-    def judged(self, _, records, __):
+    def judged(self, records, _):
         """Its tidy row."""
         counts = {r.configuration.method: r.parameters for r in records
                   if r.configuration.method in (self.first, self.second)}
@@ -202,7 +212,7 @@ class Cost(NamedTuple):
     published: float
     words: str
 
-    def judged(self, _, __, results):
+    def judged(self, _, results):
         """Its tidy row."""
         measured = files.read_json(results / FILE)
         row = _row(self.words, f"{self.published:.3f}")

@@ -1,5 +1,6 @@
 """Options that several of the commands share."""
 
+import argparse
 from pathlib import Path
 
 from ilnrepro.arguments import integer
@@ -22,6 +23,16 @@ def add_doing(to):
     to.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a "
                     "run; with Ray, a folder that every machine sees")
     to.add_argument("--dry-run", action="store_true", help="list the runs still to do as commands")
+
+
+def points(text):
+    """What argparse makes an option's text with: a difference in points of Dice above 0."""
+    try:
+        if 0 < (value := float(text)) < 100:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no difference in points of Dice; give a number above 0, as 0.5")
 
 
 def add_results(to):

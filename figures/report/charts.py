@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from experiments.analysis.captions import written
+
 WIDTH, HEIGHT = 340, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 36
 FOREST_WIDTH = 320
@@ -122,14 +124,16 @@ def forest(title, rules, methods, published, half_a_point):
       methods: {label: {rule: tidy row of the table 'differences'}}.
       published: {label: the paper's difference}, for those that it gives.
     """
-    values = [100 * r[key] for by_rule in methods.values() for r in by_rule.values() for key in ("low", "high")]
+    values = [100 * r[key] for by_rule in methods.values() for r in by_rule.values()
+              for key in ("low", "difference", "high") if not np.isnan(r[key])]
     values += [100 * value for value in published.values()] + [0.0, 100 * half_a_point]
     axis = _Axis(np.array(values), 0, FOREST_WIDTH, _TICKS, margin=0.05)
     rows = []
     for label, by_rule in methods.items():
-        intervals = {rule: (*(float(axis(100 * r[key])) for key in ("low", "difference", "high")),
-                            f"{100 * r['difference']:+.2f} [{100 * r['low']:+.2f}, {100 * r['high']:+.2f}]")
-                     for rule, r in by_rule.items()}
+        # Without an interval its line has no length.
+        intervals = {rule: (*(float(axis(100 * (r["difference"] if np.isnan(r[key]) else r[key])))
+                              for key in ("low", "difference", "high")), written(*(r[key] for key in (
+                                  "difference", "low", "high")))) for rule, r in by_rule.items()}
         rows.append((label, intervals, float(axis(100 * published[label])) if label in published else None,
                      f"{100 * published[label]:+.2f}" if label in published else ""))
     return Forest(title, rules, rows, axis.ticks, float(axis(0.0)), float(axis(100 * half_a_point)), bool(published))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.analysis import captions, cost, questions, supplement, tables, verdicts
+from experiments.analysis import captions, cost, judgements, questions, supplement, tables, verdicts
 from figures import differences, learning, rates
 from figures.report import cases, charts
 from ilnrepro.comparison.planning import command_arguments
@@ -66,17 +66,20 @@ def content(shown, datasets, given):
     of_runs = captions.about_runs(records)
     built = supplement.build(records, paper.omitted)
     usual = not records[0].configuration.variant  # of other runs than the protocol's, no claims are judged
-    judged = verdicts.build(paper, records, shown.folder) if usual else None
+    judged = {stem: built for stem, *built in (judgements.build(paper, records, shown.folder) if usual else ())}
+    accuracy = judged.pop("verdicts", None)
     answers = questions.build(paper.evidence, shown.folder, shown.protocol, shown.datasets) \
         if usual and paper.evidence else None
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "one_seed": supplement.about_one_seed(records),
+        "about": about, "about_rules": about_rules, "one_seed": captions.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
-        "marks": dict(zip(verdicts.VERDICTS, ("good", "bad", "open"), strict=True)),
-        "verdicts": judged and judged[0], "judged": judged and Counter(row["verdict"] for row in judged[1]),
+        "marks": dict(zip((*verdicts.VERDICTS, *verdicts.FURTHER_VERDICTS),
+                          ("good", "bad", "bad", "open", "open", "good", "bad", "open"), strict=True)),
+        "verdicts": accuracy and accuracy[0], "judged": accuracy and verdicts.counted(accuracy[1]),
+        "further": [sheet for sheet, _ in judged.values()],
         "tables": [made[1] for table in paper.chosen_tables() for made in tables.sheets(table, records)],
         "questions": answers and answers[0],
         "sheets": {name: one[0] for name, one in built.items()},

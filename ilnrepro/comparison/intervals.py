@@ -1,190 +1,225 @@
-"""How sure a difference between two methods is: paired differences, with intervals over subjects and seeds."""
+"""How sure a mean difference of two methods is: standard errors over subjects, seeds and splits, by several rules.
+
+The quantity is the expected difference over new subjects, seeds and splits of what the choice of rates yields. Every
+array has leading axes of any shape, so that the simulation of coverage runs the very code that the tables use.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ilnrepro.comparison.choice import cells
-
-MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
-LOWER_IS_BETTER = ("hd95", "assd")
-RESAMPLES = 10_000
+NORMAL = 1e6  # degrees of freedom, as good as without end
 
 
 @dataclass(frozen=True)
-class FoldScores:
-    """One method on one fold at its chosen rate.
+class Folds:
+    """What is known of two methods on the folds of a structure.
 
     Attributes:
-      seeds: of the runs, in order.
-      subjects: of the test images, each once, sorted.
-      by_subject: mean over each subject's images, `[seeds, subjects]`.
-      by_image: `[seeds, images]`, in the order of the data set.
+      difference: first − second, mean over a fold's subjects, `[..., folds]`.
+      weights: each fold's share of the subjects, `[folds]`.
+      subjects, subjects_df: variance of `difference` that comes of the subjects, `[..., folds]`, its degrees of
+        freedom, `[folds]`.
+      seeds, seeds_df: the same of each of the two methods' seeds, `[..., 2, folds]` and `[2, folds]`; 0 for one seed.
+      interaction, expected, interaction_df: mean square of method by fold over all methods at hand that have several
+        seeds, what subjects and seeds alone contribute to it, `[...]`, and its degrees of freedom, 0 for fewer than
+        two methods.
+      choice: the variance that choosing the rates adds, `[...]`, see `choice_variance`.
     """
 
-    seeds: tuple
-    subjects: tuple
-    by_subject: np.ndarray
-    by_image: np.ndarray
+    difference: np.ndarray
+    weights: np.ndarray
+    subjects: np.ndarray
+    subjects_df: np.ndarray
+    seeds: np.ndarray
+    seeds_df: np.ndarray
+    interaction: np.ndarray = 0.0
+    expected: np.ndarray = 0.0
+    interaction_df: int = 0
+    choice: np.ndarray = 0.0
+
+    @property
+    def one_seed(self):
+        """Whether a fold of either method has one seed alone."""
+        return bool((np.asarray(self.seeds_df) == 0).any())
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """first − second, paired by subject, over all folds of a structure.
+class Estimate:
+    """A mean with its standard error and degrees of freedom; NaN and NaN where there is none."""
 
-    Attributes:
-      difference: mean over subjects of the subject's mean over images and seeds.
-      low, high: its 95 % bootstrap interval over subjects and seeds.
-      standard_error: of the same bootstrap.
-      p: Wilcoxon signed-rank test over subjects, two-sided; 1 where no subject differs.
-      image_difference, image_p: the same per image, mean over seeds first.
-      improvement: probability that first is better than second on a subject, over all pairs of seeds, ties half.
-      seed_sd: standard deviation over seeds of the difference of the means, for seeds that both have on every fold;
-        NaN for fewer than two.
-      subjects, seeds: numbers of them (seeds: of the first, the second, each on the fold that has least).
-      per_subject: the differences, `{subject: difference}`.
-    """
+    mean: np.ndarray
+    standard_error: np.ndarray
+    df: np.ndarray
 
-    first: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    standard_error: float
-    p: float
-    image_difference: float
-    image_p: float
-    improvement: float
-    seed_sd: float
-    subjects: int
-    seeds: tuple
-    per_subject: dict
+    @property
+    def interval(self):
+        """(low, high) of the 95 % interval."""
+        return self.of_level(0.95)
+
+    def of_level(self, level):
+        """(low, high) of the interval of a level."""
+        half = _quantile(self.df, (1 + level) / 2) * self.standard_error
+        return self.mean - half, self.mean + half
+
+    @property
+    def upper(self):
+        """The one-sided 95 % upper bound."""
+        return self.mean + _quantile(self.df, 0.95) * self.standard_error
 
     @property
     def smallest_shown(self):
-        """The true difference that such data would have shown (interval above 0) four times in five."""
-        from scipy.special import ndtri
+        """The true difference at which the interval lies above 0 four times in five."""
+        return (_quantile(self.df, 0.975) + _quantile(self.df, 0.80)) * self.standard_error
 
-        return (ndtri(0.975) + ndtri(0.80)) * self.standard_error  # two-sided 95 %, one-sided 80 %
-
-
-def fold_scores(cell, subject, measure="dice", omit=()):
-    """The `FoldScores` of a `choice.Cell`, or None where no run of the cell has the measure.
-
-    A run that diverged segments nothing: Dice and IoU 0 for every image. It has no distances, and is left out of those.
-
-    Args:
-      subject: of each test image of the fold.
-      measure: of `MEASURES`.
-      omit: subjects to leave out.
-    """
-    kept = ~np.isin(subject, list(omit))
-    runs = sorted((r for r in cell.chosen if len(r.dice) or measure not in LOWER_IS_BETTER),
-                  key=lambda r: r.configuration.seed)
-    if not runs:
-        return None
-    by_image = np.array([r.measures[measure] if len(r.dice) else np.zeros(len(subject)) for r in runs])[:, kept]
-    subjects, of_image = np.unique(subject[kept], return_inverse=True)
-    by_subject = np.array([np.bincount(of_image, row) for row in by_image]) / np.bincount(of_image)
-    return FoldScores(tuple(r.configuration.seed for r in runs), tuple(map(str, subjects)), by_subject, by_image)
+    def power(self, difference):
+        """The probability that the interval would lie above 0 if `difference` were true."""
+        return power(difference, self.standard_error, self.df)
 
 
-def compare(first, second, names, measure="dice"):
-    """The `Comparison` of two methods.
+def power(difference, standard_error, df):
+    """The probability that a 95 % t interval lies above 0 where `difference` is true."""
+    from scipy.special import nctdtr
+
+    return 1 - nctdtr(df, difference / standard_error, _quantile(df, 0.975))
+
+
+def _quantile(df, share):
+    """Of Student's t."""
+    from scipy.special import stdtrit
+
+    return stdtrit(df, share)
+
+
+def interaction(means, by_subject, seeds):
+    """(mean square of method by fold, what subjects and seeds alone contribute to it, degrees of freedom).
 
     Args:
-      first, second: their `FoldScores`, a list of the same folds each.
-      names: of the two.
+      means: of methods on folds, `[..., methods, folds]`.
+      by_subject: of each fold, `[..., methods, subjects]`.
+      seeds: variance of each mean that comes of its seeds, as `means`.
     """
-    for a, b in zip(first, second, strict=True):
-        if a.subjects != b.subjects:
-            raise ValueError(f"{names}: the folds' subjects differ")
-    per_subject = {subject: float(d) for a, b in zip(first, second, strict=True)
-                   for subject, d in zip(a.subjects, a.by_subject.mean(0) - b.by_subject.mean(0), strict=True)}
-    differences = np.array(list(per_subject.values()))
-    images = np.concatenate([a.by_image.mean(0) - b.by_image.mean(0) for a, b in zip(first, second, strict=True)])
-    resampled = _bootstrap(first, second)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    better = np.concatenate([_better(a.by_subject, b.by_subject) for a, b in zip(first, second, strict=True)])
-    improvement = float(better.mean())
-    return Comparison(*names, float(differences.mean()), float(low), float(high), float(resampled.std(ddof=1)),
-                      _wilcoxon(differences), float(images.mean()), _wilcoxon(images),
-                      1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
-                      len(differences), tuple(min(len(s.seeds) for s in scores) for scores in (first, second)),
-                      per_subject)
+    methods, folds = means.shape[-2:]
+    if methods < 2 or folds < 2:
+        return 0.0, 0.0, 0
+    df = (methods - 1) * (folds - 1)
+    subjects = [residuals(x) / ((methods - 1) * (x.shape[-1] - 1)) / x.shape[-1] for x in by_subject]
+    return residuals(means) / df, sum(subjects) / folds + seeds.mean((-2, -1)), df
 
 
-def _bootstrap(first, second):
-    """Mean differences over subjects, `[RESAMPLES]`: subjects are drawn within their fold, and a fold's seeds; the same
-    subjects, and where both have the same seeds the same seeds, for both methods."""
-    rng = np.random.default_rng(0)
-    total, subjects = np.zeros(RESAMPLES), 0
-    for a, b in zip(first, second, strict=True):
-        n = len(a.subjects)
-        drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
-        seeds_a = _seed_weights(rng, a)
-        seeds_b = seeds_a if a.seeds == b.seeds else _seed_weights(rng, b)
-        total += (np.einsum("bs,sn,bn->b", seeds_a, a.by_subject, drawn)
-                  - np.einsum("bs,sn,bn->b", seeds_b, b.by_subject, drawn))
-        subjects += n
-    return total / subjects
+def residuals(x):
+    """Sum of squares of what rows and columns do not explain."""
+    x = x - x.mean(-1, keepdims=True)
+    return ((x - x.mean(-2, keepdims=True)) ** 2).sum((-2, -1))
 
 
-def _seed_weights(rng, scores):
-    n = len(scores.seeds)
-    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+def chosen(scores):
+    """The rate of each fold that is best on the mean of the others, `[..., folds, rates]` → `[..., folds]`."""
+    return (scores.sum(-2, keepdims=True) - scores).argmax(-1)
 
 
-def interval(scores):
-    """(mean, low, high) over subjects of one method's `FoldScores` list: 95 % bootstrap over subjects and seeds."""
-    zero = [FoldScores(s.seeds, s.subjects, np.zeros_like(s.by_subject), s.by_image) for s in scores]
-    mean = np.concatenate([s.by_subject.mean(0) for s in scores]).mean()
-    return (float(mean), *map(float, np.percentile(_bootstrap(scores, zero), [2.5, 97.5])))
+def choice_variance(scores, variance, weights, rng, resamples, wanted=None):
+    """What the choice of one method's rates adds to the variance of its mean: every score is given a run's noise again,
+    and the rates chosen again; what they yield by the scores' mean over folds differs that much.
+
+    Args:
+      scores: of the runs on which the rates are chosen, `[..., folds, rates]`.
+      variance: of a run's score, `[...]`.
+      wanted: what the rates yield, where that is another measure than they are chosen by, as `scores`.
+    """
+    yields = scores if wanted is None else wanted
+    scores = scores[..., None, :, :]
+    noise = rng.standard_normal((*scores.shape[:-3], resamples, *scores.shape[-2:]), np.float32)
+    noisy = scores + np.sqrt(variance)[..., None, None, None] * noise
+    curve = np.broadcast_to(np.nanmean(yields, -2, keepdims=True)[..., None, :, :], noisy.shape)
+    means = np.take_along_axis(curve, chosen(noisy)[..., None], -1)[..., 0]
+    return (means * weights).sum(-1).var(-1, ddof=1)
 
 
-def _better(a, b):
-    """For each subject, how often a's score is above b's over all pairs of seeds, ties half, `[subjects]`."""
-    return (0.5 * (1 + np.sign(a[:, None] - b[None]))).mean((0, 1))
+def resampled(folds):
+    """Subjects and seeds drawn with replacement, the choice of rates taken as given: the bootstrap's own variance, in
+    which n seeds keep (n − 1)/n of theirs."""
+    kept = folds.seeds_df / (folds.seeds_df + 1)
+    subjects = folds.subjects * folds.subjects_df / (folds.subjects_df + 1)
+    variance = _total(folds, subjects) + _total(folds, folds.seeds * kept).sum(-1)
+    return Estimate(_mean(folds), np.sqrt(variance), NORMAL)
 
 
-def _wilcoxon(differences):
-    from scipy import stats
-
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
-
-
-def _seed_sd(first, second):
-    common = set.intersection(*(set(s.seeds) for s in [*first, *second]))
-    if len(common) < 2:
-        return float("nan")
-
-    def means(scores, seed):
-        return np.concatenate([s.by_subject[s.seeds.index(seed)] for s in scores]).mean()
-
-    return float(np.std([means(first, s) - means(second, s) for s in sorted(common)], ddof=1))
+def within(folds):
+    """Subjects and seeds of these splits, with all of the seeds' variance; says nothing of other splits."""
+    variance, uncertainty = _within(folds)
+    return _satterthwaite(folds, variance, uncertainty)
 
 
-def holm(p):
-    """Holm's correction of p-values for several tests, in their order."""
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    return np.minimum(1, corrected)[np.argsort(order)]
+def over_folds(folds):
+    """The folds' mean differences alone: whatever differs between folds is in their spread, one seed's noise too."""
+    return Estimate(_mean(folds), np.sqrt(_between(folds)), folds.difference.shape[-1] - 1.0)
 
 
-def subjects_of(records):
-    """{(structure, fold): the subject of each test image}, from the runs that were tested."""
-    return {(r.configuration.structure, r.configuration.fold): r.subject for r in records if len(r.dice)}
+def components(folds):
+    """Subjects, seeds and folds, the folds' part from these two methods alone; never below what subjects and seeds
+    contribute."""
+    variance, uncertainty = _within(folds)
+    between, df = _between(folds), folds.difference.shape[-1] - 1.0
+    larger = between > variance
+    return _satterthwaite(folds, np.where(larger, between, variance),
+                          np.where(larger, between ** 2 / df, uncertainty))
 
 
-def by_method(records, rule, structure="LV", measure="dice", omit=()):
-    """{method: `FoldScores` of its folds}, for the methods that have all folds of the structure that any method has."""
-    found, subjects = cells(records, rule), subjects_of(records)
-    folds = sorted(fold for s, fold in subjects if s == structure)
-    table = {}
-    for method in dict.fromkeys(m for m, s, _ in found if s == structure):
-        scores = [fold_scores(found[method, structure, k], subjects[structure, k], measure, omit) for k in folds
-                  if (method, structure, k) in found]
-        if len(scores) == len(folds) and all(s is not None for s in scores):
-            table[method] = scores
-    return table
+def pooled(folds):
+    """Subjects and seeds of the two methods, and the folds' part from all methods at hand: what their mean square of
+    method by fold exceeds that of subjects and seeds by. Three folds tell little of two methods, more of eight."""
+    return _satterthwaite(folds, *_pooled(folds))
+
+
+def within_chosen_again(folds):
+    """As `within`, with the variance of the choice of rates."""
+    variance, uncertainty = _within(folds)
+    return _satterthwaite(folds, variance + folds.choice, uncertainty)
+
+
+def pooled_chosen_again(folds):
+    """As `pooled`, with the variance of the choice of rates, which folds that choose on each other's runs share."""
+    variance, uncertainty = _pooled(folds)
+    return _satterthwaite(folds, variance + folds.choice, uncertainty)
+
+
+# By the names that the simulation of coverage has for them, and the one that is used.
+RULES = {"resampled": resampled, "subjects and seeds": within, "subjects and seeds, chosen again": within_chosen_again,
+         "t over folds": over_folds, "components": components, "components, folds pooled": pooled,
+         "components, folds pooled, chosen again": pooled_chosen_again}
+USED = "components, folds pooled, chosen again"
+
+
+def _pooled(folds):
+    variance, uncertainty = _within(folds)
+    share = 2 * (folds.weights ** 2).sum()
+    excess = folds.interaction - folds.expected
+    there = excess > 0
+    return variance + share * np.where(there, excess, 0), uncertainty + np.where(
+        there, (share * folds.interaction) ** 2 / max(folds.interaction_df, 1), 0)
+
+
+def _mean(folds):
+    return (folds.difference * folds.weights).sum(-1)
+
+
+def _total(folds, variances):
+    return (variances * folds.weights ** 2).sum(-1)
+
+
+def _between(folds):
+    return folds.difference.var(-1, ddof=1) * (folds.weights ** 2).sum()
+
+
+def _within(folds):
+    """The variance from subjects and seeds, and what its own uncertainty adds up to, Σ variance² / df, where the folds
+    tell of one spread together."""
+    subjects, seeds = _total(folds, folds.subjects), _total(folds, folds.seeds)
+    seeds_df = np.maximum(np.sum(folds.seeds_df, -1), 1)
+    return subjects + seeds.sum(-1), subjects ** 2 / max(np.sum(folds.subjects_df), 1) + (seeds ** 2 / seeds_df).sum(-1)
+
+
+def _satterthwaite(folds, variance, uncertainty):
+    df = variance ** 2 / np.where(uncertainty > 0, uncertainty, 1)
+    return Estimate(_mean(folds), np.sqrt(variance), np.maximum(df, 1.0))

@@ -1,6 +1,6 @@
 """The runs of every mode, and Dice by site in each."""
 
-from experiments.analysis.captions import about, title_of
+from experiments.analysis.captions import about, title_of, written
 from experiments.analysis.sites import MODES
 from ilnrepro.comparison import planning
 from ilnrepro.comparison.sheet import Sheet
@@ -42,8 +42,7 @@ def by_site(tidy, records):
     body = []
     for (trained, mode, method, fold), by_site in lines.items():
         whole = by_site["all"]
-        gain = "" if whole["difference"] is None else \
-            f"{100 * whole['difference']:+.2f} [{100 * whole['low']:+.2f}, {100 * whole['high']:+.2f}]"
+        gain = "" if whole["difference"] is None else written(*(whole[key] for key in ("difference", "low", "high")))
         mark = "" if whole["status"] == "complete" else f" ({whole['status']})"
         body.append([trained, MODES[mode] + mark, title_of(method), fold,
                      *(f"{r['dice']:.3f}±{r['std']:.3f}" for r in map(by_site.get, sites)), gain,
@@ -55,8 +54,8 @@ def by_site(tidy, records):
             "every mode. baseline: no class mask in either step; predicted mask: the paper's, the second pass sees the "
             "first one's class probabilities; oracle mask: it sees the true masks, which no use of the network has, an "
             "upper bound. over baseline: difference in points of Dice on all test images, mean over subjects, 95 % "
-            "bootstrap interval over subjects and seeds in brackets. Where a site was not trained on, its column shows "
-            "what carries over.")
+            "interval over subjects, and over seeds where there are several, in brackets. Where a site was not trained "
+            "on, its column shows what carries over.")
     text += REMARKS.get(p.name, "")
     title = f"DualNorm-UNet ({'SYNTHETIC, ' if records[0].synthetic else ''}Dice mean±std by site)"
     return Sheet(title, text, ["trained on", "mode", "Method", "fold", *(f"site {s}" if s != "all" else "all sites"

@@ -1,10 +1,10 @@
 """Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` is all that is the paper's own."""
 
-from experiments.analysis import cost, questions, verdicts
+from experiments.analysis import cost, judgements, questions
 from experiments.analysis.paper import Evidence, Paper
 from experiments.papers import sunnybrook
 from experiments.papers.iln import commands, recipes
-from experiments.papers.iln.claims import CLAIMS, CRITERIA, QUESTIONS
+from experiments.papers.iln.claims import CLAIMS, CRITERIA, FURTHER_CLAIMS, FURTHER_CRITERIA, QUESTIONS
 from experiments.papers.iln.tables import ROWS, TABLES, published_cost
 from ilnrepro.storage import files
 
@@ -13,10 +13,10 @@ _COMPARED = (*ROWS[3], *ROWS[1])
 
 
 def further(results, name, datasets, _, records):
-    """Verdicts and open questions, for runs by the protocol's defaults; the cost, if it was measured."""
+    """The claims' tables and open questions, for runs by the protocol's defaults; the cost, if it was measured."""
     made = []
     if not records[0].configuration.variant:
-        made += [("verdicts", *built) for built in [verdicts.build(PAPER, records, results)] if built]
+        made += judgements.build(PAPER, records, results)
         made += [("questions", *built) for built in [questions.build(PAPER.evidence, results, name, datasets)] if built]
     if measured := files.read_json(results / cost.FILE):
         made.append(("cost", *cost.build(measured, PAPER.cost)))
@@ -29,6 +29,9 @@ PAPER = Paper(
     tables=TABLES,
     claims=CLAIMS,
     criteria=CRITERIA,
+    further_claims=FURTHER_CLAIMS,
+    further_criteria=FURTHER_CRITERIA,
+    averaged_up_to=1.0,  # 1.5 breaks some methods, so that an average with it would be of breaking
     evidence=Evidence((*_COMPARED, "bn"), _COMPARED, QUESTIONS),
     omitted=sunnybrook.MISALIGNED,
     preparations=sunnybrook.PREPARATION,
