@@ -113,8 +113,10 @@ class Normalization(keras.layers.Layer):
     def _of_nothing(self, x):
         """An empty batch, to which every variable has a gradient of 0. Compiled code of such shapes can end the process
         (SIGFPE)."""
-        sums = [tf.reduce_sum(tf.cast(v, x.dtype)) for v in (self.gamma, self.beta, *self.own.values())]
-        return x + tf.add_n(sums)
+        for v in (self.gamma, self.beta, *self.own.values()):
+            if v is not None:
+                x += tf.reduce_sum(tf.cast(v, x.dtype))
+        return x
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""

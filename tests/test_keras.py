@@ -228,7 +228,7 @@ def test_the_axis_follows_keras_s_image_data_format_and_is_refused_where_it_has_
         Normalization("in")(keras.Input([4, 4, None]))
 
 
-@pytest.mark.parametrize("method", seldom(["bn", "brn", "sn", "bin", "in", "ln", "gn4", "iln"], ["sn"]))
+@pytest.mark.parametrize("method", seldom(["none", "bn", "brn", "sn", "bin", "in", "ln", "gn4", "iln"], ["none", "sn"]))
 def test_an_empty_batch_moves_nothing(method):
     layer = Normalization(method)
     layer(features(), training=True)
