@@ -72,7 +72,7 @@ def of_layers(records, rule, structure):
     """
     runs = {}
     for (method, s, fold), cell in cells(records, rule).items():
-        for r in cell.chosen:
+        for r in cell.records:
             if s == structure and r.rho is not None and r.status != "diverged":
                 runs.setdefault(method, {}).setdefault(fold, []).append(_free(r))
     found = {}

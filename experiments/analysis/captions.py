@@ -94,7 +94,7 @@ def about_one_seed(records):
     """Which methods have no interval, for they have one seed; nothing where none has."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
-        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
+        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.records) == 1}:
             alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
     if not alone:
         return ""

@@ -22,9 +22,9 @@ def build(evidence, results, protocol_name, datasets):
             theirs = tuple(r for r in variant for c in [r.configuration]
                            if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
             if theirs:
-                tidy.append(_answer(question, replace(cell, method=question.method, chosen=theirs), cell,
+                tidy.append(_answer(question, replace(cell, method=question.method, records=theirs), cell,
                                     subjects[cell.structure, cell.fold]))
-                compared[question.base, cell.structure] = cell.chosen
+                compared[question.base, cell.structure] = cell.records
     if not tidy:
         return None
     body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
@@ -47,7 +47,7 @@ def _answer(question, changed, default, subject):
     """A tidy row from the two `choice.Cell`s."""
     a, b = fold_scores(changed, subject), fold_scores(default, subject)
     c = compare([a], [b], (question.method, question.base))
-    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.chosen], 1)
+    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.records], 1)
     return {"question": question.words, "structure": default.structure, "base": question.base, "rate": default.rate,
             "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
             "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],

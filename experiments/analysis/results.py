@@ -36,7 +36,7 @@ class Results:
     @cached_property
     def chosen(self):
         """{(method, structure, fold): the first seed's `Record` at the chosen rate}."""
-        return {key: cell.chosen[0] for key, cell in cells(self.records, self.rule).items()}
+        return {key: cell.records[0] for key, cell in cells(self.records, self.rule).items()}
 
     def run(self, key):
         """The `Run` of one of `chosen`."""

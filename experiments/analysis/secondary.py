@@ -52,10 +52,10 @@ def build(paper, records):
     structures = {r.configuration.structure for r in records}
     for structure in dict.fromkeys(c.structure for c in paper.claims if c.structure in structures):
         table = by_method(records, rule, structure)
-        of_all = uncertainty.pool(table, records, rule, structure, "dice")
+        pool = uncertainty.pool(table, records, rule, structure, "dice")
         there = [c for c in paper.claims if c.structure == structure and c.first in table and c.second in table]
         for claim in there:
-            found = compare(table[claim.first], table[claim.second], (claim.first, claim.second), of_all=of_all)
+            found = compare(table[claim.first], table[claim.second], (claim.first, claim.second), pool=pool)
             low, high = found.estimate.of_level(1 - 0.05 / len(there))
             averaged = over_rates(records, claim.first, claim.second, structure, paper.averaged_up_to)
             mean, (mean_low, mean_high) = ((averaged[0].mean, averaged[0].interval) if averaged else

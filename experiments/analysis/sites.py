@@ -57,7 +57,7 @@ def rows(found):
                 mean, low, high = interval([mine])
                 row = {"trained_on": group.trained_on or "all", "mode": group.mode, "method": key[0], "fold": cell.name,
                        "rate": cell.rate, "seeds": len(mine.seeds), "status": " ".join(sorted({
-                           r.status for r in cell.chosen})), "parameters": cell.chosen[0].parameters, "site": site,
+                           r.status for r in cell.records})), "parameters": cell.records[0].parameters, "site": site,
                        "images": mine.by_image.shape[1], "subjects": len(mine.subjects),
                        "dice": float(mine.by_image.mean()), "std": float(mine.by_image.std()),
                        "dice_subjects": mean, "dice_low": low, "dice_high": high,

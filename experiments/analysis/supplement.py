@@ -111,7 +111,7 @@ def _row_of_scores(pairs, measures):
                     "seeds": min(map(len, seeds), default=0), "rate": pairs[0][0].rate if len(pairs) == 1 else math.nan,
                     "seed_sd": float(np.std(np.mean(spread, 0), ddof=1))
                     if len(seeds) == 1 and len(scores[0].seeds) > 1 else math.nan}
-    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.chosen
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.records
                            if len(r.dice)))
     return row
 
@@ -134,8 +134,8 @@ def _differences(records, rules, omitted):
                     table = by_method(records, rule, structure, measure, omit)
                     if "iln" not in table:
                         continue
-                    of_all = pool(table, records, rule, structure, measure)
-                    for c in (compare(table["iln"], table[m], ("iln", m), measure, of_all)
+                    pooled = pool(table, records, rule, structure, measure)
+                    for c in (compare(table["iln"], table[m], ("iln", m), measure, pooled)
                               for m in ordered(table) if m != "iln"):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,

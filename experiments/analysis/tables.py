@@ -62,9 +62,10 @@ def _structures(paper, present):
 
 def _row(cell, rule):
     return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
-            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.chosen}),
+            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
-            "both_empty": sum(r.both_empty for r in cell.chosen), "published_mean": math.nan, "published_std": math.nan}
+            "both_empty": sum(r.both_empty for r in cell.records), "published_mean": math.nan,
+            "published_std": math.nan}
 
 
 def _mean_row(folds, rule):
@@ -73,15 +74,15 @@ def _mean_row(folds, rule):
     row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
                                "mean": float(np.mean([c.mean for c in folds])),
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
-                               "seeds": min(len(c.chosen) for c in folds)}
+                               "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
-    row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
+    row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
 
 def _published_beside(folds, paper):
     """The published numbers, where they may stand beside these."""
-    record = folds[0].chosen[0]
+    record = folds[0].records[0]
     published = paper.published(folds[0].method, folds[0].structure)
     if not published or not paper.compares(record.title, record.synthetic, len(folds)):
         return {}
@@ -91,7 +92,7 @@ def _published_beside(folds, paper):
 
 def _mean_seed_sd(folds):
     """Spread over seeds of the mean over folds, where all have the same."""
-    if len({tuple(r.configuration.seed for r in c.chosen) for c in folds}) > 1 or len(folds[0].chosen) < 2:
+    if len({tuple(r.configuration.seed for r in c.records) for c in folds}) > 1 or len(folds[0].records) < 2:
         return math.nan
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
@@ -119,7 +120,7 @@ def caption(paper, records, rule):
                  + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
     lines.append(paper.remarks.get(protocol.name, ""))
     rates = sorted({c.rate for c in configurations}, reverse=True)
-    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
+    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.records})
     chosen = f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}" if len(rates) > 1 else \
         "one rate, nothing to choose"
     lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")

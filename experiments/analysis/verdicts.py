@@ -143,7 +143,7 @@ class Better(NamedTuple):
         if self.first not in table or self.second not in table:
             return None
         return compare(table[self.first], table[self.second], (self.first, self.second),
-                       of_all=uncertainty.pool(table, records, rule, self.structure, "dice"))
+                       pool=uncertainty.pool(table, records, rule, self.structure, "dice"))
 
 
 def _interval(c):

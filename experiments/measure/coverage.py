@@ -67,7 +67,7 @@ def simulate(cell, repetitions, rng):
     subjects = part * rng.standard_normal((*shape, n), np.float32)
     fold = (cell.fold_sd * rng.standard_normal(shape) + subjects.mean(-1))[..., None]
     grid_scores = curves + fold + run * rng.standard_normal((*shape, 5), np.float32)
-    chosen = intervals.chosen(grid_scores)[..., None]
+    chosen = intervals.best_on_others(grid_scores)[..., None]
     expected = np.take_along_axis(np.broadcast_to(curves, grid_scores.shape), chosen, -1)
     further = expected + fold + run * rng.standard_normal((*shape, cell.seeds - 1), np.float32)
     by_seed = np.concatenate([np.take_along_axis(grid_scores, chosen, -1), further], -1)

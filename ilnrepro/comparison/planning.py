@@ -1,4 +1,4 @@
-"""The runs of a comparison: which there are, which are still to be done, and how long they will take."""
+"""The jobs of a comparison: a list of runs, those of them still to be done, and the time that they will take."""
 
 import itertools
 import statistics
@@ -28,19 +28,19 @@ class Job:
 
 
 def command_arguments(configuration, data):
-    """The arguments of the `ilnrepro` command that does a run, but for its results folder."""
+    """The arguments of the `ilnrepro` command that does a run, without `--results`."""
     c, default = configuration, PROTOCOLS[configuration.protocol.name]
-    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
+    words = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
              in_full(c.rate), "--seed", str(c.seed), "--protocol", c.protocol.name]
     for key in VARIANTS:
         value = getattr(c.protocol, key)
         if value != getattr(default, key):
-            found.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
-    return found
+            words.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
+    return words
 
 
 def plan(data_files, methods, protocol, rates, seeds, folds=None):
-    """All runs of a grid, in the order method, data set, fold, rate, seed.
+    """The jobs of a grid, in the order of method, data set, fold, rate, seed.
 
     Args:
       data_files: data set files, one a structure.
@@ -69,21 +69,22 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
 
 
 def remaining(jobs, results, options=()):
-    """The jobs whose run files are not there yet, or where `options` ask for weights, have none."""
+    """The jobs whose run files do not exist yet, or have no weights where `options` ask for them."""
     weights = "--keep-weights" in options
     return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 
 
 def estimate(jobs, results):
-    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
-    rates = []
+    """Seconds that the jobs will take one after another, by finished runs of the same protocol and data set; None where
+    there are none."""
+    step_seconds = []
     for path in results.glob("runs/*/*/*/*.h5"):
         try:
             run = runfile.read(path)
         except InputError:
             continue
-        like = any(job.configuration.protocol == run.configuration.protocol
-                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
-        if like:
-            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
-    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None
+        alike = any(job.configuration.protocol == run.configuration.protocol
+                    and job.configuration.dataset == run.configuration.dataset for job in jobs)
+        if alike:
+            step_seconds.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+    return sum(job.steps for job in jobs) * statistics.median(step_seconds) if step_seconds else None

@@ -271,7 +271,8 @@ DATA_PREP = (
 
 EXPERIMENTS = (
     Breakage("judge-of-itself", "the rule 'cross-fold' looks at the fold itself",
-             "ilnrepro/comparison/choice.py", "cells", "every_fold[structure] - {fold}", "every_fold[structure]",
+             "ilnrepro/comparison/choice.py", "cells", "folds_of_structure[structure] - {fold}",
+             "folds_of_structure[structure]",
              ("tests/test_tables.py::test_cross_fold_never_looks_at_the_fold_itself",)),
     Breakage("diverged-left-out", "a diverged run is left out of the mean",
              "ilnrepro/comparison/choice.py", "cells", "np.zeros(n)", "np.zeros(0)",
@@ -280,10 +281,10 @@ EXPERIMENTS = (
              "ilnrepro/comparison/intervals.py", "_within", "return subjects + seeds.sum(-1)", "return subjects",
              ("tests/test_evidence.py::test_seeds_widen_the_interval",)),
     Breakage("interval-without-folds", "an interval holds nothing of what folds add",
-             "ilnrepro/comparison/intervals.py", "_pooled", "np.where(there, excess, 0)", "0 * excess",
+             "ilnrepro/comparison/intervals.py", "_pooled", "np.where(positive, excess, 0)", "0 * excess",
              ("tests/test_intervals.py::test_what_folds_add_widens_and_never_narrows",)),
     Breakage("interval-without-choice", "an interval holds nothing of the choice of rates",
-             "ilnrepro/comparison/intervals.py", "pooled_chosen_again", "variance + folds.choice", "variance",
+             "ilnrepro/comparison/intervals.py", "pooled_and_choice", "variance + folds.choice", "variance",
              ("tests/test_intervals.py::test_what_folds_add_widens_and_never_narrows",)),
     Breakage("chance-without-maximum", "the gain by chance is of the mean rate",
              "experiments/analysis/selection.py", "expected_gain", ".max(-1).mean(-1)", ".mean(-1).mean(-1)",
