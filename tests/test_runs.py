@@ -54,7 +54,7 @@ def test_run_file_holds_everything(finished, data):
     np.testing.assert_array_equal(run.test["predicted_pixels"], run.masks.sum(axis=(1, 2)))
     np.testing.assert_array_equal(run.test["common_pixels"], (run.masks & images.masks[testing]).sum(axis=(1, 2)))
     np.testing.assert_array_equal(run.example_truth, images.masks[testing][run.examples])
-    compiled_for = kernels.native.instruction_set() if kernels.chosen() == "native" else "none"
+    compiled_for = kernels.native.instruction_set() if kernels.in_use() == "native" else "none"
     assert run.provenance["instruction_set"] == compiled_for and "onednn" in run.provenance
     assert len(run.weights) == 12 * 5 + 2 and run.configuration.dataset_checksum == images.checksum
 

@@ -128,7 +128,7 @@ CONVOLUTIONS = (
              "(x, dy) if flipped",
              ("tests/test_convolution.py::test_the_transpose_and_second_derivatives",)),
     Breakage("convolution-in-the-reference", "the reference form, which is exported, takes native convolutions",
-             "ilnrepro/networks/convolutions.py", "chosen", 'form == "fused" and ', "",
+             "ilnrepro/networks/convolutions.py", "in_use", 'form == "fused" and ', "",
              ("tests/test_convolution.py::test_when_the_native_ones_are_taken",)),
 )
 
