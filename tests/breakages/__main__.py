@@ -67,8 +67,8 @@ class Copy:
             finally:
                 if process.poll() is None:
                     _end(process)
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
-        return process.returncode, found[1] if found else " ".join(said.split()[-30:])
+        match = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        return process.returncode, match[1] if match else " ".join(said.split()[-30:])
 
     @contextlib.contextmanager
     def broken_by(self, breakage):
@@ -121,19 +121,19 @@ def caught(copy, breakage, suite):
     return None, ""
 
 
-def sheet(found):
+def sheet(outcomes):
     """The table of {breakage: (part, test)}."""
     body = [[b.name, b.package, b.what, f"{MAKE[part]}: {test}" if part else "none"]
-            for b, (part, test) in found.items()]
-    fast, slow = (sum(part == wanted for part, _ in found.values()) for wanted in (FAST, SLOW))
+            for b, (part, test) in outcomes.items()]
+    fast, slow = (sum(part == wanted for part, _ in outcomes.values()) for wanted in (FAST, SLOW))
     return Sheet("Breakages", f"Small breakages of the code, one at a time, and the first test that notices: "
-                 f"{len(found)} breakages, {fast} caught by make test, {slow} by make test-slow alone, "
-                 f"{len(found) - fast - slow} by none.", ["breakage", "package", "what is wrong", "caught by"], body)
+                 f"{len(outcomes)} breakages, {fast} caught by make test, {slow} by make test-slow alone, "
+                 f"{len(outcomes) - fast - slow} by none.", ["breakage", "package", "what is wrong", "caught by"], body)
 
 
 def try_all(breakages, suite):
     """{breakage: what `caught` says} of each; those that cannot be tried raise InputError."""
-    console, found = Console(stderr=True), {}
+    console, outcomes = Console(stderr=True), {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
     with tempfile.TemporaryDirectory(prefix="breakages-", ignore_cleanup_errors=True) as folder, \
@@ -143,11 +143,11 @@ def try_all(breakages, suite):
         check_whole(copy, breakages)
         for breakage in breakages:
             bar.update(task, description=breakage.name)
-            found[breakage] = part, test = caught(copy, breakage, suite)
+            outcomes[breakage] = part, test = caught(copy, breakage, suite)
             bar.advance(task)
             bar.console.print(f"{breakage.name}: {MAKE[part] + ': ' + test if part else 'caught by none'}",
                               markup=False, highlight=False, soft_wrap=True)
-    return found
+    return outcomes
 
 
 def main(argv=None):
@@ -160,23 +160,23 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.names) - {b.name for b in BREAKAGES}:
         parser.error(f"no breakage {', '.join(sorted(unknown))}; --list names them")
-    chosen = [b for b in BREAKAGES if b.name in arguments.names or not arguments.names]
+    selected = [b for b in BREAKAGES if b.name in arguments.names or not arguments.names]
     if arguments.list:
-        for b in chosen:
+        for b in selected:
             print(f"{b.name}: {b.file}, {b.function}: {b.what}")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
     try:
-        found = try_all(chosen, arguments.suite)
+        outcomes = try_all(selected, arguments.suite)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    table = sheet(found)
+    table = sheet(outcomes)
     Console(width=240).print(table.rich())
     print(table.caption)
     if arguments.output:
         files.write(arguments.output, table.markdown())
-    parts = [part for part, _ in found.values()]
+    parts = [part for part, _ in outcomes.values()]
     return 0 if None not in parts and parts.count(FAST) >= LEAST_FAST * len(parts) else 1
 
 

@@ -97,11 +97,11 @@ def _copied(path, folder):
 def _unfinished(bench, job, results, rng):
     """Kills a run that has two checkpoints; returns them, the newer last."""
     path = results / job.configuration.path
-    while len(found := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
+    while len(checkpoints := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
         kill(bench, job, results, "testing", rng)
         if path.exists():
             shutil.rmtree(results)
-    return found
+    return checkpoints
 
 
 def _resume_damaged(bench, job, damaged, rng):
@@ -121,7 +121,7 @@ def _resume_damaged(bench, job, damaged, rng):
 
 
 def _verify_names(path, results):
-    named = {found for _, found, _ in verification.problems(results)}
+    named = {path for _, path, _ in verification.problems(results)}
     return path in named
 
 
@@ -138,20 +138,20 @@ def _data_refused(path, about):
 
 def _passed_over(path, about):
     run, configuration = about
-    found = checkpoint.latest(run, configuration)
-    return found is None or found[0] != int(path.name.split(".step")[1].split(".")[0])
+    latest = checkpoint.latest(run, configuration)
+    return latest is None or latest[0] != int(path.name.split(".step")[1].split(".")[0])
 
 
 def everything(path):
     """All that HDF5 can read of a file, timings included, as bytes and text; None if it cannot be read."""
-    found = {}
+    content = {}
 
     def add(name, item):
-        found[name] = {key: repr(np.asarray(value).tolist()) for key, value in item.attrs.items()
+        content[name] = {key: repr(np.asarray(value).tolist()) for key, value in item.attrs.items()
                        if key not in ("DIMENSION_LIST", "REFERENCE_LIST")}
         if isinstance(item, h5py.Dataset):
             values = item[()]
-            found[name]["values"] = (str(item.dtype), item.shape, repr(values.tolist()) if item.dtype == object
+            content[name]["values"] = (str(item.dtype), item.shape, repr(values.tolist()) if item.dtype == object
                                      else values.tobytes())
 
     try:
@@ -160,7 +160,7 @@ def everything(path):
             file.visititems(add)
     except Exception:  # on damaged bytes HDF5 may say anything
         return None
-    return found
+    return content
 
 
 def look(noticed, path, before, about):

@@ -35,19 +35,19 @@ def _chain(bench, job, results, rng):
     path = results / job.configuration.path
     places = list(PLACES[1:])
     places.insert(rng.integers(len(places)), PLACES[0])
-    story, found = f"{path.name} killed in {', '.join(places)}", []
+    story, seen = f"{path.name} killed in {', '.join(places)}", []
     for place in places:
         for _ in range(TRIES):
             killed = kill(bench, job, results, place, rng)
             if path.exists():
                 _conclude(bench, job, results, story)
             if killed:
-                found.append(place)
+                seen.append(place)
                 break
         bench.advance(KILL)
     if results.exists():
         _conclude(bench, job, results, story)
-    return found
+    return seen
 
 
 def _conclude(bench, job, results, story):
@@ -173,12 +173,12 @@ def _disturb(bench, results, place, rng):
 
 
 def _children(parent):
-    found = []
+    seen = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-    return found
+                seen.append(int(stat.parent.name))
+    return seen
 
 
 def _unrepeated(bench, results, kept, story):

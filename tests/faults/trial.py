@@ -113,10 +113,10 @@ def same(bench, path, before, story):
 def identity(path):
     """What a file that was written again does not share with what it was before; None without a file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def start_grid(bench, results, data=None):
