@@ -11,8 +11,8 @@ import pytest
 import tiny
 
 from data_prep.sunnybrook import GROUP
+from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images as readers
 from ilnrepro.use.prediction import masks_of
 from ilnrepro.use.segmenter import in_batches, load

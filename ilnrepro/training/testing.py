@@ -3,8 +3,8 @@
 import numpy as np
 
 from ilnrepro import tf
-from ilnrepro.training.metrics import surface_distances
-from ilnrepro.training.slabs import cut, joined
+from ilnrepro.ops.metrics import surface_distances
+from ilnrepro.ops.slabs import cut, joined
 
 
 def predict(training, images, truth, protocol):
