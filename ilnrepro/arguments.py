@@ -1,6 +1,7 @@
 """Options that several command lines have in common: their types, and the options that change a protocol."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 from ilnrepro.errors import InputError
@@ -16,6 +17,16 @@ def integer(minimum: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def seconds(text: str) -> float:
+    """What argparse makes an option's text with: a number of seconds from 0."""
+    try:
+        if 0 <= (value := float(text)) < math.inf:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give seconds, 0 or more")
 
 
 def add_variants(to):

@@ -14,6 +14,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from ilnrepro.arguments import variants
+from ilnrepro.console import stopping_signals
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS, Settings, method
@@ -83,14 +84,14 @@ def exit_when_stdout_closes():
 
 
 def _stop_when_asked():
-    """A function that tells whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    """A function that tells whether a signal to stop came; a second SIGINT interrupts at once."""
     asked = []
 
     def note(number, _):
         asked.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stopping_signals():
         signal.signal(number, note)
     return lambda: bool(asked)
 

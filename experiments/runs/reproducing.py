@@ -1,7 +1,6 @@
 """`python -m experiments reproduce`: the commands that reproduce a paper, one after another, on phantoms by default."""
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from experiments.runs import options
 from ilnrepro.arguments import add_variants, variants
+from ilnrepro.console import call
 
 STEPS = ("data", "runs", "measure", "figures", "tables")
 PHANTOMS = Path("build/data")
@@ -73,7 +73,7 @@ def reproduce(arguments):
         if "--output" in words and Path(words[words.index("--output") + 1]).exists():
             continue  # a phantom made before
         print(f"$ python -m {shlex.join(words)}", file=sys.stderr)
-        if status := subprocess.run([sys.executable, "-m", *words]).returncode:
+        if status := call([sys.executable, "-m", *words]):
             return status
     return 0
 

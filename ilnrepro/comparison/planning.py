@@ -11,6 +11,7 @@ from ilnrepro.ops.augmentation import epoch_steps
 from ilnrepro.ops.slabs import starts
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
 from ilnrepro.storage import dataset, runfile
+from ilnrepro.training.loop import check
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ class Job:
 
 def command_arguments(configuration, data):
     """The arguments of the `ilnrepro` command that does a run, without `--results`."""
-    c, default = configuration, PROTOCOLS[configuration.protocol.name]
-    words = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
-             in_full(c.rate), "--seed", str(c.seed), "--protocol", c.protocol.name]
-    for key in VARIANTS:
-        value = getattr(c.protocol, key)
-        if value != getattr(default, key):
-            words.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
-    return words
+    c = configuration
+    return ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", in_full(c.rate),
+            "--seed", str(c.seed), *protocol_arguments(c.protocol)]
+
+
+def protocol_arguments(protocol):
+    """The arguments of any command that say which protocol, and what differs from its defaults."""
+    default = PROTOCOLS[protocol.name]
+    changed = [key for key in VARIANTS if getattr(protocol, key) != getattr(default, key)]
+    return ["--protocol", protocol.name,  # with =, for -1e-05 alone looks like an option
+            *(f"--{key.replace('_', '-')}={getattr(protocol, key)}" for key in changed)]
 
 
 def plan(data_files, methods, protocol, rates, seeds, folds=None):
@@ -47,7 +51,8 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
       folds: fold numbers; None takes all of each data set.
 
     Raises:
-      InputError: a data set is unsound, lacks a fold, or two have one structure.
+      InputError: a data set is unsound, lacks a fold, or does not suit the protocol or a method, see `loop.check`; two
+        data sets have one structure.
     """
     sets = [(Path(path), dataset.read(path)) for path in data_files]
     structures = [data.structure for _, data in sets]
@@ -60,6 +65,8 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     for method, (path, data) in itertools.product(methods, sets):
         for fold, rate, seed in itertools.product(folds or data.folds, rates, seeds):
             configuration = Configuration(path.stem, data.checksum, data.structure, method, fold, rate, seed, protocol)
+            if (rate, seed) == (rates[0], seeds[0]):
+                check(configuration, data)
             training_images = int(data.trained_on(fold, protocol.site).sum())
             if protocol.slab and data.images.ndim == 4:
                 training_images *= len(starts(data.images.shape[1], protocol.slab))

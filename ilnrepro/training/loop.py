@@ -74,11 +74,10 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     history = _train(training, configuration, images[trained], masks[trained], progress, path, stop,
                      checkpoint_seconds, record)
     started = time.perf_counter()
-    status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
+    test, predicted, examples, truth = {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
         predicted = testing.predict(training, images[tested], masks[tested], protocol)
         truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
-        status = "complete" if predicted_pixels.any() else "collapsed"
         test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
                 "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
                 **testing.distances(masks[tested], predicted)}
@@ -88,7 +87,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
     gated = training.gated
     return Run(
-        configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
+        configuration=configuration, title=data.title, synthetic=data.synthetic, preparation=data.preparation,
         loss=history.loss, rate=history.rate, gate_step=history.gate_step, rho=history.rho, gate=history.share,
         layers=list(gated), channels=[layer.channels for layer in gated.values()],
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,

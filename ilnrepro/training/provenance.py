@@ -38,11 +38,21 @@ def _uses_onednn():
 
 
 def _commit():
-    """The checkout's; a package installed inside somebody else's repository is not in their commit, and has none."""
-    here = Path(__file__)
+    """The checkout's, with 'modified' where the package differs from it.
+
+    A package that lies in somebody else's repository has none: it is not in their commit, or not where it is in ours.
+    """
+    package = Path(__file__).resolve().parents[1]
+    relative = Path(__file__).resolve().relative_to(package.parent).as_posix()
+
+    def git(*words):
+        done = subprocess.run(["git", *words], cwd=package.parent, capture_output=True, encoding="utf-8", check=True)
+        return done.stdout
+
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"], cwd=here.parent,
-                               capture_output=True, encoding="utf-8")
-    except OSError:
+        commit, _, top = git("rev-parse", "HEAD", f"HEAD:{relative}", "--show-toplevel").splitlines()
+        if Path(top) != package.parent:
+            return "unknown"
+        return commit + " modified" * bool(git("status", "--porcelain", "--", package.name))
+    except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.split()[0] if found.returncode == 0 else "unknown"
