@@ -1,4 +1,4 @@
-"""Which module may import which; no paper is recognised outside its own folder; nothing grows too long."""
+"""Imports go one way; no paper is recognised outside its own folder; no function or module is too long."""
 
 import ast
 import functools
@@ -37,7 +37,7 @@ def trees():
 
 @functools.cache
 def imports(module):
-    """The modules of ours that a module imports, wherever in it."""
+    """The project's modules that a module imports, at its top or within functions."""
     modules = set()
     for node in ast.walk(trees()[module]):
         if isinstance(node, ast.Import):
@@ -113,7 +113,7 @@ UNDONE = undone_on(METHODS["iln"].rule, Settings())
 
 
 def recognised(tree):
-    """The lines on which something is compared with what tells a paper."""
+    """The lines that compare something with a name that is a paper's own."""
     docstrings = {id(node.body[0].value) for node in ast.walk(tree)
                   if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
                   and isinstance(node.body[0], ast.Expr)}

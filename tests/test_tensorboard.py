@@ -31,7 +31,7 @@ def run(data, folder, *words):
 
 
 def curves(events):
-    """Steps and values by tag, in the file's order."""
+    """{tag: (steps, values)}, in the file's order."""
     by_tag = {}
     for event in tf.compat.v1.train.summary_iterator(str(events)):
         for value in event.summary.value:

@@ -48,7 +48,7 @@ class Copy:
                 shutil.copy2(ROOT / name, self.root / name)
 
     def pytest(self, *words, patience=None):
-        """(exit status, first failing test or what was said last) of pytest with some words.
+        """(exit status, first failing test or last words of the output) of pytest with some arguments.
 
         Raises:
           InputError: it does not end within `patience` seconds.
@@ -72,7 +72,7 @@ class Copy:
 
     @contextlib.contextmanager
     def broken_by(self, breakage):
-        """A block in which a breakage is in the copy's code."""
+        """A context in which the copy's code has a breakage."""
         path = self.root / breakage.file
         whole, text = path.read_bytes(), broken(self.root, breakage)
         try:
@@ -83,7 +83,7 @@ class Copy:
 
 
 def _end(process):
-    """Ends pytest and what it started: first so that its tests clean up, then at any rate."""
+    """Ends pytest and the processes that it started, first by an interrupt, so that tests clean up, then by a kill."""
     for sent, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, None)):
         os.killpg(process.pid, sent)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -102,7 +102,8 @@ def check_whole(copy, breakages):
 
 
 def caught(copy, breakage, suite):
-    """(FAST, SLOW or None, the test that noticed): by which part of the tests the broken code is caught."""
+    """(part, test): the part of the tests that catches the broken code, FAST, SLOW or None, and the first test that
+    fails."""
     with copy.broken_by(breakage):
         statuses = []
         for part in (FAST, SLOW):
@@ -122,7 +123,7 @@ def caught(copy, breakage, suite):
 
 
 def sheet(outcomes):
-    """The table of {breakage: (part, test)}."""
+    """The `Sheet` of {breakage: (part, test)}."""
     body = [[b.name, b.package, b.what, f"{MAKE[part]}: {test}" if part else "none"]
             for b, (part, test) in outcomes.items()]
     fast, slow = (sum(part == wanted for part, _ in outcomes.values()) for wanted in (FAST, SLOW))
@@ -132,7 +133,7 @@ def sheet(outcomes):
 
 
 def try_all(breakages, suite):
-    """{breakage: what `caught` says} of each; those that cannot be tried raise InputError."""
+    """{breakage: (part, test)} as of `caught`; raises InputError for a breakage that cannot be tried."""
     console, outcomes = Console(stderr=True), {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))

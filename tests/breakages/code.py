@@ -1,4 +1,4 @@
-"""Finding a named function of a source file, and breaking it by search and replace."""
+"""A breakage, and how it is made: by search and replace within a named function of a source file."""
 
 import ast
 import functools
@@ -10,7 +10,7 @@ from ilnrepro.errors import InputError
 
 
 class Breakage(NamedTuple):
-    """A slip that somebody could make.
+    """A small error in the code, as somebody could make it.
 
     Attributes:
       name: unique, of letters, digits and hyphens.
@@ -32,12 +32,12 @@ class Breakage(NamedTuple):
 
     @property
     def package(self):
-        """'ilnrepro.norms.kernels'."""
+        """The package of the file: 'ilnrepro.norms.kernels'."""
         return ".".join(Path(self.file).parent.parts)
 
 
 def broken(root, breakage):
-    """The text of the breakage's file below `root`, broken.
+    """The text of the breakage's file below `root`, with the breakage.
 
     Raises:
       InputError: there is no such file or function, or the search text does not occur exactly once in it.

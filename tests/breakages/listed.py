@@ -1,4 +1,4 @@
-"""The breakages, by package. A new mechanism brings its own; one whose code has gone goes with it."""
+"""The list of breakages, by package. A new mechanism adds its own; a breakage whose code is removed is removed too."""
 
 from .code import Breakage
 

@@ -25,7 +25,7 @@ from .trial import FAULTS, KILL, METHODS, Tally, prepare
 
 
 def sheet(tally, seed):
-    """The counts, for people."""
+    """The `Sheet` of the counts."""
     body = [[f"killed: {place}", str(n), ""] for place, n in sorted(tally.kills.items())]
     body += [[f"damaged: {what}", str(n), str(tally.harmless[what]) if tally.harmless[what] else ""]
              for what, n in sorted(tally.damage.items())]
