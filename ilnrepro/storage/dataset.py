@@ -70,14 +70,14 @@ class DataSet:
         Raises:
           InputError: no image that trains is of the site.
         """
-        chosen = self.fold != fold
+        training = self.fold != fold
         if site:
             sites = np.asarray(self.optional.get("site", np.full(len(self), ""))).astype(str)
-            chosen = chosen & (sites == site)
-            if not chosen.any():
+            training = training & (sites == site)
+            if not training.any():
                 raise InputError(f"site: no image of {self.title} outside fold {fold} is of {site!r} (sites: "
                                  f"{', '.join(sorted(set(sites) - {''})) or 'none known'})")
-        return chosen
+        return training
 
 
 _SEEN = ("images", "masks", "subject", "name", "fold", "site")

@@ -82,8 +82,8 @@ class Segmenter:
         """As `_segment`, of images as files hold them; `spacing` is a pixel's (height, width) in mm."""
         shape = tf.shape(images)[1:]
         there, back = graph.positions(self.preparation, shape, spacing)
-        found = self._segment(graph.image(self.preparation, images, there))
-        return {key: graph.nearest(values, back) for key, values in found.items()}
+        outputs = self._segment(graph.image(self.preparation, images, there))
+        return {key: graph.nearest(values, back) for key, values in outputs.items()}
 
 
 class Model(NamedTuple):
@@ -149,8 +149,8 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
                         "preparation": segmenter.preparation.json}, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
-            model, saved = Path(made) / "model", tf.Module()
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            model, saved = Path(temporary) / "model", tf.Module()
             saved.segment, saved.from_source = segmenter.segment, segmenter.from_source
             saved.variables_by_name = segmenter.variables_by_name
             tf.saved_model.save(saved, str(model), signatures=saved.from_source)
@@ -168,7 +168,7 @@ def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarra
     """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
     masks = []
     for start in range(0, len(images), batch):
-        found = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
-        masks.append(found["mask"].numpy())
+        outputs = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
+        masks.append(outputs["mask"].numpy())
         progress(start + len(masks[-1]), len(images))
     return np.concatenate(masks)
