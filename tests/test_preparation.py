@@ -53,7 +53,7 @@ def test_the_graph_does_the_same(preparation, shape, eagerly):
     found = graph.image(preparation, tf.constant(image[None]), there).numpy()[0]
     expected = preparation.image(image, spacing)
     apart = np.abs(found - expected)
-    assert np.quantile(apart, 0.99) < 1e-3 and apart.max() < (1.01 if preparation.stretch else 1e-3)  # halves are rounded
+    assert np.quantile(apart, 0.99) < 1e-3 and apart.max() < (1.01 if preparation.stretch else 1e-3)  # halves round
     mask = (expected > expected.mean()).astype(np.uint8)
     returned = graph.nearest(tf.constant(mask[None]), back).numpy()[0]
     assert (returned != preparation.back(mask, shape, spacing)).mean() < 0.01 and returned.shape == shape
