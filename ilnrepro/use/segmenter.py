@@ -117,7 +117,7 @@ def load(path: str | PathLike[str]) -> Model:
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
             about = json.loads((path / "about.json").read_text(encoding="utf-8"))
-            preparation = Preparation.from_json(about["preparation"]) if "preparation" in about else Preparation()
+            preparation = Preparation.from_json(json.dumps(about.get("preparation", {})))
             status = about.get("status", "complete")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
@@ -146,7 +146,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
     segmenter = Segmenter(path, form="reference")
     about = json.dumps({**asdict(segmenter.configuration), "status": segmenter.status,
-                        "preparation": segmenter.preparation.json}, indent=1)
+                        "preparation": asdict(segmenter.preparation)}, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
