@@ -54,9 +54,10 @@ def test_the_graph_does_the_same(preparation, shape, eagerly):
     expected = preparation.image(image, spacing)
     apart = np.abs(found - expected)
     assert np.quantile(apart, 0.99) < 1e-3 and apart.max() < (1.01 if preparation.stretch else 1e-3)  # halves round
-    mask = (expected > expected.mean()).astype(np.uint8)
+    rows, columns = (np.arange(n) - n / 2 for n in expected.shape)
+    mask = (np.hypot(rows[:, None], columns) < 9).astype(np.uint8)  # halves round either way on its rim
     returned = graph.nearest(tf.constant(mask[None]), back).numpy()[0]
-    assert (returned != preparation.back(mask, shape, spacing)).mean() < 0.01 and returned.shape == shape
+    assert (returned != preparation.back(mask, shape, spacing)).mean() < 0.03 and returned.shape == shape
 
 
 def test_a_preparation_is_told_in_full():

@@ -92,12 +92,11 @@ _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 def write(path: str | PathLike[str], data: DataSet) -> None:
     """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
     check(data, path)
-    if data.preparation.size is None:
-        data = replace(data, preparation=replace(data.preparation, size=data.images.shape[-2:]))
+    preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
         file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
-        file.attrs.update(preparation=data.preparation.json, seen_checksum=_checksum(data))
+        file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
             stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
