@@ -1,4 +1,4 @@
-"""The `ilnrepro` command: one run, and looking at files, methods and the network."""
+"""The `ilnrepro` command: runs, networks for use, and looking at files, methods and the network."""
 
 import argparse
 from pathlib import Path
@@ -30,14 +30,30 @@ def parser():
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
     run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
     add_variants(run)
+    train = add("train", help="train on all subjects, for use: a network without a test")
+    train.add_argument("data", type=Path, help="data set file (.h5)")
+    train.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
+    train.add_argument("--rate", required=True, type=float, help="initial learning rate")
+    train.add_argument("--output", required=True, type=Path, help="file to write (.h5)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: one that suits the data)")
+    train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
+                       "fold, from which the network's Dice is expected")
+    add_variants(train)
+    ensemble = add("ensemble", help="put several trained networks into one file: their probabilities are averaged")
+    ensemble.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run files that kept their weights, of one "
+                          "method, protocol and data set")
+    ensemble.add_argument("--output", type=Path, required=True, help="file to write (.h5)")
     predict = add("predict", help="segment images, volumes or data sets")
-    predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
+    predict.add_argument("model", type=Path, help="run file that kept its weights, ensemble, or exported "
+                         "model")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
     predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "
                          "of a run with --batch-statistics batch, which was tested with its protocol's")
+    predict.add_argument("--probability", action="store_true", help="write the structure's probability as well")
     export = add("export", help="write a TensorFlow SavedModel that needs nothing of this package")
-    export.add_argument("run", type=Path, help="run file that kept its weights")
+    export.add_argument("run", type=Path, help="run file that kept its weights, or ensemble")
     export.add_argument("--output", type=Path, required=True, help="folder to write")
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
@@ -46,7 +62,7 @@ def parser():
     inspect.add_argument("--data", type=Path, help="the data set file, for --case")
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")
     verify = add("verify", help="name damaged, incomplete, stale and duplicate run files")
-    verify.add_argument("results", type=Path, help="results folder")
+    verify.add_argument("results", type=Path, help="results folder, or one trained network")
     add("methods", help="list the methods")
     summary = add("summary", help="print the network's layers, shapes and parameter counts")
     summary.add_argument("--network", choices=NETWORKS, default="unet")

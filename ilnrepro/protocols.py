@@ -17,6 +17,8 @@ from ilnrepro.training.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
+# The fold of a run that trains on all subjects and tests on none; the folds of a data set are numbered from 1.
+WHOLE = 0
 
 
 def in_full(number: float) -> str:
@@ -196,7 +198,7 @@ class Configuration:
       dataset: stem of the data set's file name.
       dataset_checksum: of its content.
       structure: what the masks show, 'LV' or 'RV' (or another).
-      fold: the group tested on; the others train.
+      fold: the group tested on; the others train. `WHOLE` for none: all train.
       rate: initial learning rate.
       seed: of the weights and of the data order.
     """

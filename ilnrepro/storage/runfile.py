@@ -33,11 +33,13 @@ class Run:
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
         common_pixels, where `surface-distance` is installed hd95 and assd, and where known site. Empty for a diverged
-        run.
+        run, and for one that trained on all subjects.
       masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
         that figure 2 needs no data set.
       weights: final variables by name, where kept.
+      expected: of a run that trained on all subjects, what cross-validation by others lets expect of it, see
+        `studies.models.expected`.
       provenance, timing: what may differ between two identical runs.
     """
 
@@ -58,6 +60,7 @@ class Run:
     examples: np.ndarray
     example_truth: np.ndarray
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     versions: tuple[int] = (PROTOCOL_VERSION,)
@@ -130,6 +133,8 @@ def write(path: str | PathLike[str], run: Run) -> None:
             file["test"].attrs["both_empty"] = run.both_empty
         for name, values in run.weights.items():
             file.create_dataset(f"weights/{name}", data=values)
+        if run.expected:
+            file.create_group("expected").attrs.update(run.expected)
         file.create_group("provenance").attrs.update(run.provenance)
         file.create_group("timing").attrs.update(run.timing)
         file["timing"].attrs["unit"] = "s"
@@ -151,12 +156,13 @@ def read(path: str | PathLike[str]) -> Run:
     """Reads and checks the run file `path`. Raises InputError if it is missing, damaged or foreign."""
     with hdf5.reading(path, "run") as file:
         try:
-            return _run(file)
+            return of_group(file)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: made by another version of this program ({error}); run it again") from error
 
 
-def _run(file):
+def of_group(file: h5py.Group) -> Run:
+    """The run that an open file, or a group of one, holds."""
     def values(key, empty=()):
         if key not in file:
             return np.array(empty)
@@ -178,6 +184,7 @@ def _run(file):
                gate_step=values("gates/step"), rho=values("gates/rho"), gate=values("gates/gate"),
                layers=list(values("gates/layer")), channels=list(values("gates/channels")), test=test, masks=masks,
                examples=values("examples/case", np.zeros(0, int)), example_truth=truth, weights=weights,
+               expected=dict(file["expected"].attrs) if "expected" in file else {},
                provenance=dict(file["provenance"].attrs), timing=dict(file["timing"].attrs))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import numpy as np
 from ilnrepro import networks, tf
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
-from ilnrepro.storage import runfile
+from ilnrepro.storage import ensemble, runfile
+from ilnrepro.training.metrics import dice, overlap
 
 
 class Segmenter:
@@ -27,13 +29,14 @@ class Segmenter:
     Args:
       path: a run file that kept its weights (`--keep-weights`).
       form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      run: what the file holds, where it is read already.
 
     Raises:
       InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
     """
 
-    def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
-        run = runfile.read(path)
+    def __init__(self, path: str | PathLike[str], form: str = "fused", run: runfile.Run | None = None) -> None:
+        run = run or runfile.read(path)
         self.configuration = run.configuration
         protocol = run.configuration.protocol
         if protocol.slab:
@@ -68,8 +71,46 @@ class Segmenter:
         return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
 
 
+class Ensemble:
+    """Several trained networks as one `segment`: the mean of their probabilities, and how far they are apart.
+
+    Beside 'mask' and 'probability' it gives 'uncertainty' float32 `[N, H, W]`, the standard deviation over the networks
+    of the structure's probability, from 0 where they agree to 0.5 where half of them are sure of each; and 'masks'
+    uint8 `[N, networks, H, W]`, each network's own.
+
+    Args, raises: as `Segmenter`.
+    """
+
+    def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
+        self.members = [Segmenter(path, form, run) for run in ensemble.read(path)]
+        self.configurations = [member.configuration for member in self.members]
+        self.variables_by_name = {f"{i}/{name}": variable for i, member in enumerate(self.members, 1)
+                                  for name, variable in member.variables_by_name.items()}
+        self.segment = tf.function(self._segment, autograph=False,
+                                   input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
+
+    def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = [member.segment(images) for member in self.members]
+        each = tf.stack([one["probability"] for one in found], axis=1)
+        probability = tf.reduce_mean(each, axis=1)
+        return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability,
+                "uncertainty": tf.math.reduce_std(each, axis=1), "masks": tf.stack([one["mask"] for one in found], 1)}
+
+
+def disagreement(masks: np.ndarray) -> float:
+    """How little networks agree on a case: 1 − the mean Dice of each two of their masks `[networks, ...]`, from 0
+    (all alike) to 1; two empty masks are alike."""
+    pairs = itertools.combinations(masks.reshape(len(masks), -1), 2)
+    return 1 - float(np.mean([dice(*overlap(a[None], b[None]))[0] for a, b in pairs]))
+
+
+def _of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ensemble:
+    return Ensemble(path, form) if ensemble.is_ensemble(path) else Segmenter(path, form)
+
+
 def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, from a run file or an exported model.
+    """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, and of an ensemble to what it says beside
+    them, from a run file, an ensemble file or an exported model.
 
     Raises:
       InputError: neither of them.
@@ -85,12 +126,13 @@ def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:
-        model = Segmenter(path)
+        model = _of_file(path)
     return lambda images: model.segment(images)  # holds the model, which its function alone would let go
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
-    """Writes the network of a run file as a TensorFlow SavedModel that needs nothing of this package to serve.
+    """Writes the network of a run file, or those of an ensemble, as a TensorFlow SavedModel that needs nothing of this
+    package to serve.
 
     Its graph holds plain TensorFlow operations only; the signature 'serving_default' takes `images` `[N, H, W]` float32
     of any intensity and size and gives `mask` and `probability`.
@@ -101,8 +143,9 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = Segmenter(path, form="reference")
-    about = json.dumps(asdict(segmenter.configuration), indent=1)
+    segmenter = _of_file(path, form="reference")
+    about = json.dumps([asdict(one) for one in segmenter.configurations] if isinstance(segmenter, Ensemble) else
+                       asdict(segmenter.configuration), indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
@@ -120,10 +163,17 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
 
 def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
                progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
-    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
-    masks = []
+    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, as `all_in_batches`."""
+    return all_in_batches(segment, images, batch, progress)["mask"]
+
+
+def all_in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
+                   progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, np.ndarray]:
+    """All that `segment` says of images `[n, H, W]`, by name, a batch at a time; `progress` is told how many of all are
+    done."""
+    parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(images), batch):
-        found = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
-        masks.append(found["mask"].numpy())
-        progress(start + len(masks[-1]), len(images))
-    return np.concatenate(masks)
+        for name, values in segment(tf.constant(np.asarray(images[start:start + batch], np.float32))).items():
+            parts.setdefault(name, []).append(values.numpy())
+        progress(min(start + batch, len(images)), len(images))
+    return {name: np.concatenate(values) for name, values in parts.items()}
