@@ -1,13 +1,14 @@
 """The `ilnrepro` command: runs, networks for use, and looking at files, methods and the network."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from ilnrepro import __version__, commands
 from ilnrepro.arguments import add_variants, integer
 from ilnrepro.console import command
 from ilnrepro.networks import NETWORKS
-from ilnrepro.norms import METHODS
+from ilnrepro.norms import METHODS, plugins
 from ilnrepro.protocols import PROTOCOLS
 
 
@@ -15,7 +16,9 @@ def parser():
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="ilnrepro", description=__doc__)
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add = top.add_subparsers(dest="command", required=True).add_parser
+    commands_of, own = top.add_subparsers(dest="command", required=True), argparse.ArgumentParser(add_help=False)
+    own.add_argument("--plugin", type=Path, metavar="FILE.py", help="a file that registers methods of your own")
+    add = functools.partial(commands_of.add_parser, parents=[own])
     run = add("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
     run.add_argument("--results", required=True, type=Path, help="results folder")
@@ -30,6 +33,17 @@ def parser():
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
     run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
     add_variants(run)
+    compare = add("compare", help="which methods are better on your data, within a budget; ends with a page")
+    compare.add_argument("data", type=Path, help="data set file (.h5)")
+    compare.add_argument("--methods", nargs="+", required=True, help=f"two or more of {', '.join(METHODS)}")
+    compare.add_argument("--hours", type=float, default=2.0, help="the budget (default: 2)")
+    compare.add_argument("--reference", help="the method that differences are shown against (default: the best)")
+    compare.add_argument("--results", type=Path, help="folder for runs and page (default: DATA-comparison)")
+    compare.add_argument("--rates", type=float, nargs="+", default=[], help="learning rates to try (default: planned)")
+    compare.add_argument("--seeds", type=int, help="how many (default: planned)")
+    compare.add_argument("--jobs", type=integer(1), help="runs at a time (default: cores over threads a run)")
+    compare.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: one that suits the data)")
+    add_variants(compare)
     train = add("train", help="train on all subjects, for use: a network without a test")
     train.add_argument("data", type=Path, help="data set file (.h5)")
     train.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
@@ -63,7 +77,9 @@ def parser():
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")
     verify = add("verify", help="name damaged, incomplete, stale and duplicate run files")
     verify.add_argument("results", type=Path, help="results folder, or one trained network")
-    add("methods", help="list the methods")
+    methods = add("methods", help="list the methods")
+    methods.add_argument("--check", metavar="METHOD", help="check that a method's rule is what its equations say, and "
+                         "its gradients slopes")
     summary = add("summary", help="print the network's layers, shapes and parameter counts")
     summary.add_argument("--network", choices=NETWORKS, default="unet")
     summary.add_argument("--method", default="iln")
@@ -74,7 +90,10 @@ def parser():
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
-    return getattr(commands, arguments.command)(arguments)
+    with plugins.blamed():
+        if arguments.plugin:
+            plugins.load(arguments.plugin)
+        return getattr(commands, arguments.command)(arguments)
 
 
 def script():

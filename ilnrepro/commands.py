@@ -49,14 +49,24 @@ def run(arguments):
     return 0
 
 
+def compare(arguments):
+    """Compares methods, and says what was found."""
+    findings = api.compare(arguments.data, arguments.methods, hours=arguments.hours, reference=arguments.reference,
+                           results=arguments.results, rates=arguments.rates, seeds=arguments.seeds, jobs=arguments.jobs,
+                           protocol=arguments.protocol, plugin=arguments.plugin, **variants(arguments))
+    print("\n".join(findings.lines))
+    print(f"page: {findings.page}")
+    return 0
+
+
 def train(arguments):
     """Trains on all subjects and writes a network for use."""
     title = f"{arguments.method} on all subjects"
     with _progress("bar", title) as report, _interrupting():
         path = api.train(
             arguments.data, arguments.method, arguments.rate, arguments.output, protocol=arguments.protocol,
-            seed=arguments.seed, results=arguments.results, progress=report, stop=_stop_when_asked(),
-            **variants(arguments))
+            seed=arguments.seed, results=arguments.results, plugin=arguments.plugin, progress=report,
+            stop=_stop_when_asked(), **variants(arguments))
     print(f"{path}: {runfile.read(path).expected['text']}")
     return 0
 
@@ -211,8 +221,13 @@ def verify(arguments):
     return 1 if found else 0
 
 
-def methods(_):
-    """Lists the methods."""
+def methods(arguments):
+    """Lists the methods, or checks one."""
+    if arguments.check:
+        from ilnrepro.norms import check
+
+        print(check(arguments.check))
+        return 0
     table = Table(title="Methods", caption="G stands for a number of groups: gn4, gn16, iln8, ...")
     for heading in ("name", "title", "what it is"):
         table.add_column(heading)

@@ -201,6 +201,8 @@ class Configuration:
       fold: the group tested on; the others train. `WHOLE` for none: all train.
       rate: initial learning rate.
       seed: of the weights and of the data order.
+      plugin: of a method that is not the package's own, the checksum of the file that registered it, see
+        `norms.plugins`; '' for others.
     """
 
     dataset: str
@@ -211,9 +213,15 @@ class Configuration:
     rate: float
     seed: int
     protocol: Protocol
+    plugin: str = ""
 
     def __post_init__(self) -> None:
-        method(self.method)
+        here = method(self.method).plugin
+        if not self.plugin:
+            object.__setattr__(self, "plugin", here)
+        if self.plugin != here:
+            raise InputError(f"method: {self.method!r} was registered by a plug-in with the checksum {self.plugin}, "
+                             f"here by {here or 'none'}; give that one with --plugin")
         if not 0 < self.rate < float("inf"):
             raise InputError(f"rate: {self.rate} must be a positive number")
         if not 0 <= self.seed < 2**63:
@@ -236,6 +244,10 @@ class Configuration:
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
         return folder / f"fold{self.fold}-lr{in_full(self.rate)}-seed{self.seed}.h5"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name, those of the protocol too; no plug-in where there is none."""
+        return {key: value for key, value in asdict(self).items() if key != "plugin" or value}
+
     @property
     def json(self) -> str:
         """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
@@ -245,7 +257,8 @@ class Configuration:
         default = asdict(Protocol())
         protocol = {key: value for key, value in asdict(self.protocol).items()
                     if key == "name" or value != default[key]}
-        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self), "protocol": protocol}, sort_keys=True)
+        return json.dumps({"protocol_version": PROTOCOL_VERSION, **self.as_dict(), "protocol": protocol},
+                          sort_keys=True)
 
     @property
     def hash(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def _check(runs, run_files):
 
 def common(run: Run) -> dict[str, Any]:
     """What all networks of an ensemble share, by name."""
-    settings = asdict(run.configuration)
+    settings = run.configuration.as_dict()
     protocol = settings.pop("protocol")
     return {**{key: value for key, value in settings.items() if key not in _OWN}, **protocol}
 

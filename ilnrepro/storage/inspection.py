@@ -1,7 +1,6 @@
 """What a run or data set file holds, for people and for programs."""
 
 import json
-from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -44,7 +43,7 @@ def _shapes(run):
 def _describe_run(path, run=None):
     run = run or runfile.read(path)
     configuration = run.configuration
-    settings = {"protocol_version": run.versions[0], **asdict(configuration)}
+    settings = {"protocol_version": run.versions[0], **configuration.as_dict()}
     protocol = settings.pop("protocol")
     found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def write(path: str | PathLike[str], run: Run) -> None:
         file.attrs.update(kind="run", status=run.status, title=run.title, synthetic=bool(run.synthetic),
                           parameters=run.parameters, configuration=configuration.json,
                           configuration_hash=configuration.hash)
-        settings = asdict(configuration)
+        settings = configuration.as_dict()
         protocol = settings.pop("protocol")
         protocol["protocol"] = protocol.pop("name")
         readable = file.create_group("configuration").attrs
@@ -217,8 +217,8 @@ def is_done(path: Path, configuration: Configuration, weights: bool = False) -> 
         return False
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
-    found = {"protocol_version": version, **asdict(found)}
-    wanted = {"protocol_version": PROTOCOL_VERSION, **asdict(configuration)}
+    found = {"protocol_version": version, **found.as_dict()}
+    wanted = {"protocol_version": PROTOCOL_VERSION, **configuration.as_dict()}
     differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]
     raise InputError(f"{path}: holds a run of another configuration ({'; '.join(differing)}); "
                      "move it away or choose another results folder")

@@ -18,7 +18,7 @@ from ilnrepro.errors import InputError
 
 # All differences together are asked to hold the truth this often. In simulated studies without any difference a winner
 # is then named in 1 to 4 % of them, see `experiments.measure.winners`.
-LEVEL = 0.97
+LEVEL = 0.985
 POINT = 0.01  # of Dice: the difference for which it is told what would show it
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 from ilnrepro.storage import ensemble, runfile
 from ilnrepro.training.metrics import dice, overlap
+from ilnrepro.use.packaged import located
 
 
 class Segmenter:
@@ -110,12 +111,12 @@ def _of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ense
 
 def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
     """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, and of an ensemble to what it says beside
-    them, from a run file, an ensemble file or an exported model.
+    them, from a run file, an ensemble file, an exported model, or the name of a network that comes with the package.
 
     Raises:
       InputError: neither of them.
     """
-    path = Path(path)
+    path = located(path)
     if path.is_dir():
         try:
             if not (path / "saved_model.pb").is_file():
@@ -143,9 +144,9 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = _of_file(path, form="reference")
-    about = json.dumps([asdict(one) for one in segmenter.configurations] if isinstance(segmenter, Ensemble) else
-                       asdict(segmenter.configuration), indent=1)
+    segmenter = _of_file(located(path), form="reference")
+    about = json.dumps([one.as_dict() for one in segmenter.configurations] if isinstance(segmenter, Ensemble) else
+                       segmenter.configuration.as_dict(), indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
