@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.augmentation import prepare
+from ilnrepro.ops.metrics import fullest_slice
 
 EXAMPLES = 8
 

@@ -68,23 +68,30 @@ class Segmenter:
 
         self._segment = segmenter.load(model)
 
-    def __call__(self, images: np.ndarray, batch: int = 8) -> Segmentation:
+    def __call__(self, images: np.ndarray, spacing: tuple[float, float] | None = None, batch: int = 8) -> Segmentation:
         """Segments one image `[H, W]`, or images or the slices of a volume `[n, H, W]`, so many at a time.
 
+        Images are prepared as those of the network's data set were, and what is found is brought back to their grid.
+
+        Args:
+          spacing: mm of a pixel's (height, width), which a network wants whose data were resampled.
+
         Raises:
-          InputError: another shape, or numbers that are not finite.
+          InputError: another shape, numbers that are not finite, or a spacing that is wanted and not given.
         """
-        from ilnrepro.use import segmenter
+        from ilnrepro.use import prediction, segmenter
 
         images = np.asarray(images)
         if images.ndim not in (2, 3) or not images.size:
             raise InputError(f"images: shape {images.shape} is neither [H, W] nor [n, H, W]")
         if not np.isfinite(images).all():
             raise InputError("images: NaN or infinite grey levels; repair them or leave them out")
-        found = segmenter.all_in_batches(self._segment, images.reshape(-1, *images.shape[-2:]), batch)
-        shaped = {name: found[name].reshape(images.shape) for name in found if name != "masks"}
-        apart = segmenter.disagreement(found["masks"].swapaxes(0, 1)) if "masks" in found else None
-        return Segmentation(shaped["mask"], shaped["probability"], shaped.get("uncertainty"), apart)
+        slices = images.reshape(-1, *images.shape[-2:])
+        found = prediction.outputs_of(self._segment, slices, [spacing] * len(slices), "images", batch)
+        shaped = {name: values.reshape(images.shape) for name, values in found.items()}
+        each = segmenter.own_masks(found)
+        return Segmentation(shaped["mask"], shaped["probability"], shaped.get("uncertainty"),
+                            None if each is None else segmenter.disagreement(each))
 
 
 def data_set(images: np.ndarray, masks: np.ndarray, subject: Sequence[str], *, structure: str, title: str = "",
@@ -141,7 +148,7 @@ def scores(truth: np.ndarray, predicted: np.ndarray, subject: Sequence[str] | No
     """
     from scipy.special import stdtrit
 
-    from ilnrepro.training.metrics import dice, overlap
+    from ilnrepro.ops.metrics import dice, overlap
 
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim < 2 or (subject is not None and len(subject) != len(truth)):

@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 
 from ilnrepro import __version__, commands
-from ilnrepro.arguments import add_variants, integer
+from ilnrepro.arguments import add_variants, integer, seconds
 from ilnrepro.console import command
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS, plugins
@@ -31,7 +31,7 @@ def parser():
                      "U-Net's)")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
-    run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
+    run.add_argument("--checkpoint-seconds", type=seconds, default=180, help="seconds between checkpoints")
     add_variants(run)
     compare = add("compare", help="which methods are better on your data, within a budget; ends with a page")
     compare.add_argument("data", type=Path, help="data set file (.h5)")

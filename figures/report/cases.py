@@ -8,7 +8,7 @@ import contourpy
 import numpy as np
 from PIL import Image
 
-from ilnrepro.training.augmentation import prepare
+from ilnrepro.ops.augmentation import prepare
 
 NUMBER = 30
 _MARGIN = 0.15  # of the larger side of what is marked, left around it

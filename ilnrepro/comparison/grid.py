@@ -1,4 +1,4 @@
-"""Grids of runs, done side by side, one process a run."""
+"""Doing the runs of a grid side by side, each in a process of its own."""
 
 import contextlib
 import functools
@@ -13,18 +13,19 @@ from ilnrepro.storage.locking import locked
 
 
 def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=None):
-    """Does the runs that are not done yet; a failed one does not stop the others.
+    """Does the runs that are not done yet. A failed run does not stop the others.
 
     Args:
+      jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
-      jobs_at_once: runs side by side.
-      options: further words for every `ilnrepro run` command.
+      jobs_at_once: how many runs side by side; None leaves it to the executor.
+      options: further arguments of the `ilnrepro run` commands.
       further: (how many, their steps together, a function that gives them) of jobs that are known only when all others
         are done, and are not done where one failed.
 
     Returns:
-      the failed jobs with their reasons, [(job, reason)].
+      [(job, reason)] of the runs that failed.
 
     Raises:
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another

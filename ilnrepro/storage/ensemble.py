@@ -58,7 +58,8 @@ def common(run: Run) -> dict[str, Any]:
     """What all networks of an ensemble share, by name."""
     settings = run.configuration.as_dict()
     protocol = settings.pop("protocol")
-    return {**{key: value for key, value in settings.items() if key not in _OWN}, **protocol}
+    return {**{key: value for key, value in settings.items() if key not in _OWN}, **protocol,
+            "preparation": str(run.preparation)}
 
 
 def is_ensemble(path: str | PathLike[str]) -> bool:

@@ -7,10 +7,10 @@ import numpy as np
 from rich.table import Table
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.augmentation import prepare
+from ilnrepro.ops.metrics import fullest_slice
 from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import dataset, ensemble, files, hdf5, runfile
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
 
 
 def describe(path):
@@ -40,8 +40,8 @@ def _shapes(run):
     return {name: list(values.shape) for name, values in run.weights.items()}
 
 
-def _describe_run(path, run=None):
-    run = run or runfile.read(path)
+def _describe_run(path):
+    run = runfile.read(path)
     configuration = run.configuration
     settings = {"protocol_version": run.versions[0], **configuration.as_dict()}
     protocol = settings.pop("protocol")

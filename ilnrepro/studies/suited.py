@@ -34,7 +34,7 @@ def suited(data: DataSet, name: str | None = None, **changes: Any) -> Protocol:
 
 def epoch(data: DataSet, chosen: Protocol, images: int) -> int:
     """Steps that show each of so many images, or slabs of so many volumes, once at every angle."""
-    from ilnrepro.training.slabs import starts
+    from ilnrepro.ops.slabs import starts
 
     angles = dict(chosen.angles).get(data.structure, dict(chosen.angles)["LV"])
     if chosen.slab and data.images.ndim == 4:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilnrepro.comparison.planning import command_arguments
+from ilnrepro.comparison.planning import protocol_arguments
 from ilnrepro.norms import method as method_row
-from ilnrepro.protocols import Configuration, in_full
+from ilnrepro.protocols import in_full
 from ilnrepro.studies.answer import LEVEL, POINT, Answer, Pair
 from ilnrepro.studies.plan import Plan
 
@@ -70,10 +70,8 @@ class Findings:
     def train(self) -> list[str]:
         """The words of the command that trains the best on all subjects."""
         best = next(s for s in self.answer.standings if s.method == self.answer.best[0])
-        configuration = Configuration(self.plan.dataset, "", "", best.method, 1, best.rate, 0, self.plan.training)
-        arguments = command_arguments(configuration, self.data)
         return ["ilnrepro", "train", str(self.data), "--method", best.method, "--rate", in_full(best.rate),
-                *arguments[arguments.index("--protocol"):], "--results", str(self.results), *self.options, "--output",
+                *protocol_arguments(self.plan.training), "--results", str(self.results), *self.options, "--output",
                 self.model]
 
     @property

@@ -10,10 +10,10 @@ import numpy as np
 
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, files, hdf5
-from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images, nifti
-from ilnrepro.use.segmenter import all_in_batches, disagreement
+from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
 
 
 def plan(inputs, output):
@@ -62,9 +62,13 @@ def _mask_suffix(path):
 
 
 class Outcome(NamedTuple):
-    """What is known of a file's prediction: `dice`, the mean DSC against a data set's own masks, None for other files;
-    `disagreement`, where several networks predicted, see `segmenter.disagreement`, of a data set the mean over its
-    images, else None."""
+    """What is known of a file's prediction.
+
+    Attributes:
+      dice: the mean DSC against a data set's own masks; None for other files.
+      disagreement: where several networks predicted, see `segmenter.disagreement`, of a data set the mean over its
+        images; None of one network.
+    """
 
     dice: float | None
     disagreement: float | None
@@ -73,7 +77,8 @@ class Outcome(NamedTuple):
 def predict(segment, path, target, batch=8, progress=lambda done, total: None, probability=False):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
 
-    Where several networks predicted, their uncertainty is written beside the mask, as `...-uncertainty`.
+    Images are prepared as those of the network's data set, and masks brought back to the file's own grid. Where several
+    networks predicted, their uncertainty is written beside the mask, as `...-uncertainty`.
 
     Args:
       segment: of `segmenter.load`.
@@ -84,33 +89,57 @@ def predict(segment, path, target, batch=8, progress=lambda done, total: None, p
       an `Outcome`.
 
     Raises:
-      InputError: a file that cannot be read, holds NaN, or an output that cannot be written.
+      InputError: a file that cannot be read, holds NaN, tells no pixel size though that is needed, or an output that
+        cannot be written.
     """
     if images.suffix(path) == ".h5":
         return _predict_data_set(segment, path, target, batch, progress, probability)
-    values = images.read(path).values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
+    picture = images.read(path)
+    values = images.grey(picture.values, path)
     slices = values if values.ndim == 3 else values[np.newaxis]
-    found = all_in_batches(segment, slices, batch, progress)
-    masks = found["mask"]
+    outputs = outputs_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
     _write_like(target, path, masks.reshape(values.shape))
-    for name in _maps(found, probability):
+    for name in _maps(outputs, probability):
         # A BMP holds no more than 8 bits.
         _write_like(_beside(target, name, ".png" if images.suffix(target) == ".bmp" else None), path,
-                    found[name].reshape(values.shape))
+                    outputs[name].reshape(values.shape))
     overlays = _beside(target, "overlay", ".png")
     if values.ndim == 2:
         _write_overlay(overlays, slices[0], masks[0])
     else:
         for k in np.flatnonzero(masks.any(axis=(1, 2))):
-            _write_overlay(overlays.with_suffix("") / f"slice-{k:03d}.png", slices[k], masks[k])
-    return Outcome(None, disagreement(found["masks"].swapaxes(0, 1)) if "masks" in found else None)
+            _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k])
+    return Outcome(None, None if each is None else disagreement(each))
 
 
-def _maps(found, probability):
+def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """Masks uint8 `[n, H, W]` of slices, as `outputs_of`."""
+    return outputs_of(segment, slices, spacings, path, batch, progress)["mask"]
+
+
+def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """All that `segment` gives, each `[n, H, W]`, for slices `[n, H, W]` as the file `path` holds them, their pixels'
+    sizes in mm or None.
+
+    Raises:
+      InputError: a pixel's size is needed and None.
+    """
+    preparation = segment.preparation
+    try:
+        prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    outputs = all_in_batches(segment, prepared, batch, progress)
+    return {name: np.stack([preparation.back(output, one.shape, spacing)
+                            for output, one, spacing in zip(of_all, slices, spacings, strict=True)])
+            for name, of_all in outputs.items()}
+
+
+def _maps(outputs, probability):
     """The names of the maps of probabilities to be written."""
-    return [name for name, wanted in (("probability", probability), ("uncertainty", True)) if wanted and name in found]
+    wanted = ["probability", "uncertainty"] if probability else ["uncertainty"]
+    return [name for name in wanted if name in outputs]
 
 
 def _beside(target, name, suffix=None):
@@ -124,12 +153,14 @@ def _predict_data_set(segment, path, target, batch, progress, probability):
     data = dataset.read(path)
     if data.images.ndim != 3:
         raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
-    found = all_in_batches(segment, data.images, batch, progress)
-    masks = found["mask"]
-    apart = [disagreement(of_image) for of_image in found["masks"]] if "masks" in found else None
+    spacings = data.optional.get("spacing", [None] * len(data))
+    outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
+    apart = None if each is None else [disagreement(of_image) for of_image in each.swapaxes(0, 1)]
     with hdf5.writing(target) as file:
         file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
-        for name, values in {"masks": masks, **{name: found[name] for name in _maps(found, probability)}}.items():
+        maps = {name: outputs[name] for name in _maps(outputs, probability)}
+        for name, values in {"masks": masks, **maps}.items():
             file.create_dataset(name, data=values, compression="gzip", chunks=(1, *masks.shape[1:]))
             file[name].attrs["meaning"] = _MEANINGS[name]
         if apart is not None:
