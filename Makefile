@@ -33,7 +33,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan coverage figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan compare coverage figures report bench faults \
 	scale readme verify-gpu inspect clean
 
 help: ## list the targets
@@ -110,6 +110,11 @@ tables: setup ## write the tables again, from run files alone
 
 plan: setup ## how many seeds and subjects would show a difference, from the runs in RESULTS: DIFFERENCE=0.5 points
 	$(BIN)/python -m experiments plan $(SHOWN) $(if $(METHODS),--methods $(METHODS)) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(OPTIONS)
+
+compare: setup ## which methods are better on your data: LV=mine.h5 METHODS="in iln gn8" HOURS=2
+	$(BIN)/ilnrepro compare $(or $(LV),$(RV)) --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(RESULTS),--results $(RESULTS)) $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(OPTIONS)
 
 coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
 	$(BIN)/python -m experiments coverage $(OPTIONS)
