@@ -115,11 +115,14 @@ class Better(NamedTuple):
         mean, (low, high) = theirs.mean(), _t_interval(theirs)
         row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": ""}
+               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
+               "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
         rules, mine = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
         if not mine or (found := self._compared(records, rules[0])) is None:
             return row | {"remark": "runs missing" if mine else ""}
-        row |= {"verdict": better(found.estimate), "ours": _interval(found)}
+        row |= {"verdict": better(found.estimate), "ours": _interval(found), "difference": found.difference,
+                "low": found.low, "high": found.high}
         if np.isnan(found.low):
             row["remark"] = "no interval: one seed"
         else:
