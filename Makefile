@@ -24,10 +24,10 @@ export ADDRESS GPUS
 
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
 	$(if $(SEEDS),--seeds $(SEEDS))
-SOURCES = $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
+SOURCES = $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(strip $(LV)$(RV)),--data $(if $(LV),"$(LV)") $(if $(RV),"$(RV)"))
 DOING = $(if $(JOBS),--jobs $(JOBS)) $(if $(EXECUTOR),--executor $(EXECUTOR))
-RUNS = $(SOURCES) $(if $(RESULTS),--results $(RESULTS)) $(SELECTION) $(DOING) $(OPTIONS)
-SHOWN = --results $(or $(RESULTS),build/results) $(SOURCES)
+RUNS = $(SOURCES) $(if $(RESULTS),--results "$(RESULTS)") $(SELECTION) $(DOING) $(OPTIONS)
+SHOWN = --results "$(or $(RESULTS),build/results)" $(SOURCES)
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
 EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
@@ -94,13 +94,13 @@ reproduce-family: setup ## every method of the table at batch 4 on one data set 
 	$(BIN)/python -m experiments reproduce family $(RUNS)
 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
-	$(BIN)/python -m experiments cost --results $(or $(RESULTS),build/results)
+	$(BIN)/python -m experiments cost --results "$(or $(RESULTS),build/results)"
 
 reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
 	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
 reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
-	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data $(SPINE)) $(RUNS)
+	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data "$(SPINE)") $(RUNS)
 
 reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
 	$(BIN)/python -m experiments reproduce dualnorm $(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(RUNS)

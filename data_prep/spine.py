@@ -14,6 +14,7 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
@@ -48,11 +49,12 @@ def prepare(arguments, audit):
     if arguments.size < 1:
         raise InputError(f"--size: {arguments.size} must be positive")
     readers.simpleitk()
+    preparation = Preparation((arguments.size, arguments.size), "resize")
     volumes, labels = _scan(arguments.source, audit)
     found = []
     for subject in sorted(volumes | labels):
         with audit.case(subject):
-            found.append(_read(subject, volumes.get(subject), labels.get(subject), arguments.size, audit))
+            found.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
     depth = max((len(case.image) for case in found), default=0)
@@ -68,7 +70,7 @@ def prepare(arguments, audit):
 
     return cases.data_set(found, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
                           source=arguments.source.resolve().name, licence="by the challenge organisers' terms",
-                          citation=CITATION)
+                          citation=CITATION, preparation=preparation)
 
 
 def _scan(folder, audit):
@@ -97,7 +99,7 @@ def _scan(folder, audit):
                  for kind in (volumes, labels))
 
 
-def _read(subject, image_path, label_path, size, audit):
+def _read(subject, image_path, label_path, preparation, audit):
     """The case of one subject."""
     if image_path is None:
         raise InputError(f"{label_path}: no volume of this name without its ending; get it again")
@@ -109,15 +111,12 @@ def _read(subject, image_path, label_path, size, audit):
     label = images.whole(label, label_path)
     if not label.any():
         raise InputError(f"{label_path}: no vertebra in it; leave the pair out, or get it again")
-    values = images.grey(picture.values, image_path)
-    side, low = values.shape[-1], values.min()
-    step = side / size
+    values = readers.grey(picture.values, image_path)
+    step = values.shape[-1] / preparation.size[-1]
 
-    def fitted(slices, fill):
-        if side == size:
-            return slices
-        return np.stack([images.resampled(one, (1, 1), step, size, 1, fill) for one in slices])
+    def resized(slices):
+        return np.stack([preparation.image(one) for one in slices])
 
-    mask = (fitted((label > 0).astype(np.float32), 0) >= 0.5).astype(np.uint8)
+    mask = (resized((label > 0).astype(np.float32)) >= 0.5).astype(np.uint8)
     height, width = picture.spacing
-    return Case(subject, subject, fitted(values, low), mask, (picture.slice_spacing, height * step, width * step))
+    return Case(subject, subject, resized(values), mask, (picture.slice_spacing, height * step, width * step))

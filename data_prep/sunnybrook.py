@@ -9,6 +9,8 @@ from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
+from ilnrepro.use import images as readers
 
 CITATION = ("P. Radau et al., Evaluation framework for algorithms segmenting short axis cardiac MRI, "
             "The MIDAS Journal, 2009")
@@ -58,7 +60,8 @@ def prepare(arguments, audit):
     data = cases.data_set(found, audit, lambda subject: _folds(subject, arguments, audit),
                           title=f"Sunnybrook Cardiac Data, LV {part}",
                           structure="LV" if contour == "i" else "LV with myocardium",
-                          source=path.resolve().name, licence="CC0-1.0", citation=CITATION)
+                          source=path.resolve().name, licence="CC0-1.0", citation=CITATION,
+                          preparation=Preparation(stretch=raw))
     if raw:
         sunnybrook_raw.check_totals(data, contour, audit)
     if arguments.sites:
@@ -107,7 +110,7 @@ def _from_npz(path, audit):
     for i, called in enumerate(name.astype(str)):
         with audit.case(called):
             where = f"{path}: {called}"
-            found.append(Case(called, str(subject[i]), images.grey(image[i], where),
+            found.append(Case(called, str(subject[i]), readers.grey(image[i], where),
                               images.binary(mask[i], where)))
     return found
 

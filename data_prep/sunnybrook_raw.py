@@ -21,6 +21,7 @@ import numpy as np
 from data_prep import contours, images
 from data_prep.cases import Case
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import stretched
 from ilnrepro.use import images as readers
 
 EXPECTED = {"i": {"subjects": 45, "images": 805}, "o": {"subjects": 45}}
@@ -197,7 +198,7 @@ def _read_case(subject, frames, outlines):
     images.check_square(picture.values, frame)
     mask = contours.mask(contours.read(path), picture.values.shape, path)
     name = f"{subject}-{_CONTOUR.fullmatch(path.name)[1]}"
-    return Case(name, subject, images.stretched(images.grey(picture.values, frame)), mask, picture.spacing,
+    return Case(name, subject, stretched(readers.grey(picture.values, frame)), mask, picture.spacing,
                 {} if picture.position is None else {"position": picture.position})
 
 

@@ -6,8 +6,8 @@ from matplotlib.colors import to_rgb
 from figures.crop import box
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
 from ilnrepro.norms import method as method_row
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.augmentation import prepare
+from ilnrepro.ops.metrics import fullest_slice
 
 HARD, RANDOM = 3, 3
 _BLANK = 0.93  # the grey of the ground where the image is not at hand

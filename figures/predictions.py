@@ -4,8 +4,8 @@ import numpy as np
 
 from figures.style import plt, save
 from ilnrepro.norms import method as method_row
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.augmentation import prepare
+from ilnrepro.ops.metrics import fullest_slice
 
 
 def draw(folder, runs, datasets, about):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ilnrepro import __version__, commands
-from ilnrepro.arguments import add_variants, integer
+from ilnrepro.arguments import add_variants, integer, seconds
 from ilnrepro.console import command
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS
@@ -28,7 +28,7 @@ def parser():
                      "U-Net's)")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
-    run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
+    run.add_argument("--checkpoint-seconds", type=seconds, default=180, help="seconds between checkpoints")
     add_variants(run)
     predict = add("predict", help="segment images, volumes or data sets")
     predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")

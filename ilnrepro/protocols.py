@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
@@ -12,8 +13,8 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
@@ -146,6 +147,10 @@ VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "
             "momentum": "momentum", "shrink": "shrink", "class_mask": "mask-", "mask_resizing": "resize-",
             "site": "site-"}
 _POSITIVE = ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps", "shrink")
+# Numbers that have bounds: those that hold, and the bounds in words.
+_RANGES = {"momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+           "frozen_gate": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+           **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0"))}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off"), "network": tuple(NETWORKS),
             "loss": tuple(LOSSES), "optimizer": tuple(OPTIMIZERS)}
@@ -178,13 +183,13 @@ def protocol(name: str, **changes: Any) -> Protocol:
             listed = ", ".join(filter(None, choices[key]))
             raise InputError(f"{key}: {value!r} is unknown; choose one of {listed}" if listed else
                              f"{key}: {value!r}: protocol {name} has none; leave it out")
-        if key in _POSITIVE and not value > 0:
-            raise InputError(f"{key}: {value} must be above 0")
+        if isinstance(value, int | float):
+            holds, bounds = _RANGES.get(key, (lambda value: True, "finite"))
+            if not (math.isfinite(value) and holds(value)):
+                raise InputError(f"{key}: {value} cannot be used; give a number {bounds}")
         if key == "site" and not re.fullmatch(r"[\w.-]*", value):
             raise InputError(f"site: {value!r} holds more than letters, digits, '_', '.' and '-', and it becomes part "
                              "of a path; rename it in the data set")
-        if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
-            raise InputError(f"frozen_gate: {value} is not between 0 and 1")
     return replace(PROTOCOLS[name], **changes)
 
 

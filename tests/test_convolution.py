@@ -219,7 +219,7 @@ def test_both_ways_agree(use, monkeypatch, shape, taps, dilation):
                      lambda form: convolutions.transposed(x, w, form)):
         found, reference = (function(form).numpy() for form in ("fused", "reference"))
         np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
-    assert kernels.chosen() == "native"
+    assert kernels.in_use() == "native"
 
 
 def test_without_a_compiler_tensorflow_s_are_taken(monkeypatch):

@@ -40,8 +40,8 @@ def test_what_folds_add_widens_and_never_narrows():
         if wider:
             assert abs(more.standard_error ** 2 - plain.standard_error ** 2 - 2 / 3 * 0.4) < 1e-12
             assert more.df < plain.df
-    chosen = intervals.pooled_chosen_again(folds([0.1, 0.3, 0.2], 0.03, 0.06, choice=0.02))
-    assert abs(chosen.standard_error ** 2 - plain.standard_error ** 2 - 0.02) < 1e-12
+    with_choice = intervals.pooled_and_choice(folds([0.1, 0.3, 0.2], 0.03, 0.06, choice=0.02))
+    assert abs(with_choice.standard_error ** 2 - plain.standard_error ** 2 - 0.02) < 1e-12
 
 
 def test_the_interaction_is_that_of_a_two_way_anova():
@@ -74,7 +74,7 @@ def test_power_is_that_of_the_t_test():
 
 def test_each_fold_s_rate_is_chosen_on_the_others():
     scores = np.array([[0.9, 0.6], [0.5, 0.7], [0.5, 0.7]])  # as in the tables' own choice
-    assert list(intervals.chosen(scores)) == [1, 0, 0]
+    assert list(intervals.best_on_others(scores)) == [1, 0, 0]
 
 
 def test_choosing_adds_nothing_where_one_rate_is_far_the_best_and_something_where_two_are_about_as_good():

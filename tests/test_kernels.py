@@ -196,9 +196,9 @@ def test_moments_of_an_empty_map_are_nan(kernel):
 def test_use_chooses(use):
     x = tf.zeros([1, 2, 2, 3])
     use("tensorflow")
-    assert kernels.chosen() == "tensorflow" and kernels.module_for(x) is kernels.portable
+    assert kernels.in_use() == "tensorflow" and kernels.module_for(x) is kernels.portable
     use("native")
-    assert kernels.chosen() == "native" and kernels.module_for(x) is kernels.native
+    assert kernels.in_use() == "native" and kernels.module_for(x) is kernels.native
     assert kernels.module_for(tf.cast(x, tf.float64)) is kernels.native
     assert kernels.module_for(tf.cast(x, tf.bfloat16)) is kernels.portable
 
@@ -206,17 +206,17 @@ def test_use_chooses(use):
 def test_auto_falls_back_and_native_by_name_says_why_not(use, monkeypatch):
     monkeypatch.setattr(kernels.native, "available", lambda: False)
     kernels.use("auto")
-    assert kernels.chosen() == "tensorflow"
+    assert kernels.in_use() == "tensorflow"
     kernels.use("native")
     with pytest.raises(InputError, match="native kernels cannot be built here"):
-        kernels.chosen()
+        kernels.in_use()
     use("auto")
 
 
 def test_auto_takes_tensorflow_kernels_beside_a_gpu(use, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [f"a {kind}"])
     use("auto")
-    assert kernels.chosen() == "tensorflow"
+    assert kernels.in_use() == "tensorflow"
 
 
 def test_unknown_kernels():

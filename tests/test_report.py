@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shlex
 import shutil
 import sys
 
@@ -121,14 +122,18 @@ def test_without_the_data_set_it_says_what_is_missing(made, tmp_path):
     assert 0 < known == len(shown) < in_all
 
 
-def test_synthetic_data_say_so_and_judge_nothing(tmp_path):
+def test_synthetic_data_say_so_and_judge_nothing_and_variants_commands_name_them(tmp_path):
     data = made_up.data(tmp_path / "phantom.h5", synthetic=True)
-    results = made_up.runs(data, tmp_path / "results")
-    report("--results", results)
+    results = made_up.runs(data, tmp_path / "results", epsilon=1e-4)
+    report("--results", results, "--epsilon", "1e-4", "--protocol", "quick")
     text = (results / "report.html").read_text(encoding="utf-8")
     assert "SYNTHETIC data judge no claim" in text and "<title>SYNTHETIC" in text and "not reproduced" not in text
     for caption in re.findall(r"<figcaption id.*?</figcaption>", text, re.DOTALL):
         assert "SYNTHETIC" in caption or "Training time" in caption, caption
+    commands = set(re.findall(r"python -m (experiments tables|figures report|figures)( --results[^<]*)", text))
+    assert {name for name, _ in commands} == {"experiments tables", "figures report", "figures"}
+    for _, options in commands:
+        assert shlex.split(options)[2:5] == ["--protocol", "quick", "--epsilon=0.0001"], options
 
 
 def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):

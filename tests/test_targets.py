@@ -25,7 +25,7 @@ def test_make_gives_one_command_that_the_command_line_takes(target):
 
 def test_make_hands_on_what_it_is_given():
     line, = recipe("reproduce-kolarik", "SPINE=a.h5", "PROTOCOL=paper", "FOLDS=1 2", "OPTIONS=--epsilon 1e-12")
-    assert line.split()[3:] == [
+    assert shlex.split(line)[3:] == [
         "reproduce", "kolarik", "--data", "a.h5", "--protocol", "paper", "--folds", "1", "2", "--epsilon", "1e-12"]
 
 
@@ -68,6 +68,16 @@ def test_phantoms_are_made_where_no_data_are_given():
     assert made == ["data_prep spine-phantom --size 32 --slices 40 --crop 0.6 --output build/data/phantom-spine-32.h5"]
     assert not [line for line in steps("kolarik", "--data", "a.h5") if line.startswith("data_prep")]
     assert "phantom-rv-256.h5" in steps("iln", "--protocol", "lite")[1]
+
+
+def test_make_passes_names_with_spaces_on():
+    for target, words in {"reproduce": ["LV=a b.h5", "RV=c d.h5", "RESULTS=e f"], "reproduce-cost": ["RESULTS=e f"],
+                          "tables": ["LV=a b.h5", "RESULTS=e f"],
+                          "reproduce-kolarik": ["SPINE=a b.h5", "RESULTS=e f"]}.items():
+        line, = recipe(target, *words)
+        given = shlex.split(line)
+        for word in words:
+            assert word.partition("=")[2] in given, line
 
 
 def recipe(*words):

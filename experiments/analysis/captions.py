@@ -45,8 +45,8 @@ def title_of(method):
 
 def structures_of(records):
     """The structures that the runs show, in order."""
-    found = {r.configuration.structure for r in records}
-    return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
+    present = {r.configuration.structure for r in records}
+    return [*(s for s in STRUCTURES if s in present), *sorted(present - set(STRUCTURES))]
 
 
 def seed_spread(seed_sd, unit=100):
@@ -92,9 +92,9 @@ def _seeds(records):
     by_rate = {}
     for c in (r.configuration for r in records):
         by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
-    every = set.intersection(*by_rate.values())
-    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
-    return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
+    common = set.intersection(*by_rate.values())
+    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - common)))
+    return "; ".join([*([", ".join(map(str, sorted(common)))] if common else []),
                       *([f"at some rates {further}, which the rule '{RULE_NAMES['test']}' leaves out"]
                         if further else [])])
 
@@ -103,7 +103,7 @@ def about_one_seed(records):
     """Which methods have no interval, for they have one seed; nothing where none has."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
-        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
+        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.records) == 1}:
             alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
     if not alone:
         return ""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from figures.crop import box
-from ilnrepro.training.augmentation import prepare
+from ilnrepro.ops.augmentation import prepare
 
 NUMBER = 30
 _PIXELS = 160  # of a picture's side, at most

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.analysis import captions, cost, judgements, questions, supplement, tables, verdicts
 from figures import forest, learning, rates
 from figures.report import cases, charts, claims
-from ilnrepro.comparison.planning import command_arguments
+from ilnrepro.comparison.planning import command_arguments, protocol_arguments
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -54,9 +54,11 @@ def content(shown, datasets, given):
     paper, records = shown.paper, shown.records
     runs = {key: shown.run(key) for key in shown.chosen}
     methods = captions.ordered({method for method, _, _ in runs})
-    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder)]) for name, words in
-               (("report", ["figures", "report"]), ("tables", ["experiments", "tables"]), ("figures", ["figures"]),
-                ("cost", ["experiments", "cost"]))}
+    which = protocol_arguments(records[0].configuration.protocol)
+    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder), *further]) for
+               name, words, further in (
+                   ("report", ["figures", "report"], which), ("tables", ["experiments", "tables"], which),
+                   ("figures", ["figures"], which), ("cost", ["experiments", "cost"], []))}
     browsers = _browsers(paper, runs, methods, datasets)
     for one in browsers:
         one["command"] = f"{command['report']} {shlex.join(['--data', *map(str, given), one['file']])}"

@@ -5,8 +5,10 @@ An executor is called with (jobs, results folder, jobs at once, further words fo
 """
 
 import contextlib
+import math
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,16 +25,12 @@ CLEARING = 15  # seconds that interrupted tasks have to end their runs and to cl
 def local(jobs, results, jobs_at_once, options, advance):
     """One process a run, `jobs_at_once` at a time (default: cores over threads a run)."""
     workers = _workers(jobs_at_once, jobs[0].configuration.protocol.threads)
-    with _Processes() as processes, ThreadPoolExecutor(min(workers, len(jobs))) as pool:
+    # Left early, by an interruption or a caller that listens no more, the processes are stopped, then waited for.
+    with ThreadPoolExecutor(min(workers, len(jobs))) as pool, _Processes() as processes:
         waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
                                job.steps): job for job in jobs}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except BaseException:  # an interruption, or a caller that listens no more
-            processes.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
 
 def _workers(jobs_at_once, threads):
@@ -43,7 +41,9 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     """One Ray task a run, on the cluster at $ADDRESS or a local one; data set and run file travel through Ray.
 
     A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share GPUS of one (default 1).
-    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs `ilnrepro` installed.
+    A run whose node is lost, or that is stopped, starts again from its beginning, elsewhere RETRIES times at most: its
+    checkpoints stay in the task's own folder and go with it. Every node needs `ilnrepro` installed, for the Python that
+    its Ray runs under.
 
     Raises:
       InputError: Ray is not installed, or the cluster cannot be reached.
@@ -61,11 +61,11 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             raise InputError(f"$ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
-    gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
+    gpus = _gpus() if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
-    waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
-               for job in jobs}
+    waiting = {task.remote(_anywhere(job.command), list(options), job.data.name, data[job.data],
+                           str(job.configuration.path)): job for job in jobs}
     try:
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
@@ -88,11 +88,28 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             ray.wait(list(waiting), num_returns=len(waiting), timeout=CLEARING)
 
 
+def _gpus():
+    """The share of a GPU that a run takes, from $GPUS."""
+    text = os.environ.get("GPUS") or "1"
+    try:
+        if 0 <= (share := float(text)) < math.inf:
+            return share
+    except ValueError:
+        pass
+    raise InputError(f"$GPUS: {text!r} is no share of a GPU; give a number, as 0.5")
+
+
+def _anywhere(command):
+    """The command with `None` in the place of this machine's Python, whose path another machine need not have."""
+    return [None if word == sys.executable else word for word in command]
+
+
 def _task(command, options, name, data, relative):
     """Does one run in a folder of its own; returns (the run file's content, None) or (None, the reason)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
+        command = [sys.executable if word is None else word for word in command]
         words = [*command, "--results", folder, *options, "--progress", "lines"]
         words[words.index("--data") + 1] = str(path)
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",

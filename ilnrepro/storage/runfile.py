@@ -11,10 +11,13 @@ import h5py
 import numpy as np
 
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.metrics import dice
+from ilnrepro.preparation import Preparation
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
 from ilnrepro.storage import hdf5
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.metrics import dice
+
+COLLAPSED = 0.05
 
 
 @dataclass
@@ -23,8 +26,6 @@ class Run:
 
     Attributes:
       configuration: what was run.
-      status: 'complete'; 'diverged' (a loss that is not finite: training stopped there and no test was made);
-        'collapsed' (no foreground predicted on any test image).
       title, synthetic: of the data set.
       loss, rate: at every step, `[steps]`.
       gate_step: the steps after which gates were read, `[k]`; rho: their values `[k, layers, numbers a layer]` (see
@@ -37,12 +38,12 @@ class Run:
       masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
         that figure 2 needs no data set.
+      preparation: of the data set.
       weights: final variables by name, where kept.
       provenance, timing: what may differ between two identical runs.
     """
 
     configuration: Configuration
-    status: str
     title: str
     synthetic: bool
     loss: np.ndarray
@@ -57,10 +58,24 @@ class Run:
     masks: np.ndarray
     examples: np.ndarray
     example_truth: np.ndarray
+    preparation: Preparation = Preparation()
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     versions: tuple[int] = (PROTOCOL_VERSION,)
+
+    @property
+    def status(self) -> str:
+        """'diverged': a loss was not finite, training stopped there, and no test was made. 'collapsed': the network
+        finds next to nothing, or marks next to everything: Dice is below 0.05 in the mean over the test images that
+        hold the structure, which a network that has learned anything exceeds many times. Else 'complete'.
+
+        It follows from the scores alone, whatever an earlier version wrote into the file.
+        """
+        if not self.test:
+            return "diverged"
+        holding = self.test["truth_pixels"] > 0
+        return "collapsed" if holding.any() and self.dice[holding].mean() < COLLAPSED else "complete"
 
     @property
     def dice(self) -> np.ndarray:
@@ -105,7 +120,7 @@ def write(path: str | PathLike[str], run: Run) -> None:
     with hdf5.writing(path) as file:
         file.attrs.update(kind="run", status=run.status, title=run.title, synthetic=bool(run.synthetic),
                           parameters=run.parameters, configuration=configuration.json,
-                          configuration_hash=configuration.hash)
+                          configuration_hash=configuration.hash, preparation=run.preparation.json)
         settings = asdict(configuration)
         protocol = settings.pop("protocol")
         protocol["protocol"] = protocol.pop("name")
@@ -172,7 +187,12 @@ def _run(file):
     weights = {}
     if "weights" in file:
         file["weights"].visititems(lambda n, d: weights.update({n: d[()]}) if isinstance(d, h5py.Dataset) else None)
-    return Run(configuration=configuration, versions=(version,), status=file.attrs["status"],
+    preparation = Preparation()
+    if "preparation" in file.attrs:
+        preparation = Preparation.from_json(file.attrs["preparation"])
+    elif test:  # of an earlier version, which did not tell more
+        preparation = Preparation(tuple(side * configuration.protocol.shrink for side in masks.shape[-2:]))
+    return Run(configuration=configuration, versions=(version,), preparation=preparation,
                title=file.attrs["title"], synthetic=bool(file.attrs["synthetic"]),
                parameters=int(file.attrs["parameters"]), loss=values("curves/loss"), rate=values("curves/rate"),
                gate_step=values("gates/step"), rho=values("gates/rho"), gate=values("gates/gate"),

@@ -9,8 +9,8 @@ import numpy as np
 
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, files, hdf5
-from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images, nifti
 from ilnrepro.use.segmenter import in_batches
 
@@ -63,6 +63,8 @@ def _mask_suffix(path):
 def predict(segment, path, target, batch=8, progress=lambda done, total: None):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
 
+    Images are prepared as those of the network's data set, and masks brought back to the file's own grid.
+
     Args:
       segment: of `segmenter.load`.
       progress: called with (images done, images in all).
@@ -71,30 +73,47 @@ def predict(segment, path, target, batch=8, progress=lambda done, total: None):
       mean DSC against the data set's own masks, or None for other files.
 
     Raises:
-      InputError: a file that cannot be read, holds NaN, or an output that cannot be written.
+      InputError: a file that cannot be read, holds NaN, tells no pixel size though that is needed, or an output that
+        cannot be written.
     """
     if images.suffix(path) == ".h5":
         return _predict_data_set(segment, path, target, batch, progress)
-    values = images.read(path).values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
+    picture = images.read(path)
+    values = images.grey(picture.values, path)
     slices = values if values.ndim == 3 else values[np.newaxis]
-    masks = in_batches(segment, slices, batch, progress)
+    masks = masks_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
     _write_mask(target, path, masks.reshape(values.shape))
     overlays = target.with_name(target.name.removesuffix(images.suffix(target)).removesuffix("-mask") + "-overlay.png")
     if values.ndim == 2:
         _write_overlay(overlays, slices[0], masks[0])
     else:
         for k in np.flatnonzero(masks.any(axis=(1, 2))):
-            _write_overlay(overlays.with_suffix("") / f"slice-{k:03d}.png", slices[k], masks[k])
+            _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k])
     return None
+
+
+def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """Masks uint8 `[n, H, W]` of slices `[n, H, W]` as the file `path` holds them, their pixels' sizes in mm or None.
+
+    Raises:
+      InputError: a pixel's size is needed and None.
+    """
+    preparation = segment.preparation
+    try:
+        prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    masks = in_batches(segment, prepared, batch, progress)
+    return np.stack([preparation.back(mask, one.shape, spacing)
+                     for mask, one, spacing in zip(masks, slices, spacings, strict=True)])
 
 
 def _predict_data_set(segment, path, target, batch, progress):
     data = dataset.read(path)
     if data.images.ndim != 3:
         raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
-    masks = in_batches(segment, data.images, batch, progress)
+    spacings = data.optional.get("spacing", [None] * len(data))
+    masks = masks_of(segment, data.images, spacings, path, batch, progress)
     with hdf5.writing(target) as file:
         file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
         file.create_dataset("masks", data=masks, compression="gzip", chunks=(1, *masks.shape[1:]))

@@ -1,28 +1,36 @@
-"""A trained network for use: images of any size and intensity in, masks out; and its export."""
+"""A trained network for use: images of any size and intensity in, masks out; and its export.
+
+A network's images are those of its data set's grid (see `preparation`); `prediction` brings others there and masks
+back. An exported model does both in its graph.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ilnrepro import networks, tf
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.storage import runfile
+from ilnrepro.use import graph
 
 
 class Segmenter:
     """A trained network together with what its protocol does to an image before, as the function `segment`.
 
-    Images are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides that the network
-    takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition and cropped.
+    Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
+    that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
+    and cropped. `from_source` does what its data set's preparation did before, and brings masks back.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
@@ -34,7 +42,7 @@ class Segmenter:
 
     def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
         run = runfile.read(path)
-        self.configuration = run.configuration
+        self.configuration, self.preparation, self.status = run.configuration, run.preparation, run.status
         protocol = run.configuration.protocol
         if protocol.slab:
             raise InputError(f"{path}: its network, {protocol.network}, takes volumes slab by slab, and images alone "
@@ -48,8 +56,10 @@ class Segmenter:
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
-        self.segment = tf.function(self._segment, autograph=False,
-                                   input_signature=[tf.TensorSpec([None, None, None], tf.float32)])
+        images = tf.TensorSpec([None, None, None], tf.float32, "images")
+        self.segment = tf.function(self._segment, autograph=False, input_signature=[images])
+        spacing = [] if self.preparation.spacing is None else [tf.TensorSpec([2], tf.float32, "spacing")]
+        self.from_source = tf.function(self._from_source, autograph=False, input_signature=[images, *spacing])
 
     def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
@@ -68,8 +78,33 @@ class Segmenter:
         return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
 
 
-def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """A function from images `[N, H, W]` float32 to {'mask', 'probability'}, from a run file or an exported model.
+    def _from_source(self, images: tf.Tensor, spacing: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """As `_segment`, of images as files hold them; `spacing` is a pixel's (height, width) in mm."""
+        shape = tf.shape(images)[1:]
+        there, back = graph.positions(self.preparation, shape, spacing)
+        found = self._segment(graph.image(self.preparation, images, there))
+        return {key: graph.nearest(values, back) for key, values in found.items()}
+
+
+class Model(NamedTuple):
+    """A trained network as a function from images `[N, H, W]` float32 of its data set's grid to {'mask',
+    'probability'}, each `[N, H, W]`.
+
+    Attributes:
+      segment: the function.
+      preparation: what brings an image to that grid and a mask back.
+    """
+
+    segment: Callable[[Any], dict[str, tf.Tensor]]
+    preparation: Preparation
+
+    def __call__(self, images: Any) -> dict[str, tf.Tensor]:
+        """The function's value."""
+        return self.segment(images)
+
+
+def load(path: str | PathLike[str]) -> Model:
+    """The model of a run file or of an exported model's folder; it warns of a network that finds nothing.
 
     Raises:
       InputError: neither of them.
@@ -81,19 +116,27 @@ def load(path: str | PathLike[str]) -> Callable[[Any], dict[str, tf.Tensor]]:
                 raise FileNotFoundError("it holds no saved_model.pb")
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
+            about = json.loads((path / "about.json").read_text(encoding="utf-8"))
+            preparation = Preparation.from_json(about["preparation"]) if "preparation" in about else Preparation()
+            status = about.get("status", "complete")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:
         model = Segmenter(path)
-    return lambda images: model.segment(images)  # holds the model, which its function alone would let go
+        preparation, status = model.preparation, model.status
+    if status == "collapsed":
+        warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
+                      "or marked next to everything; take another run", stacklevel=2)
+    return Model(lambda images: model.segment(images), preparation)  # holds the model; its function would let it go
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     """Writes the network of a run file as a TensorFlow SavedModel that needs nothing of this package to serve.
 
     Its graph holds plain TensorFlow operations only; the signature 'serving_default' takes `images` `[N, H, W]` float32
-    of any intensity and size and gives `mask` and `probability`.
+    as files hold them, where they are to be resampled a pixel's `spacing` too, and gives `mask` and `probability` of
+    the same size. `segment` takes images of the data set's grid, which `about.json` describes.
 
     Raises:
       InputError: the run file holds no weights, or the folder is there already or cannot be written.
@@ -102,13 +145,15 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
     segmenter = Segmenter(path, form="reference")
-    about = json.dumps(asdict(segmenter.configuration), indent=1)
+    about = json.dumps({**asdict(segmenter.configuration), "status": segmenter.status,
+                        "preparation": segmenter.preparation.json}, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
             model, saved = Path(made) / "model", tf.Module()
-            saved.segment, saved.variables_by_name = segmenter.segment, segmenter.variables_by_name
-            tf.saved_model.save(saved, str(model), signatures=saved.segment)
+            saved.segment, saved.from_source = segmenter.segment, segmenter.from_source
+            saved.variables_by_name = segmenter.variables_by_name
+            tf.saved_model.save(saved, str(model), signatures=saved.from_source)
             (model / "about.json").write_text(about + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rmdir()

@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike
 
 
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of the truth, of the prediction, and of both, each `[n]`, for masks `[n, ...]`."""
+    """Counts of the pixels of the true mask, of the predicted mask, and common to both, each `[n]`, for masks
+    `[n, ...]`."""
     axes = tuple(range(1, truth.ndim))
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
@@ -25,16 +26,16 @@ def intersection_over_union(truth_pixels: ArrayLike, predicted_pixels: ArrayLike
 
 
 def fullest_slice(mask: np.ndarray) -> int:
-    """The slice of a volume's mask `[D, H, W]` that holds most of it: the one to draw."""
+    """The index of the slice of a volume's mask `[D, H, W]` with most pixels, which is the one to draw."""
     return int(mask.sum(axis=(1, 2)).argmax())
 
 
 def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
 
-    HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces
-    over both of them, surface elements weighted by their length or area. One mask empty: the image's diagonal; both
-    empty: 0.
+    HD95 is the larger of the two directed 95 % Hausdorff distances. ASSD is the mean distance between the two surfaces,
+    in both directions, its surface elements weighted by their length or area. Where one mask is empty, both are the
+    image's diagonal; where both masks are, 0.
 
     Raises:
       ImportError: `surface-distance` is not installed (extra `surface`).
@@ -48,9 +49,9 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndar
         if not a.any() or not b.any():
             scores.append((diagonal, diagonal) if a.any() or b.any() else (0.0, 0.0))
             continue
-        found = surface_distance.compute_surface_distances(a, b, spacing)
-        distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
-        areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
-        scores.append((surface_distance.compute_robust_hausdorff(found, 95), np.average(distances, weights=areas)))
+        surfaces = surface_distance.compute_surface_distances(a, b, spacing)
+        distances = np.concatenate([surfaces["distances_gt_to_pred"], surfaces["distances_pred_to_gt"]])
+        areas = np.concatenate([surfaces["surfel_areas_gt"], surfaces["surfel_areas_pred"]])
+        scores.append((surface_distance.compute_robust_hausdorff(surfaces, 95), np.average(distances, weights=areas)))
     hd95, assd = np.array(scores).T
     return hd95, assd
