@@ -133,12 +133,15 @@ def test_synthetic_data_say_so_and_judge_nothing_and_variants_commands_name_them
     commands = set(re.findall(r"python -m (experiments tables|figures report|figures)( --results[^<]*)", text))
     assert {name for name, _ in commands} == {"experiments tables", "figures report", "figures"}
     for _, options in commands:
-        assert shlex.split(options)[2:5] == ["--protocol", "quick", "--epsilon=0.0001"], options
+        assert shlex.split(options)[2:5] == ["--protocol", "quick", "--epsilon=0.0001"]
 
 
 def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):
     results, _, _ = made
-    other = made_up.data(tmp_path / "hostile-lv.h5", synthetic=True)
+    other = made_up.data(tmp_path / "hostile-lv.h5")
+    data = dataset.read(other)
+    data.masks[0, 0, 0] ^= 1
+    dataset.write(other, data)
     report("--results", results, "--data", other, "--output", tmp_path / "a.html")
     assert "not the data set of these runs" in capsys.readouterr().err
     monkeypatch.setattr(report_command, "LIMIT", 1000)

@@ -60,11 +60,8 @@ class Evidence:
     """The runs in three stages on which a paper's claims are judged.
 
     Attributes:
-      methods: of stage 1, which does all their rates with the first seed.
-      repeated: the methods of stage 2, which does the further seeds at the chosen rates.
-      questions: of stage 3, which does them on the fold `fold`.
-      rule: of `choice.RULES`, by which rates are chosen.
-      seeds: of the runs.
+      methods: of stage 1, at every rate; repeated: of stage 2, with further seeds at each one's rate.
+      questions: of stage 3, on the fold `fold`.
     """
 
     methods: tuple

@@ -1,4 +1,4 @@
-"""Doing the runs of a grid side by side, each in a process of its own."""
+"""Grids of runs, done side by side, one process a run."""
 
 import contextlib
 
@@ -12,17 +12,16 @@ from ilnrepro.storage.locking import locked
 
 
 def run(jobs, results, executor="local", jobs_at_once=None, options=()):
-    """Does the runs that are not done yet. A failed run does not stop the others.
+    """Does the runs that are not done yet; a failed one does not stop the others.
 
     Args:
-      jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
-      jobs_at_once: how many runs side by side; None leaves it to the executor.
-      options: further arguments of the `ilnrepro run` commands.
+      jobs_at_once: runs side by side.
+      options: further words for every `ilnrepro run` command.
 
     Returns:
-      [(job, reason)] of the runs that failed.
+      the failed jobs with their reasons, [(job, reason)].
 
     Raises:
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another
@@ -41,16 +40,17 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
         failed = []
         with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-            task = bar.add_task(f"runs 0/{len(todo)}", total=sum(job.steps for job in todo))
-            ended = EXECUTORS[executor](todo, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
+            everything = bar.add_task(f"runs 0/{len(todo)}", total=sum(job.steps for job in todo))
+            ended = EXECUTORS[executor](todo, results, jobs_at_once, options,
+                                        lambda steps: bar.advance(everything, steps))
             with contextlib.closing(ended):
                 for finished, (job, reason) in enumerate(ended, 1):
-                    bar.update(task, description=f"runs {finished}/{len(todo)}")
+                    bar.update(everything, description=f"runs {finished}/{len(todo)}")
                     if not console.is_terminal and finished < len(todo):  # a log shows the bar at its end alone
                         console.print(bar.get_renderable())
                     if reason:
                         failed.append((job, reason))
                         bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
-        reported = {job for job, _ in failed}
+        known = {job for job, _ in failed}
         return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
-                         if job not in reported and not (results / job.configuration.path).exists()]
+                         if job not in known and not (results / job.configuration.path).exists()]

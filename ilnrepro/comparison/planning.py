@@ -82,16 +82,15 @@ def remaining(jobs, results, options=()):
 
 
 def estimate(jobs, results):
-    """Seconds that the jobs will take one after another, by finished runs of the same protocol and data set; None where
-    there are none."""
-    step_seconds = []
+    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
+    rates = []
     for path in results.glob("runs/*/*/*/*.h5"):
         try:
             run = runfile.read(path)
         except InputError:
             continue
-        alike = any(job.configuration.protocol == run.configuration.protocol
-                    and job.configuration.dataset == run.configuration.dataset for job in jobs)
-        if alike:
-            step_seconds.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
-    return sum(job.steps for job in jobs) * statistics.median(step_seconds) if step_seconds else None
+        like = any(job.configuration.protocol == run.configuration.protocol
+                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
+        if like:
+            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None

@@ -1,7 +1,7 @@
-"""The table of methods, from which command lines, tests, benchmark, documentation and result tables take their methods.
+"""The table of methods. It drives the command line, the tests, the benchmark, the documentation and the result tables.
 
-A normalization is added as a line of the table: composed of the rules imported below, or with a rule of its own, which
-is written beside them in `rules.py`.
+To add a normalization, add a line: compose `Mix`, `Cascade` and the pools below, or write a rule of your own beside
+them in `rules.py`.
 """
 
 import re
@@ -13,13 +13,7 @@ from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, Cascade, Identity, Mix,
 
 
 class Method(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-      title: as the papers print it.
-      rule: see `rules`; for a name with `<G>`, a function from G to the rule.
-      description: in a few words.
-    """
+    """A row of the table: title as the papers print it, rule (for `<G>`, a function of G), and what it is."""
 
     title: str
     rule: Any
@@ -50,17 +44,17 @@ METHODS: dict[str, Method] = {
 
 
 def method(name: str) -> Method:
-    """The row of the table of a method's name, with a number in place of `<G>`.
+    """The row of the table for a method's name, a number in the place of `<G>`.
 
     Raises:
       InputError: there is no such method.
     """
     if name in METHODS and "<G>" not in name:
         return METHODS[name]
-    match = re.fullmatch(r"(.*?)([1-9][0-9]*)", name)
-    row = match and METHODS.get(f"{match[1]}<G>")
+    found = re.fullmatch(r"(.*?)([1-9][0-9]*)", name)
+    row = found and METHODS.get(f"{found[1]}<G>")
     if not row:
         raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>)")
-    number = match[2]
+    number = found[2]
     description = row.description.replace(" G ", f" {number} ")
     return Method(row.title.replace("<G>", number), row.rule(int(number)), description)

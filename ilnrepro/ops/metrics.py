@@ -33,9 +33,9 @@ def fullest_slice(mask: np.ndarray) -> int:
 def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
 
-    HD95 is the larger of the two directed 95 % Hausdorff distances. ASSD is the mean distance between the two surfaces,
-    in both directions, its surface elements weighted by their length or area. Where one mask is empty, both are the
-    image's diagonal; where both masks are, 0.
+    HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces
+    over both of them, surface elements weighted by their length or area. One mask empty: the image's diagonal; both
+    empty: 0.
 
     Raises:
       ImportError: `surface-distance` is not installed (extra `surface`).
@@ -49,9 +49,9 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndar
         if not a.any() or not b.any():
             scores.append((diagonal, diagonal) if a.any() or b.any() else (0.0, 0.0))
             continue
-        surfaces = surface_distance.compute_surface_distances(a, b, spacing)
-        distances = np.concatenate([surfaces["distances_gt_to_pred"], surfaces["distances_pred_to_gt"]])
-        areas = np.concatenate([surfaces["surfel_areas_gt"], surfaces["surfel_areas_pred"]])
-        scores.append((surface_distance.compute_robust_hausdorff(surfaces, 95), np.average(distances, weights=areas)))
+        found = surface_distance.compute_surface_distances(a, b, spacing)
+        distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
+        areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
+        scores.append((surface_distance.compute_robust_hausdorff(found, 95), np.average(distances, weights=areas)))
     hd95, assd = np.array(scores).T
     return hd95, assd

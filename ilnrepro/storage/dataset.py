@@ -70,14 +70,14 @@ class DataSet:
         Raises:
           InputError: no image that trains is of the site.
         """
-        chosen = self.fold != fold
+        training = self.fold != fold
         if site:
             sites = np.asarray(self.optional.get("site", np.full(len(self), ""))).astype(str)
-            chosen = chosen & (sites == site)
-            if not chosen.any():
+            training = training & (sites == site)
+            if not training.any():
                 raise InputError(f"site: no image of {self.title} outside fold {fold} is of {site!r} (sites: "
                                  f"{', '.join(sorted(set(sites) - {''})) or 'none known'})")
-        return chosen
+        return training
 
 
 _SEEN = ("images", "masks", "subject", "name", "fold", "site")
@@ -92,12 +92,11 @@ _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 def write(path: str | PathLike[str], data: DataSet) -> None:
     """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
     check(data, path)
-    if data.preparation.size is None:
-        data = replace(data, preparation=replace(data.preparation, size=data.images.shape[-2:]))
+    preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
         file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
-        file.attrs.update(preparation=data.preparation.json, seen_checksum=_checksum(data))
+        file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
             stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",

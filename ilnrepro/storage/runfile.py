@@ -224,22 +224,22 @@ def is_done(path: Path, configuration: Configuration, weights: bool = False) -> 
         with hdf5.reading(path, "run") as file:
             if file.attrs["configuration_hash"] == configuration.hash:
                 return "weights" in file or not weights
-            found, version = Configuration.from_json(file.attrs["configuration"])
+            stored, version = Configuration.from_json(file.attrs["configuration"])
     except DamagedError as error:
         warnings.warn(f"{error}: its run is done again", stacklevel=2)
         return False
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
-    found = {"protocol_version": version, **asdict(found)}
+    stored = {"protocol_version": version, **asdict(stored)}
     wanted = {"protocol_version": PROTOCOL_VERSION, **asdict(configuration)}
-    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]
+    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(stored, wanted)]
     raise InputError(f"{path}: holds a run of another configuration ({'; '.join(differing)}); "
                      "move it away or choose another results folder")
 
 
-def _differences(found, wanted, prefix=""):
-    for key in sorted({*found, *wanted}):
-        a, b = found.get(key), wanted.get(key)
+def _differences(stored, wanted, prefix=""):
+    for key in sorted({*stored, *wanted}):
+        a, b = stored.get(key), wanted.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             yield from _differences(a, b, f"{prefix}{key}.")
         elif a != b:

@@ -98,15 +98,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
 
 
 class History:
-    """The curves of a run so far.
-
-    Attributes:
-      layers: names of the layers with a learned gate.
-      loss, rate: at each step, `[steps]`.
-      gate_step: number of steps taken before each record of the gates, `[records]`: before training, after each block.
-      rho, share: the gates' ρ, `[records, layers, numbers]`, and shares, `[records, layers]`, see `Training.gates`.
-      seconds: of training so far.
-    """
+    """The curves of a run so far: loss and rate at every step, gates of `layers` after every block."""
 
     def __init__(self, training):
         self.layers = list(training.gated)

@@ -82,8 +82,8 @@ class Segmenter:
         """As `_segment`, of images as files hold them; `spacing` is a pixel's (height, width) in mm."""
         shape = tf.shape(images)[1:]
         there, back = graph.positions(self.preparation, shape, spacing)
-        found = self._segment(graph.image(self.preparation, images, there))
-        return {key: graph.nearest(values, back) for key, values in found.items()}
+        outputs = self._segment(graph.image(self.preparation, images, there))
+        return {key: graph.nearest(values, back) for key, values in outputs.items()}
 
 
 class Model(NamedTuple):
@@ -117,7 +117,7 @@ def load(path: str | PathLike[str]) -> Model:
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
             about = json.loads((path / "about.json").read_text(encoding="utf-8"))
-            preparation = Preparation.from_json(about["preparation"]) if "preparation" in about else Preparation()
+            preparation = Preparation.from_json(json.dumps(about.get("preparation", {})))
             status = about.get("status", "complete")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
@@ -146,11 +146,11 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
     segmenter = Segmenter(path, form="reference")
     about = json.dumps({**asdict(segmenter.configuration), "status": segmenter.status,
-                        "preparation": segmenter.preparation.json}, indent=1)
+                        "preparation": asdict(segmenter.preparation)}, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
-            model, saved = Path(made) / "model", tf.Module()
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            model, saved = Path(temporary) / "model", tf.Module()
             saved.segment, saved.from_source = segmenter.segment, segmenter.from_source
             saved.variables_by_name = segmenter.variables_by_name
             tf.saved_model.save(saved, str(model), signatures=saved.from_source)
@@ -168,7 +168,7 @@ def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarra
     """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
     masks = []
     for start in range(0, len(images), batch):
-        found = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
-        masks.append(found["mask"].numpy())
+        outputs = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
+        masks.append(outputs["mask"].numpy())
         progress(start + len(masks[-1]), len(images))
     return np.concatenate(masks)
