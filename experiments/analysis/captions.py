@@ -1,6 +1,7 @@
 """The parts of captions that tables, figures and the report have in common: data, protocol, rates, seeds and rules."""
 
 import math
+import re
 
 from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
 from ilnrepro.comparison.scores import about_rounding
@@ -16,6 +17,14 @@ ABOUT_INTERVALS = (
     "variance from choosing again (t quantiles, Satterthwaite's degrees of freedom). There is none where a method has "
     "one seed, for no rule holds the truth often enough there, nor where rates were chosen on the fold they are judged "
     "on.")
+
+# A sentence ends where a letter follows: "et al. 2020" and "2.21.0" end none.
+_SENTENCE_END = re.compile(r"(?<=[.?!]) +(?=['\"A-Za-zρ])")
+
+
+def sentences(caption):
+    """The sentences of a caption; the first says what is shown."""
+    return _SENTENCE_END.split(caption)
 
 
 def ordered(methods, known=METHODS):
