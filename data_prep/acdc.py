@@ -63,7 +63,8 @@ def prepare(arguments, audit):
 
     return cases.data_set(found, audit, split, arguments.keep_empty, title=f"ACDC, {arguments.structure.upper()}",
                           structure=arguments.structure.upper(), source=arguments.source.resolve().name,
-                          licence="for research, by the challenge organisers' terms", citation=CITATION)
+                          licence="for research, by the challenge organisers' terms", citation=CITATION,
+                          restricted=True)
 
 
 def _scan(folder, audit):

@@ -53,7 +53,8 @@ def draw(arguments, datasets, present):
     example = next((m for m in ("iln", "in") if m in methods), methods[0])
     tested = [run for run in (shown.run(key) for key in shown.chosen if key[0] == example) if run.test]
     known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
-    drawn = [examples.draw(folder, tested, known, about)] if tested else []
+    pictured = [run for run in tested if len(run.example_truth) or run.configuration.dataset_checksum in known]
+    drawn = [examples.draw(folder, pictured, known, about)] if pictured else []
     drawn += _curves(folder, shown, methods, example, about)
     order = captions.ordered(methods, methods_of(shown.paper.chosen_tables()))
     first_folds = {structure: min(fold for _, s, fold in shown.chosen if s == structure)
@@ -61,9 +62,9 @@ def draw(arguments, datasets, present):
     runs = [shown.run(key) for key in sorted(shown.chosen, key=lambda key: order.index(key[0]))
             if key[2] == first_folds[key[1]]]
     drawn.append(learning.draw(folder, runs, about))
-    if tested and "predictions" in shown.paper.figures:
-        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
-                                      known, about))
+    if pictured and "predictions" in shown.paper.figures:
+        fold = pictured[0].configuration.fold
+        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == fold], known, about))
     drawn += _of_tables(folder, shown)
     if "sites" in shown.paper.figures:
         found = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))

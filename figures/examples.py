@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from figures.sources import source
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
-from ilnrepro.training.augmentation import prepare
 from ilnrepro.training.metrics import fullest_slice
 
 EXAMPLES = 8
@@ -14,11 +14,11 @@ def draw(folder, runs, datasets, about):
     """Draws eight test examples drawn at random from some runs.
 
     Args:
-      runs: `Run`s of one method, one a structure and fold.
+      runs: `Run`s of one method, one a structure and fold, whose examples' true masks are known.
       datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
       about: data, protocol, n, rates, seeds and rule in words.
     """
-    cases = [(run, i) for run in runs for i in range(len(run.examples))]
+    cases = [(run, case) for run in runs for case in run.examples]
     drawn = np.random.default_rng(0).permutation(len(cases))[:EXAMPLES]
     columns = min(EXAMPLES // 2, len(drawn))
     rows = -(-len(drawn) // columns)
@@ -26,9 +26,8 @@ def draw(folder, runs, datasets, about):
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, k in zip(axes.flat, sorted(drawn), strict=False):
-        run, i = cases[k]
-        case = run.examples[i]
-        axis.imshow(_picture(run, i, datasets.get(run.configuration.dataset_checksum)), interpolation="nearest")
+        run, case = cases[k]
+        axis.imshow(_picture(run, case, datasets.get(run.configuration.dataset_checksum)), interpolation="nearest")
         configuration = run.configuration
         axis.set_title(f"{configuration.structure}-{configuration.fold}  DSC {run.dice[case]:.2f}", fontsize=8)
     first = runs[0]
@@ -39,17 +38,15 @@ def draw(folder, runs, datasets, about):
     return save(figure, folder, "figure2-examples", caption)
 
 
-def _picture(run, i, data):
-    case = run.examples[i]
-    truth, predicted = run.example_truth[i].astype(bool), run.masks[case].astype(bool)
+def _picture(run, case, data):
+    image, truth = source(run, case, data)
+    truth, predicted = truth.astype(bool), run.masks[case].astype(bool)
     part = fullest_slice(truth) if truth.ndim == 3 else ...
     truth, predicted = truth[part], predicted[part]
     picture = np.zeros((*truth.shape, 3))
     opacity = 1.0
-    if data is not None:
-        index = run.test["index"][case]
-        image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1], run.configuration.protocol.shrink)
-        picture[:] = image[0][part][..., np.newaxis]
+    if image is not None:
+        picture[:] = image[part][..., np.newaxis]
         opacity = 0.6
     for mask, colour in ((truth & ~predicted, VERMILION), (predicted & ~truth, GREEN), (truth & predicted, YELLOW)):
         picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour))

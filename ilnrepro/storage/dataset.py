@@ -29,6 +29,7 @@ class DataSet:
         ...
       audit: what the preparation counted and left out, JSON text.
       checksum: SHA-256 of the file's content; set when read.
+      restricted: whether its licence forbids to show or pass on what it holds; run files then hold no true mask.
     """
 
     images: np.ndarray
@@ -45,6 +46,7 @@ class DataSet:
     optional: dict[str, np.ndarray] = field(default_factory=dict)
     audit: str = ""
     checksum: str = ""
+    restricted: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,6 +87,8 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
     with hdf5.writing(path) as file:
         file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
+        if data.restricted:  # unsaid elsewhere, for an attribute more would be another checksum of the same content
+            file.attrs["restricted"] = True
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
             stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
@@ -123,7 +127,8 @@ def read(path: str | PathLike[str]) -> DataSet:
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
         data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
-                       optional=optional, checksum=file.attrs["checksum"])
+                       optional=optional, checksum=file.attrs["checksum"],
+                       restricted=bool(file.attrs.get("restricted", False)))
     check(data, path)
     return data
 

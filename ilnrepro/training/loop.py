@@ -13,7 +13,6 @@ from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
 from ilnrepro.training import testing
 from ilnrepro.training.augmentation import batches, epoch_order, prepare
-from ilnrepro.training.metrics import overlap
 from ilnrepro.training.provenance import provenance
 from ilnrepro.training.slabs import cut, starts
 from ilnrepro.training.step import Training
@@ -76,15 +75,15 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
         predicted = testing.predict(training, images[tested], masks[tested], protocol)
-        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
-        status = "complete" if predicted_pixels.any() else "collapsed"
+        status = "complete" if predicted.any() else "collapsed"
+        spacing = data.optional["spacing"][tested] if "spacing" in data.optional else None
         test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
-                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
-                **testing.distances(masks[tested], predicted)}
+                **testing.scores(masks[tested], predicted, data.masks[tested], spacing)}
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
+        examples = np.sort(drawn)
+        truth = masks[tested][examples[:0] if data.restricted else examples]
     gated = training.gated
     return Run(
         configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
