@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 
 from figures.sources import source
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.metrics import fullest_slice
 
 EXAMPLES = 8
 

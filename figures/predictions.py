@@ -5,7 +5,7 @@ import numpy as np
 from figures.sources import source
 from figures.style import plt, save
 from ilnrepro.norms import method as method_row
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.metrics import fullest_slice
 
 
 def draw(folder, runs, datasets, about):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ilnrepro.training.augmentation import prepare
+from ilnrepro.ops.augmentation import prepare
 
 
 def source(run, case, data):

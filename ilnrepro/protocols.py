@@ -12,8 +12,8 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1

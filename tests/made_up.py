@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ilnrepro.ops.metrics import overlap
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.metrics import overlap
 
 HOSTILE = ('<script>alert("name")</script>', "\"quotes' & </script>", "</svg><b>bold", "<img src=x onerror=alert(2)>",
            "{{ 7 * 7 }}", "心臓 ☃", "שלום עולם", "--><!--")

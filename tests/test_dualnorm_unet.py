@@ -12,9 +12,9 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks.dualnorm_unet import ClassAware, DualNormUNet, resize
 from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization
+from ilnrepro.ops.losses import soft_dice
+from ilnrepro.ops.optimizers import Adam
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.losses import soft_dice
-from ilnrepro.training.optimizers import Adam
 from ilnrepro.training.step import Training
 
 EPSILON = 1e-5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ilnrepro.training.metrics import dice, intersection_over_union, overlap, surface_distances
+from ilnrepro.ops.metrics import dice, intersection_over_union, overlap, surface_distances
 
 
 def test_dice_by_hand():

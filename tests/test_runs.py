@@ -15,8 +15,8 @@ import pytest
 import tiny
 
 from ilnrepro.norms import kernels
+from ilnrepro.ops.metrics import surface_distances
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.metrics import surface_distances
 
 
 @pytest.fixture(scope="module")

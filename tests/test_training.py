@@ -7,9 +7,9 @@ from layers import seldom
 
 from ilnrepro import networks
 from ilnrepro.networks.unet import UNet
+from ilnrepro.ops.losses import bce_dice, cross_entropy
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.training.loop import _schedule
-from ilnrepro.training.losses import bce_dice, cross_entropy
 from ilnrepro.training.step import Training
 
 pytestmark = pytest.mark.usefixtures("uncompiled")

@@ -12,9 +12,9 @@ import numpy as np
 from experiments.measure.clock import device, in_turns
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.ops.slabs import starts
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
-from ilnrepro.training.slabs import starts
 from ilnrepro.training.step import Training
 
 

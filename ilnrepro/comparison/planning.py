@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.augmentation import epoch_steps
+from ilnrepro.ops.slabs import starts
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.augmentation import epoch_steps
-from ilnrepro.training.slabs import starts
 
 
 @dataclass(frozen=True)

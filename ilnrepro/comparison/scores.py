@@ -9,9 +9,9 @@ import numpy as np
 
 from ilnrepro.comparison.planning import Job
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import intersection_over_union
 from ilnrepro.protocols import Configuration
 from ilnrepro.storage import verification
-from ilnrepro.training.metrics import intersection_over_union
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 from rich.table import Table
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.augmentation import prepare
+from ilnrepro.ops.metrics import fullest_slice
 from ilnrepro.storage import dataset, files, hdf5, runfile
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
 
 
 def describe(path):

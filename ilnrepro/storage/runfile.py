@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 
 from ilnrepro.errors import DamagedError, InputError
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.metrics import dice
 from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
 from ilnrepro.storage import hdf5
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.metrics import dice
 
 
 @dataclass

@@ -9,12 +9,12 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
+from ilnrepro.ops.augmentation import batches, epoch_order, prepare
+from ilnrepro.ops.slabs import cut, starts
 from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
 from ilnrepro.training import testing
-from ilnrepro.training.augmentation import batches, epoch_order, prepare
 from ilnrepro.training.provenance import provenance
-from ilnrepro.training.slabs import cut, starts
 from ilnrepro.training.step import Training
 
 EXAMPLES = 8  # paper, Figure 2

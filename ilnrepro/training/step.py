@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ilnrepro import networks, tf
-from ilnrepro.training.losses import LOSSES, margin
-from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.ops.losses import LOSSES, margin
+from ilnrepro.ops.optimizers import OPTIMIZERS
 from ilnrepro.training.process import uses_xla
 
 QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # kept of the ρ of a layer that has one a channel

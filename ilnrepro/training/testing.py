@@ -3,9 +3,11 @@
 import numpy as np
 
 from ilnrepro import tf
-from ilnrepro.training.augmentation import enlarged
-from ilnrepro.training.metrics import overlap, surface_distances
-from ilnrepro.training.slabs import cut, joined
+from ilnrepro.ops.augmentation import enlarged
+from ilnrepro.ops.metrics import overlap, surface_distances
+from ilnrepro.ops.slabs import cut, joined
+
+COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 
 COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, files, hdf5
-from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images, nifti
 from ilnrepro.use.segmenter import in_batches
 
