@@ -27,8 +27,8 @@ class Planner:
         if name not in paper.rates:
             raise InputError(f"--protocol: {name} is not one of {paper.title}; choose one of {', '.join(paper.rates)}")
         self.evidence, self.name, self.rates = paper.evidence, name, paper.rates[name]
-        self.files = {dataset.read(path).structure: path for path in data_files}
-        self.results, self.chosen_in = results, chosen_in or results
+        self.sets = {data.structure: (path, data) for path, data in map(_without_images, data_files)}
+        self.results, self.chosen_in, self.read = results, chosen_in or results, {}
 
     def parts(self, number):
         """The jobs of each part of a stage, planned when it is asked for; None in place of those whose rates an earlier
@@ -38,7 +38,7 @@ class Planner:
           InputError: there is no data set of the stage's structure, or runs of a stage that it needs are missing.
         """
         stage = self.evidence.stages[number]
-        if stage.structure not in self.files:
+        if stage.structure not in self.sets:
             raise InputError(f"--data: stage {number} takes a data set of {stage.structure}; give one")
         for needed in stage.needs:
             jobs = [job for part in self.evidence.stages[needed].parts for job in self._jobs(needed, part) or [None]]
@@ -61,18 +61,29 @@ class Planner:
             return self._planned(number, part, part.rates or self.rates)
         found = self._chosen(self.evidence.stages[number].structure)
         return [job for job in self._planned(number, part, self.rates) for c in [job.configuration]
-                if c.rate == found[part.base or c.method, c.fold]]
+                if c.rate == found.get((part.base or c.method, c.fold))]
 
     def _planned(self, number, part, rates):
         stage = self.evidence.stages[number]
         changed = replace(protocol(stage.protocol or self.name), **part.changes)
-        return planning.plan([self.files[stage.structure]], part.methods, changed, rates, part.seeds,
+        return planning.grid([self.sets[stage.structure]], part.methods, changed, rates, part.seeds,
                              part.folds or None)
 
     def _chosen(self, structure):
         """{(method, fold): rate} by the first seed's runs at the paper's rates."""
-        records = collect(self.chosen_in, self.name, [self.files[structure].stem], rates=self.rates, seeds=[0])
-        return {(method, fold): cell.rate for (method, _, fold), cell in cells(records, self.evidence.rule).items()}
+        name = self.sets[structure][0].stem
+        there = tuple(sorted(self.chosen_in.glob(f"runs/{name}/{self.name}/*/fold*-seed0.h5")))
+        if there not in self.read:  # whole run files do not change
+            records = collect(self.chosen_in, self.name, [name], rates=self.rates, seeds=[0]) if there else []
+            self.read[there] = {(method, fold): cell.rate for (method, _, fold), cell
+                                in cells(records, self.evidence.rule).items()}
+        return self.read[there]
+
+
+def _without_images(path):
+    """(path, data set) with one image left, which is all that planning looks at."""
+    data = dataset.read(path)
+    return path, replace(data, images=data.images[:1].copy(), masks=data.masks[:1].copy())
 
 
 def do(planner, number, arguments):

@@ -49,7 +49,11 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     Raises:
       InputError: a data set is unsound, lacks a fold, or two have one structure.
     """
-    sets = [(Path(path), dataset.read(path)) for path in data_files]
+    return grid([(Path(path), dataset.read(path)) for path in data_files], methods, protocol, rates, seeds, folds)
+
+
+def grid(sets, methods, protocol, rates, seeds, folds=None):
+    """As `plan`, of [(path, `DataSet`)]."""
     structures = [data.structure for _, data in sets]
     if len(set(structures)) < len(structures):
         raise InputError(f"data sets: two of them show the structure {structures[0]}; give one a structure")
