@@ -96,7 +96,7 @@ reproduce-family: setup ## every method of the table at batch 4 on one data set 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
 	$(BIN)/python -m experiments cost --results "$(or $(RESULTS),build/results)"
 
-reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
+reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1 to 8; LV=FILE.h5, stage 5 RV=FILE.h5
 	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
 reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
