@@ -21,7 +21,7 @@ from ilnrepro.storage import files
 
 
 def parser():
-    """The command line's grammar; papers add commands of their own."""
+    """The parser of the command line, to which papers add commands of their own."""
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
@@ -49,7 +49,7 @@ def parser():
 
 
 def _add_sureness(commands):
-    """Adds the commands on how sure differences are."""
+    """Adds the commands `plan` and `coverage`, on the intervals of differences."""
     needed = commands.add_parser("plan", help="how many seeds and subjects would show a difference, from one's runs")
     needed.add_argument("--difference", type=options.points, default=0.5, help="in points of Dice (default: 0.5)")
     needed.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)}")

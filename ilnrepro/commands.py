@@ -1,4 +1,4 @@
-"""What the subcommands of `ilnrepro` do; each takes the parsed arguments and returns the exit status."""
+"""The subcommands of `ilnrepro`, each a function from the parsed arguments to the exit status."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from ilnrepro.storage.locking import locked
 
 
 def run(arguments):
-    """Trains and tests once, and writes one run file."""
+    """Does one run, training and test, and writes its run file."""
     from ilnrepro.training import loop
 
     if arguments.progress == "lines":
@@ -72,14 +72,14 @@ def _train_and_write(configuration, data, path, arguments):
 
 
 def exit_when_stdout_closes():
-    """Ends this process as a kill would when nobody reads its standard output any more, for then its driver is gone.
+    """Ends this process, as a kill would, as soon as nobody reads its standard output, because its driver has ended.
 
-    A run left to itself would hold its lock against the driver's successor.
+    Otherwise the run would hold its lock against the next driver.
     """
-    if not hasattr(select, "poll"):  # Windows: it ends when it next reports progress
+    if not hasattr(select, "poll"):  # Windows, where it ends when it next reports progress
         return
     closed = select.poll()
-    closed.register(sys.stdout.fileno(), 0)  # waits for an error, and that comes when the last reader is gone
+    closed.register(sys.stdout.fileno(), 0)  # wakes on an error alone, which comes when the last reader has gone
     threading.Thread(target=lambda: closed.poll() and os._exit(1), daemon=True).start()
 
 
@@ -98,7 +98,7 @@ def _stop_when_asked():
 
 @contextlib.contextmanager
 def _progress(kind, title):
-    """A function (steps done, steps in all) that shows progress: lines for programs, or a bar."""
+    """A function (steps done, steps in all) that reports progress, as lines for programs or as a bar."""
     if kind == "lines":
         yield lambda done, total: print("steps", done, total, flush=True)
         return
@@ -121,7 +121,7 @@ def predict(arguments):
     segment = segmenter.load(arguments.model)
     files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
-        every, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        files_task, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
         failed = 0
         for path, target in planned:
             try:
@@ -131,7 +131,7 @@ def predict(arguments):
             except InputError as error:
                 said, failed = f"error: {error}", failed + 1
             bar.console.print(said, markup=False, soft_wrap=True)
-            bar.advance(every)
+            bar.advance(files_task)
     if failed and len(planned) > 1:
         print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
     return 2 if failed else 0
@@ -147,7 +147,7 @@ def export(arguments):
 
 
 def inspect(arguments):
-    """Prints what a file holds, or draws one case."""
+    """Prints the content of a file, or draws one case."""
     if arguments.case is not None:
         if arguments.data is None:
             raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
@@ -155,22 +155,22 @@ def inspect(arguments):
         inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
         print(output)
         return 0
-    found = inspection.describe(arguments.file)
+    description = inspection.describe(arguments.file)
     if arguments.json:
-        json.dump(found, sys.stdout, indent=1)
+        json.dump(description, sys.stdout, indent=1)
         print()
     else:
-        inspection.show(found, Console())
+        inspection.show(description, Console())
     return 0
 
 
 def verify(arguments):
-    """Names what is wrong with the files of a results folder."""
-    found = verification.problems(arguments.results)
-    for kind, path, text in found:
+    """Prints the problems of the files in a results folder."""
+    problems = verification.problems(arguments.results)
+    for kind, path, text in problems:
         print(f"{kind}: {path}: {text}")
-    print(f"{len(found)} problem(s) in {arguments.results}")
-    return 1 if found else 0
+    print(f"{len(problems)} problem(s) in {arguments.results}")
+    return 1 if problems else 0
 
 
 def methods(_):
@@ -185,7 +185,7 @@ def methods(_):
 
 
 def summary(arguments):
-    """Prints a network's layers."""
+    """Prints the layers of a network."""
     from ilnrepro.networks.layers import check_sides
     from ilnrepro.networks.summary import summary as rows_of
 

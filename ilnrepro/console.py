@@ -1,4 +1,4 @@
-"""How every command line ends: errors as one line, an exit status that says what happened."""
+"""The ending of all command lines: errors as one line, and an exit status that tells what happened."""
 
 import contextlib
 import errno

@@ -231,12 +231,12 @@ def test_an_interrupted_grid_leaves_nothing_on_its_node(cluster, node_folder, ca
 
 def runs_in(folder):
     """The processes whose commands name a folder."""
-    found = []
+    paths = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if os.fsencode(folder) in path.read_bytes():
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a results folder shows: its records, and of each method and fold the run at the chosen rate."""
+"""The results of a folder: its records, and the run at the chosen rate of each method and fold."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +14,13 @@ from ilnrepro.storage import runfile
 
 @dataclass(frozen=True)
 class Results:
-    """Runs of one protocol, one data set a structure.
+    """The runs of one protocol, on one data set for each structure.
 
     Attributes:
-      paper: the `Paper` that the protocol follows.
-      folder: where they lie.
+      paper: the `Paper` of the protocol.
+      folder: the results folder.
       protocol: its name.
-      records: of `scores.collect`, but for the answers to open questions.
+      records: of `scores.collect`, without the answers to open questions.
     """
 
     paper: Paper
@@ -36,7 +36,7 @@ class Results:
     @cached_property
     def chosen(self):
         """{(method, structure, fold): the first seed's `Record` at the chosen rate}."""
-        return {key: cell.chosen[0] for key, cell in cells(self.records, self.rule).items()}
+        return {key: cell.records[0] for key, cell in cells(self.records, self.rule).items()}
 
     def run(self, key):
         """The `Run` of one of `chosen`."""
@@ -49,10 +49,10 @@ class Results:
 
 
 def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=None):
-    """The `Results` in `folder`; further arguments as of `scores.collect`.
+    """The `Results` of a folder; further arguments as of `scores.collect`.
 
     Args:
-      paper_of: from a protocol's name to the `Paper`.
+      paper_of: paper_of(protocol's name) gives the `Paper`.
     """
     records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name

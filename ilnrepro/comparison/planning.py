@@ -1,4 +1,4 @@
-"""The runs of a comparison: which there are, which are still to be done, and how long they will take."""
+"""The jobs of a comparison: a list of runs, those of them still to be done, and the time that they will take."""
 
 import itertools
 import statistics
@@ -29,7 +29,7 @@ class Job:
 
 
 def command_arguments(configuration, data):
-    """The arguments of the `ilnrepro` command that does a run, but for its results folder."""
+    """The arguments of the `ilnrepro` command that does a run, without `--results`."""
     c = configuration
     return ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", in_full(c.rate),
             "--seed", str(c.seed), *protocol_arguments(c.protocol)]
@@ -44,7 +44,7 @@ def protocol_arguments(protocol):
 
 
 def plan(data_files, methods, protocol, rates, seeds, folds=None):
-    """All runs of a grid, in the order method, data set, fold, rate, seed.
+    """The jobs of a grid, in the order of method, data set, fold, rate, seed.
 
     Args:
       data_files: data set files, one a structure.
@@ -76,7 +76,7 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
 
 
 def remaining(jobs, results, options=()):
-    """The jobs whose run files are not there yet, or where `options` ask for weights, have none."""
+    """The jobs whose run files do not exist yet, or have no weights where `options` ask for them."""
     weights = "--keep-weights" in options
     return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 

@@ -1,4 +1,4 @@
-"""Normalizations: one mechanism (moments, rule, apply) and a table of thin rules."""
+"""Normalizations: one mechanism (moments, rule, apply) and a table of methods, each of them a rule."""
 
 from ilnrepro.norms.layer import FORMS, Normalization
 from ilnrepro.norms.methods import METHODS, method

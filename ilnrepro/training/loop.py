@@ -48,17 +48,17 @@ def check(configuration, data):
 
 
 def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
-        every=CHECKPOINT_SECONDS, record=lambda history: None):
-    """Trains and tests as the configuration says, from the latest checkpoint if there is one.
+        checkpoint_seconds=CHECKPOINT_SECONDS, record=lambda history: None):
+    """Trains and tests one run, from its latest checkpoint if there is one.
 
     Args:
-      configuration: a `Configuration`; `process.set_up` has been called for it.
-      data: the `DataSet` it names.
-      progress: called with (steps done, steps in all) after every block.
-      path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
-      stop: asked after every block; True saves the state and raises Stopped.
-      every: seconds between checkpoints.
-      record: called with the `History` before training and after every block.
+      configuration: a `Configuration`, for which `process.set_up` has been called.
+      data: the `DataSet` that it names.
+      progress: called with (steps done, steps in all) after each block of steps.
+      path: the run file that will be written; checkpoints lie beside it. None keeps no checkpoints.
+      stop: called after each block; where it returns True, the state is saved and Stopped raised.
+      checkpoint_seconds: between two checkpoints.
+      record: called with the `History` before training and after each block.
 
     Returns:
       a `Run`.
@@ -71,7 +71,8 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     images, masks = prepare(data.images, data.masks, protocol.shrink)
     tested, trained = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
     training = Training(configuration)
-    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop, every, record)
+    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop,
+                     checkpoint_seconds, record)
     started = time.perf_counter()
     test, predicted, examples, truth = {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all():
@@ -107,7 +108,7 @@ class History:
         self.seconds = 0.0
 
     def add(self, loss, rate, training, seconds):
-        """Appends a block; a loss that is not finite ends the curve."""
+        """Appends a block, up to its first loss that is not finite; returns whether all losses are finite."""
         finite = np.isfinite(loss)
         loss = loss if finite.all() else loss[:np.argmin(finite) + 1]
         self.loss = np.append(self.loss, loss)
@@ -122,15 +123,15 @@ class History:
 _CURVES = ("loss", "rate", "gate_step", "rho", "share")
 
 
-def _train(training, configuration, images, masks, progress, path, stop, every, record):
+def _train(training, configuration, images, masks, progress, path, stop, checkpoint_seconds, record):
     """Trains to the end, or to the first loss that is not finite; returns the `History`."""
     if slab := configuration.protocol.slab:
         images, masks = cut(images, slab), cut(masks, slab)
     image_index, angle, rates, blocks = _schedule(configuration, len(images))
     history = History(training)
-    found = checkpoint.latest(path, configuration) if path else None
-    if found:
-        done, arrays, history.seconds = found
+    resumed = checkpoint.latest(path, configuration) if path else None
+    if resumed:
+        done, arrays, history.seconds = resumed
         training.restore(arrays)
         for name in _CURVES:
             setattr(history, name, arrays[name])
@@ -157,14 +158,15 @@ def _train(training, configuration, images, masks, progress, path, stop, every, 
         if path and stop():
             save()
             raise Stopped
-        if path and end < len(rates) and time.monotonic() - saved > every:
+        if path and end < len(rates) and time.monotonic() - saved > checkpoint_seconds:
             save()
             saved = time.monotonic()
     return history
 
 
 def _schedule(configuration, images):
-    """What every step does: images `[steps, B]`, angles in radians `[steps, B]`, rates `[steps]`; and the blocks."""
+    """The images `[steps, B]`, angles in radians `[steps, B]` and learning rates `[steps]` of all steps, and the
+    blocks of steps as [(first, end)]."""
     protocol = configuration.protocol
     angles = np.deg2rad(configuration.angles)
     orders, rates, blocks = [], [], []

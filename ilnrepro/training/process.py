@@ -1,4 +1,4 @@
-"""What a process that trains is set to before it touches TensorFlow: threads, determinism, kernels."""
+"""The settings of a training process, made before it uses TensorFlow: threads, determinism, kernels."""
 
 from ilnrepro import tf
 from ilnrepro.norms import kernels

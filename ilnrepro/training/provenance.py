@@ -1,4 +1,4 @@
-"""What made a run: versions, machine, kernels, date and commit."""
+"""The provenance that a run file records: versions, machine, kernels, date and commit."""
 
 import datetime
 import importlib.metadata
@@ -13,24 +13,24 @@ from ilnrepro.training.process import uses_xla
 
 
 def provenance(protocol):
-    """What made a run: versions, machine class, kernels, date and commit."""
+    """{name: value} of the versions, machine class, kernels, date and commit with which a run is made."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")]
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    chosen = kernels.chosen()
+    kernel = kernels.in_use()
     return {"date": now, "python": platform.python_version(), "system": platform.system(),
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "convolutions": convolutions.chosen(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
+            "kernels": kernel, "instruction_set": kernels.native.instruction_set() if kernel == "native" else "none",
+            "convolutions": convolutions.in_use(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
             "ilnrepro": __version__, "commit": _commit(), **versions}
 
 
 def _uses_onednn():
     """Whether TensorFlow computes by oneDNN, which $TF_ENABLE_ONEDNN_OPTS and the processor decide.
 
-    TensorFlow itself has no public word for it; `test_runs.py` notices if this one goes.
+    TensorFlow has no public function that tells it; `test_runs.py` fails if this private one is removed.
     """
     from tensorflow.python.util import _pywrap_util_port
 

@@ -1,4 +1,4 @@
-"""The breakages, by package. A new mechanism brings its own; one whose code has gone goes with it."""
+"""The list of breakages, by package. A new mechanism adds its own; a breakage whose code is removed is removed too."""
 
 from .code import Breakage
 
@@ -128,7 +128,7 @@ CONVOLUTIONS = (
              "(x, dy) if flipped",
              ("tests/test_convolution.py::test_the_transpose_and_second_derivatives",)),
     Breakage("convolution-in-the-reference", "the reference form, which is exported, takes native convolutions",
-             "ilnrepro/networks/convolutions.py", "chosen", 'form == "fused" and ', "",
+             "ilnrepro/networks/convolutions.py", "in_use", 'form == "fused" and ', "",
              ("tests/test_convolution.py::test_when_the_native_ones_are_taken",)),
 )
 
@@ -274,7 +274,8 @@ DATA_PREP = (
 
 EXPERIMENTS = (
     Breakage("judge-of-itself", "the rule 'cross-fold' looks at the fold itself",
-             "ilnrepro/comparison/choice.py", "cells", "every_fold[structure] - {fold}", "every_fold[structure]",
+             "ilnrepro/comparison/choice.py", "cells", "folds_of_structure[structure] - {fold}",
+             "folds_of_structure[structure]",
              ("tests/test_tables.py::test_cross_fold_never_looks_at_the_fold_itself",)),
     Breakage("diverged-left-out", "a diverged run is left out of the mean",
              "ilnrepro/comparison/choice.py", "cells", "np.zeros(n)", "np.zeros(0)",
@@ -283,10 +284,10 @@ EXPERIMENTS = (
              "ilnrepro/comparison/intervals.py", "_within", "return subjects + seeds.sum(-1)", "return subjects",
              ("tests/test_evidence.py::test_seeds_widen_the_interval",)),
     Breakage("interval-without-folds", "an interval holds nothing of what folds add",
-             "ilnrepro/comparison/intervals.py", "_pooled", "np.where(there, excess, 0)", "0 * excess",
+             "ilnrepro/comparison/intervals.py", "_pooled", "np.where(positive, excess, 0)", "0 * excess",
              ("tests/test_intervals.py::test_what_folds_add_widens_and_never_narrows",)),
     Breakage("interval-without-choice", "an interval holds nothing of the choice of rates",
-             "ilnrepro/comparison/intervals.py", "pooled_chosen_again", "variance + folds.choice", "variance",
+             "ilnrepro/comparison/intervals.py", "pooled_and_choice", "variance + folds.choice", "variance",
              ("tests/test_intervals.py::test_what_folds_add_widens_and_never_narrows",)),
     Breakage("chance-without-maximum", "the gain by chance is of the mean rate",
              "experiments/analysis/selection.py", "expected_gain", ".max(-1).mean(-1)", ".mean(-1).mean(-1)",
