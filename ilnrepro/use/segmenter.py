@@ -30,8 +30,8 @@ class Segmenter:
 
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
-    and cropped. `from_source` does what its data set's preparation did before, and brings masks back. There is a warning
-    where the run collapsed.
+    and cropped. `from_source` does what its data set's preparation did before, and brings masks back. A run that
+    collapsed gets a warning.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
