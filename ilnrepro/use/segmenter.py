@@ -33,7 +33,8 @@ class Segmenter:
 
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
-    and cropped. `from_source` does what its data set's preparation did before, and brings masks back.
+    and cropped. `from_source` does what its data set's preparation did before, and brings masks back. A run that
+    collapsed gets a warning.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
@@ -55,6 +56,7 @@ class Segmenter:
             raise InputError(f"{path}: it was told the true masks; give a run of another --class-mask")
         if not run.weights:
             raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
+        _warn_of_collapse(path, run.status)
         self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
         self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
         self.variables_by_name = self.network.named_variables
@@ -168,7 +170,7 @@ class Model(NamedTuple):
 
 def load(path: str | PathLike[str]) -> Model:
     """The model of a run file, an ensemble, an exported model's folder, or the name of a network that comes with the
-    package; it warns of a network that finds nothing.
+    package; it warns of a network that collapsed.
 
     Raises:
       InputError: neither of them.
@@ -186,13 +188,17 @@ def load(path: str | PathLike[str]) -> Model:
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
+        _warn_of_collapse(path, status)
     else:
         model = _of_file(path)
-        preparation, status = model.preparation, model.status
+        preparation = model.preparation
+    return Model(lambda images: model.segment(images), preparation)  # holds the model; its function would let it go
+
+
+def _warn_of_collapse(path, status):
     if status == "collapsed":
         warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
-                      "or marked next to everything; take another run", stacklevel=2)
-    return Model(lambda images: model.segment(images), preparation)  # holds the model; its function would let it go
+                      "or marked next to everything; take another run", stacklevel=3)
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
