@@ -57,6 +57,7 @@ def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=Non
     records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
+    records = paper.marked(records)
     if paper.evidence:
         records = without_answers(records, paper.evidence.questions)
     return Results(paper, folder, name, records)

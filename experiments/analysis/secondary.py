@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from experiments.analysis.captions import about, about_choice, rules_of, written
+from experiments.analysis.captions import about, about_choice, written
 from experiments.analysis.coverage import achieved
-from ilnrepro.comparison import intervals, uncertainty
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison import intervals
+from ilnrepro.comparison.choice import rules_of
+from ilnrepro.comparison.differences import comparisons
 from ilnrepro.comparison.intervals import Folds
 from ilnrepro.comparison.sheet import Sheet
 
@@ -51,11 +52,10 @@ def build(paper, records):
         return None
     structures = {r.configuration.structure for r in records}
     for structure in dict.fromkeys(c.structure for c in paper.claims if c.structure in structures):
-        table = by_method(records, rule, structure)
-        of_all = uncertainty.pool(table, records, rule, structure, "dice")
-        there = [c for c in paper.claims if c.structure == structure and c.first in table and c.second in table]
-        for claim in there:
-            found = compare(table[claim.first], table[claim.second], (claim.first, claim.second), of_all=of_all)
+        claims = {(c.first, c.second): c for c in paper.claims if c.structure == structure}
+        there = list(comparisons(records, claims, rule, structure))
+        for found in there:
+            claim = claims[found.first, found.second]
             low, high = found.estimate.of_level(1 - 0.05 / len(there))
             averaged = over_rates(records, claim.first, claim.second, structure, paper.averaged_up_to)
             mean, (mean_low, mean_high) = ((averaged[0].mean, averaged[0].interval) if averaged else

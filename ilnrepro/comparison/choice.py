@@ -8,8 +8,33 @@ import numpy as np
 RULES = {
     "test": "the paper's rule, which looks at the very scores that it reports",
     "cross-fold": "for each fold the rate best on the mean of the other folds",
+    "given": "each method and fold has one rate, chosen elsewhere and taken as it is",
 }
-RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold"}
+RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold", "given": "taken as given"}
+
+
+def rules_of(records):
+    """The rules that make a difference, the primary one first: 'given' where no method has several rates on a fold but
+    not all have the same, and where there is one rate alone 'test', which has nothing to choose."""
+    of_fold = {}
+    for c in (r.configuration for r in records):
+        of_fold.setdefault((c.method, c.structure, c.fold), set()).add(c.rate)
+    if len(set.union(*of_fold.values())) == 1:
+        return ("test",)
+    return ("cross-fold", "test") if any(len(rates) > 1 for rates in of_fold.values()) else ("given",)
+
+
+def on_common_rates(records, first, second):
+    """The records but for those of two methods at a rate of the paper's that the other does not have on the structure,
+    for the best of more rates is the better by chance alone."""
+    if rules_of(records) == ("given",):
+        return records
+    rates = {}
+    for c in (r.configuration for r in records):
+        rates.setdefault((c.method, c.structure), set()).add(c.rate)
+    other = {first: second, second: first}
+    return [r for r in records for c in [r.configuration] if c.method not in other or r.further
+            or c.rate in rates.get((other[c.method], c.structure), ())]
 
 
 @dataclass(frozen=True)
@@ -65,9 +90,12 @@ def cells(records, rule):
 
     The rate is chosen on the mean over the seeds that every rate has. There is no cell while a fold that judges (of the
     structure's folds that any method has) lacks one of the method's rates, or under 'cross-fold' where there is no
-    other fold. One rate needs no choice. Under 'test' a cell has the seeds that it was chosen on alone: another seed's
-    score, on which nothing was chosen, would stand beside scores that are best of several.
+    other fold. A method that has one rate on each of its folds needs no choice. Under 'test' rates beyond the paper's
+    are left out, and a cell has the seeds that it was chosen on alone: another seed's score, on which nothing was
+    chosen, would stand beside scores that are best of several.
     """
+    if rule == "test":
+        records = [r for r in records if not r.further]
     grid, every_fold = {}, {}
     for record in records:
         c = record.configuration
@@ -76,9 +104,11 @@ def cells(records, rule):
     found = {}
     for (method, structure), folds in grid.items():
         rates = {rate for by_rate in folds.values() for rate in by_rate}
+        given = all(len(by_rate) == 1 for by_rate in folds.values())
         for fold, by_rate in folds.items():
             judges = {fold} if rule == "test" else every_fold[structure] - {fold}
-            rate, seeds = _chosen_rate([folds.get(k, {}) for k in sorted(judges)], rates)
+            rate, seeds = (next(iter(by_rate)), set()) if given else _chosen_rate(
+                [folds.get(k, {}) for k in sorted(judges)], rates)
             if rate not in by_rate:
                 continue
             chosen = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
@@ -93,14 +123,12 @@ def cells(records, rule):
 
 def _chosen_rate(judges, rates):
     """(the best of the rates, the seeds that it was chosen on); None for a choice that cannot be made, no seeds where
-    none was needed, or no seed has every rate.
+    no seed has every rate.
 
     Args:
       judges: {rate: records} of each fold that judges.
       rates: all rates of the method.
     """
-    if len(rates) == 1:
-        return next(iter(rates)), set()
     if not judges or not all(rates <= set(by_rate) for by_rate in judges):
         return None, set()
     # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.

@@ -25,6 +25,7 @@ class Record:
       site: of each test image, where the data set tells it.
       rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
       computed_by: kernels and libraries, on which the last bits depend.
+      further: whether it is at a rate beyond the paper's, which the paper's own rule of choice leaves out.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Record:
     channels: tuple = ()
     site: np.ndarray = None
     computed_by: str = ""
+    further: bool = False
 
     @property
     def score(self):

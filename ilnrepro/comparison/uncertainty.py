@@ -54,6 +54,8 @@ def _grid(method, records, structure, measure):
         c = r.configuration
         if (c.method, c.structure) == (method, structure):
             found.setdefault((c.fold, c.rate), {})[c.seed] = r
+    if len({fold for fold, _ in found}) == len(found):  # one rate a fold: no choice, whichever it is
+        found = {(fold, None): runs for (fold, _), runs in found.items()}
     folds, rates = (sorted({key[i] for key in found}) for i in (0, 1))
     common = set.intersection(*map(set, found.values())) or None
     chosen_on = [[[r for s, r in sorted(found.get((k, rate), {}).items()) if common is None or s in common]
