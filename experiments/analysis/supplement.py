@@ -1,4 +1,5 @@
-"""The tables beside a paper's own: scores with intervals, paired differences, terciles of mask area, every rate."""
+"""The tables that are the same for all papers: scores with intervals, paired differences, Dice by mask area, and Dice
+at each rate."""
 
 import math
 
@@ -36,26 +37,26 @@ _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask 
 
 
 def build(records, omitted=()):
-    """{name: (`Sheet`, tidy rows)} of scores, differences, terciles and rates; only those that these runs can fill.
+    """{name: (`Sheet`, tidy rows)} of those of the tables that are not empty for these runs.
 
     Args:
       records: of `scores.collect`.
-      omitted: subjects without whom the differences are given a second time, where the data have them.
+      omitted: subjects; where the data have any of them, the differences are given a second time without them.
     """
     rules = rules_of(records)
-    made = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
-            "terciles": _terciles(records, rules), "rates": _rates(records) if len(rules) > 1 else None}
-    return {name: one for name, one in made.items() if one and one[1]}
+    tables = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
+              "terciles": _terciles(records, rules), "rates": _rates(records) if len(rules) > 1 else None}
+    return {name: one for name, one in tables.items() if one and one[1]}
 
 
 def write(records, folder, omitted=()):
-    """Writes what `build` makes as `NAME.{md,csv,tex}` below `folder`."""
+    """Writes the tables of `build` as `NAME.{md,csv,tex}` into `folder`."""
     for name, (table, tidy) in build(records, omitted).items():
         sheet.write(folder, name, table, tidy)
 
 
 def _omissions(records, omitted):
-    """Nothing, and the omitted subjects where the data have any of them."""
+    """The lists of subjects to leave out: none, and the omitted ones where the data have any of them."""
     subjects = {str(s) for r in records for s in np.unique(r.subject)}
     return [(), *([tuple(omitted)] if set(omitted) & subjects else [])]
 
@@ -65,17 +66,17 @@ def _measures(records):
 
 
 def _scores(records, rules):
-    """Every measure of every method and fold, with the interval of the mean over subjects."""
+    """The scores of all methods and folds in all measures, with the interval of the mean over subjects."""
     tidy, subjects, measures = [], subjects_of(records), _measures(records)
     for rule in rules:
-        found = cells(records, rule)
+        cell_of = cells(records, rule)
         for structure in structures_of(records):
-            every = {k for _, s, k in found if s == structure}
-            for method in ordered({m for m, s, _ in found if s == structure}):
-                folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
+            structure_folds = {k for _, s, k in cell_of if s == structure}
+            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+                folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(cell_of.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
-                groups += [(f"{structure}-all", folds)] if len(folds) == len(every) > 1 else []
+                groups += [(f"{structure}-all", folds)] if len(folds) == len(structure_folds) > 1 else []
                 tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(pairs, measures)}
                          for name, pairs in groups]
     body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
@@ -93,7 +94,12 @@ def _scores(records, rules):
 
 
 def _row_of_scores(pairs, measures):
-    """One row from the (cell, subject of each test image) of one fold or several."""
+    """The columns of scores of a tidy row.
+
+    Args:
+      pairs: [(`choice.Cell`, subject of each test image)], of one fold or several.
+      measures: names.
+    """
     row = {}
     for measure in measures:
         scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in pairs) if s]
@@ -107,13 +113,14 @@ def _row_of_scores(pairs, measures):
                     "seeds": min(map(len, seeds), default=0), "rate": pairs[0][0].rate if len(pairs) == 1 else math.nan,
                     "seed_sd": float(np.std(np.mean(spread, 0), ddof=1))
                     if len(seeds) == 1 and len(scores[0].seeds) > 1 else math.nan}
-    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.chosen
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.records
                            if len(r.dice)))
     return row
 
 
 def _mean_std(scores):
-    """Over images and seeds, every image with the same weight, however many seeds its fold has."""
+    """(mean, standard deviation) over images and seeds, with the same weight for all images, however many seeds their
+    fold has."""
     values = np.concatenate([s.by_image.ravel() for s in scores])
     weights = np.concatenate([np.full(s.by_image.size, 1 / len(s.seeds)) for s in scores])
     mean = np.average(values, weights=weights)
@@ -121,7 +128,7 @@ def _mean_std(scores):
 
 
 def _differences(records, rules, omitted):
-    """ILN − every other method, paired, in every measure."""
+    """The paired differences between ILN and each other method, in all measures."""
     tidy = []
     for rule in rules:
         for structure in structures_of(records):
@@ -160,23 +167,23 @@ def _differences(records, rules, omitted):
 
 
 def _terciles(records, rules):
-    """Dice by the size of the true mask: the paper remarks on the apex, where it is small."""
+    """Dice by terciles of the true mask's area, since the paper remarks on the apex, where masks are small."""
     tidy, subjects = [], subjects_of(records)
     for rule in rules:
-        found = cells(records, rule)
+        cell_of = cells(records, rule)
         for structure in structures_of(records):
             areas = {r.configuration.fold: r.measures["truth_pixels"] for r in records
                      if r.configuration.structure == structure and len(r.dice)}
-            if sum(map(len, areas.values())) < 3:  # nothing to divide by three
+            if sum(map(len, areas.values())) < 3:  # too few images for terciles
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
-            for method in ordered({m for m, s, _ in found if s == structure}):
-                mine = {k: fold_scores(found[method, structure, k], subjects[structure, k]) for k in areas
-                        if (method, structure, k) in found}
-                if set(mine) != set(areas):
+            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+                scores = {k: fold_scores(cell_of[method, structure, k], subjects[structure, k]) for k in areas
+                        if (method, structure, k) in cell_of}
+                if set(scores) != set(areas):
                     continue
-                third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in mine])
-                dice = np.concatenate([s.by_image.mean(0) for s in mine.values()])
+                third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in scores])
+                dice = np.concatenate([s.by_image.mean(0) for s in scores.values()])
                 tidy += [{"rule": rule, "structure": structure, "method": method,
                           "tercile": ("small", "middle", "large")[t], "n": int((third == t).sum()),
                           "dice": float(dice[third == t].mean()), "std": float(dice[third == t].std()),
@@ -195,12 +202,12 @@ def _terciles(records, rules):
 
 
 def _rates(records):
-    """Mean Dice of every method at every rate: how robust a method is to the choice."""
+    """Mean Dice of each method at each rate, which shows how much the choice of the rate matters."""
     by_run = {}
     for r in records:
         c = r.configuration
         by_run.setdefault((c.structure, c.method, c.rate, c.fold), []).append(r)
-    # The seeds that the whole grid has, so that seeds added at some rates do not blur it.
+    # Only the seeds of the whole grid, so that rates with further seeds compare with the others.
     seeds = set.intersection(*({r.configuration.seed for r in runs} for runs in by_run.values()))
     tidy = []
     for (structure, method, rate, fold), runs in sorted(by_run.items(), key=lambda item: (item[0][0], item[0][3])):

@@ -1,4 +1,4 @@
-"""Tables from run files: on the screen, and as Markdown, CSV and LaTeX."""
+"""The papers' tables of scores, from run files."""
 
 import math
 
@@ -16,36 +16,37 @@ COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_
 
 
 def build(paper, records, rule, methods=None):
-    """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
+    """The tidy rows of a table: one for each method and fold, and one for each method and structure ('LV-mean').
+
+    A method has a mean only if it ran on all folds of the structure on which any method did.
 
     Args:
       paper: a `PaperTable`.
       records: of `scores.collect`.
       rule: of `choice.RULES`.
-      methods: which methods; those that none of the paper's tables has are added to one of them, if they ran on all
-        folds.
+      methods: names; None takes the table's, and those that `PaperTable.taken` adds if they ran on all folds.
 
     Returns:
-      a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
+      a list of dictionaries with the keys COLUMNS and 'label'.
     """
-    labels = dict(paper.rows) | _added(paper, records)
-    found = cells(records, rule)
+    labels = dict(paper.rows) | _further_methods(paper, records)
+    cell_of = cells(records, rule)
     rows = []
     for method, label in labels.items():
         if methods is not None and method not in methods:
             continue
         for structure in _structures(paper, (r.configuration.structure for r in records)):
-            folds = [c for cell, c in sorted(found.items()) if cell[:2] == (method, structure)]
+            folds = [c for cell, c in sorted(cell_of.items()) if cell[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
-            if len(folds) == len({fold for _, s, fold in found if s == structure}) > 1:
+            if len(folds) == len({fold for _, s, fold in cell_of if s == structure}) > 1:
                 rows.append({"label": label, **_mean_row(folds, rule)})
             if folds:
                 rows[-1] |= _published_beside(folds, paper)
     return rows
 
 
-def _added(paper, records):
-    """Titles by name of the methods that no table of the paper has, where they belong in this one."""
+def _further_methods(paper, records):
+    """{name: title} of the methods that are added to this table because they are in none of the paper's."""
     if paper.taken is None:
         return {}
     folds = {}
@@ -56,33 +57,34 @@ def _added(paper, records):
 
 
 def _structures(paper, present):
-    """The paper's own, also where one of them has no runs, if there are runs of any; then the others."""
+    """The structures of a table: the paper's own if any of them has runs, then the others that have."""
     present = set(present)
     return [*(paper.structures if present & set(paper.structures) else ()), *sorted(present - set(paper.structures))]
 
 
 def _row(cell, rule):
     return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
-            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.chosen}),
+            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
-            "both_empty": sum(r.both_empty for r in cell.chosen), "published_mean": math.nan, "published_std": math.nan}
+            "both_empty": sum(r.both_empty for r in cell.records), "published_mean": math.nan,
+            "published_std": math.nan}
 
 
 def _mean_row(folds, rule):
-    """The mean over a structure's folds."""
+    """The tidy row of the mean over a structure's folds."""
     first = folds[0]
     row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
                                "mean": float(np.mean([c.mean for c in folds])),
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
-                               "seeds": min(len(c.chosen) for c in folds)}
+                               "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
-    row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
+    row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
 
 def _published_beside(folds, paper):
-    """The published numbers, where they may stand beside these."""
-    record = folds[0].chosen[0]
+    """The columns of published numbers, where they may stand beside these scores."""
+    record = folds[0].records[0]
     published = paper.published(folds[0].method, folds[0].structure)
     if not published or not paper.compares(record.title, record.synthetic, len(folds)):
         return {}
@@ -91,21 +93,21 @@ def _published_beside(folds, paper):
 
 
 def _mean_seed_sd(folds):
-    """Spread over seeds of the mean over folds, where all have the same."""
-    if len({tuple(r.configuration.seed for r in c.chosen) for c in folds}) > 1 or len(folds[0].chosen) < 2:
+    """Standard deviation over seeds of the mean over folds; NaN where folds have different seeds, or one."""
+    if len({tuple(r.configuration.seed for r in c.records) for c in folds}) > 1 or len(folds[0].records) < 2:
         return math.nan
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
 
 def caption(paper, records, rule):
-    """What the table shows: scores, data, protocol, rates, seeds, rule."""
+    """The caption: scores, data, protocol, rates, seeds and rule of a table."""
     configurations = [r.configuration for r in records]
     protocol = configurations[0].protocol
     cases = "volumes" if protocol.slab else "images"
     lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
              "fold k tests on group k and trains on the others."]
-    if added := _added(paper, records):
-        lines.append(f"Added, not in the paper's table: {', '.join(added.values())}.")
+    if further := _further_methods(paper, records):
+        lines.append(f"Added, not in the paper's table: {', '.join(further.values())}.")
     for structure in _structures(paper, (c.structure for c in configurations)):
         runs = [r for r in records if r.configuration.structure == structure]
         if runs:
@@ -113,24 +115,24 @@ def caption(paper, records, rule):
             lines.append(f"{structure}: {synthetic}{runs[0].title} ({runs[0].configuration.dataset}).")
         else:
             lines.append(f"{structure}: no data set given, columns left empty.")
-    every = "every slab" if protocol.slab else "every image at every angle"
-    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else every
+    steps_of_epoch = "every slab" if protocol.slab else "every image at every angle"
+    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else steps_of_epoch
     lines.append(f"Protocol {protocol.name}{configurations[0].variant}: {protocol.epochs} epochs of {steps}, batch "
                  f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
                  + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
     lines.append(paper.remarks.get(protocol.name, ""))
-    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
+    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.records})
     rates = rates_in_words([r for r in records if rule != "test" or not r.further])
-    chosen = "one rate, nothing to choose" if rules_of(records) == ("test",) else \
+    choice = "one rate, nothing to choose" if rules_of(records) == ("test",) else \
         f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}"
-    lines.append(f"Learning rates {rates} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
+    lines.append(f"Learning rates {rates} ({choice}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
     return " ".join(filter(None, [*lines, about_rounding(records)]))
 
 
 def sheet(paper, rows, text, synthetic):
-    """The table for people: a row a method, a column a fold, the best of each column bold."""
+    """The `Sheet` of tidy rows, with methods as rows, folds as columns, and the best of each column bold."""
     columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
                if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
@@ -166,7 +168,7 @@ def _published(row):
 
 
 def _notes(rows, labels):
-    """The chosen rates, the numbers of images, and the runs that diverged or collapsed."""
+    """The `Sheet` below the table: chosen rates, numbers of images, and runs that diverged or collapsed."""
     body = []
     for label in labels:
         folds = [row for row in rows if row["label"] == label and not row["fold"].endswith("mean")]
@@ -183,22 +185,22 @@ def _notes(rows, labels):
 
 
 def sheets(paper, records, methods=None):
-    """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose; or by
+    """[(file stem, `Sheet`, tidy rows)] by the rule 'test', and by 'cross-fold' where there are rates to choose; or by
     'given'."""
-    made = []
+    tables = []
     for rule in rules_of(records)[::-1]:
         rows = build(paper, records, rule, methods)
         if not rows:
             continue
         table = sheet(paper, rows, caption(paper, records, rule), any(r.synthetic for r in records))
         tidy = [{column: row[column] for column in COLUMNS} for row in rows]
-        made.append((paper.stem + ("-cross-fold" if rule == "cross-fold" else ""), table, tidy))
-    return made
+        tables.append((paper.stem + ("-cross-fold" if rule == "cross-fold" else ""), table, tidy))
+    return tables
 
 
 def write(paper, records, folder, methods=None):
-    """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
-    made = sheets(paper, records, methods)
-    for stem, table, tidy in made:
+    """Writes the tables of `sheets` into `folder`; returns them for the screen."""
+    tables = sheets(paper, records, methods)
+    for stem, table, tidy in tables:
         write_sheet(folder, stem, table, tidy)
-    return [table.rich() for _, table, _ in made]
+    return [table.rich() for _, table, _ in tables]

@@ -1,5 +1,5 @@
-"""A paper's claims, each with the criterion by which it is judged, and the verdicts: claims on accuracy in one table,
-with the structures apart; all others in another."""
+"""A paper's claims, the criteria by which they are judged, and the two tables of verdicts: on accuracy, by structure,
+and on all other claims."""
 
 import math
 from collections import Counter
@@ -17,14 +17,14 @@ from ilnrepro.comparison.differences import by_method, comparisons
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.storage import files
 
-# Below this gain a method is not better in any sense that a paper means: half a point of Dice.
+# Half a point of Dice, in Dice: with a smaller gain a method is not better in the sense of a paper's claim.
 HALF_A_POINT = 0.005
 VERDICTS = ("supported", "contradicted", "no gain of half a point", "undecided", "no data")
 FURTHER_VERDICTS = ("reproduced", "not reproduced", "cannot tell")
 
 
 def better(estimate):
-    """The verdict on 'first is better than second' from an `intervals.Estimate`."""
+    """The verdict on the claim that a method is better than another, from the `Estimate` of their difference."""
     low, high = estimate.interval
     if low > 0:
         return "supported"
@@ -42,16 +42,18 @@ def costs(low, high, published):
 
 
 def build(paper, records):
-    """(`Sheet`, tidy rows) of the verdicts on claims on accuracy; None where the paper makes none, or the data are
-    synthetic, for those judge none."""
+    """(`Sheet`, tidy rows) of the verdicts on claims on accuracy.
+
+    None where the paper makes no such claims, or the data are synthetic, because such data judge none.
+    """
     if not paper.claims or any(r.synthetic for r in records):
         return None
     tidy = [claim.judged(paper, records) for claim in paper.claims]
     keys = ("claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "smallest", "without",
             "test_rule")
     counts = "; ".join(
-        f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in found.items())
-        for structure, found in counted(tidy).items())
+        f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in numbers.items())
+        for structure, numbers in counted(tidy).items())
     names = ", ".join(paper.omitted)
     without = "; ".join(f"{name}, {why}" for name, why in paper.omitted.items())
     table = Sheet(
@@ -68,16 +70,19 @@ def build(paper, records):
 
 
 def counted(tidy):
-    """{structure: {verdict: how many}}, in the order of VERDICTS."""
-    found = {}
+    """{structure: {verdict: number of claims}}, in the order of VERDICTS."""
+    verdicts = {}
     for r in tidy:
-        found.setdefault(r["structure"], []).append(r["verdict"])
-    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in found.items()}
+        verdicts.setdefault(r["structure"], []).append(r["verdict"])
+    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in verdicts.items()}
 
 
 def build_further(paper, records, results):
-    """(`Sheet`, tidy rows) of the verdicts on all other claims, from records and the measured cost in `results`; None
-    as for `build`."""
+    """(`Sheet`, tidy rows) of the verdicts on all other claims; None as in `build`.
+
+    Args:
+      results: the folder with the measured cost.
+    """
     if not paper.further_claims or any(r.synthetic for r in records):
         return None
     tidy = [claim.judged(records, results) for claim in paper.further_claims]
@@ -90,9 +95,10 @@ class Better(NamedTuple):
     """The claim that `first` scores above `second` on a structure.
 
     Attributes:
-      published: from method and structure to the (means, standard deviations) that the paper prints.
-      seen: protocols whose runs on the structure were made before the present criteria stood; their verdicts by the
-        former ones are given too.
+      published: published(method, structure) gives the (means, standard deviations) that the paper prints.
+      words: the claim.
+      seen: protocols whose runs on the structure were done before the present criteria were written. Their verdicts by
+        the former criteria are given too.
     """
 
     first: str
@@ -109,28 +115,31 @@ class Better(NamedTuple):
         return np.subtract(a, b)
 
     def judged(self, paper, records):
-        """Its tidy row."""
-        theirs = self.published_differences
-        mean, (low, high) = theirs.mean(), _t_interval(theirs)
+        """The tidy row of its verdict."""
+        published = self.published_differences
+        mean, (low, high) = published.mean(), _t_interval(published)
         row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": ""}
-        rules, mine = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
-        if not mine or (found := self._compared(records, rules[0])) is None:
-            return row | {"remark": "runs missing" if mine else ""}
-        row |= {"verdict": better(found.estimate), "ours": _interval(found)}
-        if np.isnan(found.low):
+               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
+               "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
+        rules, own = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
+        if not own or (difference := self._compared(records, rules[0])) is None:
+            return row | {"remark": "runs missing" if own else ""}
+        row |= {"verdict": better(difference.estimate), "ours": _interval(difference),
+                "difference": difference.difference, "low": difference.low, "high": difference.high}
+        if np.isnan(difference.low):
             row["remark"] = "no interval: one seed"
         else:
-            below = row["verdict"] == "supported" and found.upper < HALF_A_POINT
+            below = row["verdict"] == "supported" and difference.upper < HALF_A_POINT
             row |= {"remark": "by less than half a point" if below else "",
-                    "smallest": f"{100 * found.smallest_shown:.2f}",
-                    "inside": "yes" if found.low <= mean <= found.high else "no",
-                    "power": f"{found.estimate.power(mean):.2f}"}
-        if mine[0].configuration.protocol.name in self.seen:
+                    "smallest": f"{100 * difference.smallest_shown:.2f}",
+                    "inside": "yes" if difference.low <= mean <= difference.high else "no",
+                    "power": f"{difference.estimate.power(mean):.2f}"}
+        if own[0].configuration.protocol.name in self.seen:
             table = by_method(records, rules[0], self.structure)
             row["before"] = former.verdict(*former.interval(table[self.first], table[self.second]))
-        if any(name in r.subject for r in mine for name in paper.omitted):
+        if any(name in r.subject for r in own for name in paper.omitted):
             without = self._compared(records, rules[0], tuple(paper.omitted))
             row["without"] = f"{_interval(without)} {better(without.estimate)}"
         if len(rules) > 1 and (other := self._compared(records, rules[1])):
@@ -150,7 +159,7 @@ def _row(claim, paper, ours="", verdict="cannot tell"):
 
 
 class Layers(NamedTuple):
-    """The claim that a method learns another ρ in different layers, on a structure."""
+    """The claim that a method learns different ρ in different layers, on a structure."""
 
     method: str
     structure: str
@@ -158,7 +167,7 @@ class Layers(NamedTuple):
     words: str
 
     def judged(self, records, _):
-        """Its tidy row, by the agreement of the layers' ranks over the folds."""
+        """The tidy row of its verdict, by the agreement of the layers' ranks over the folds."""
         row = _row(self.words, self.published)
         gates = agreement.of_layers(records, rules_of(records)[0], self.structure)
         if self.method not in gates:
@@ -180,7 +189,7 @@ def _t_interval(values):
 
 
 class Parameters(NamedTuple):
-    """The claim that `first` has so many parameters more than `second`."""
+    """The claim that `first` has `more` parameters more than `second`."""
 
     first: str
     second: str
@@ -188,7 +197,7 @@ class Parameters(NamedTuple):
     words: str
 
     def judged(self, records, _):
-        """Its tidy row."""
+        """The tidy row of its verdict."""
         counts = {r.configuration.method: r.parameters for r in records
                   if r.configuration.method in (self.first, self.second)}
         row = _row(self.words, str(self.more))
@@ -199,7 +208,7 @@ class Parameters(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The claim that `first` takes so many times the time of `second`, in one of the forms measured."""
+    """The claim that `first` takes `published` times as long as `second`, in one of the measured forms."""
 
     first: str
     second: str
@@ -208,7 +217,7 @@ class Cost(NamedTuple):
     words: str
 
     def judged(self, _, results):
-        """Its tidy row."""
+        """The tidy row of its verdict."""
         measured = files.read_json(results / FILE)
         row = _row(self.words, f"{self.published:.3f}")
         if measured is None:

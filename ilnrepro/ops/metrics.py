@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike
 
 
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of the truth, of the prediction, and of both, each `[n]`, for masks `[n, ...]`."""
+    """Counts of the pixels of the true mask, of the predicted mask, and common to both, each `[n]`, for masks
+    `[n, ...]`."""
     axes = tuple(range(1, truth.ndim))
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
@@ -25,7 +26,7 @@ def intersection_over_union(truth_pixels: ArrayLike, predicted_pixels: ArrayLike
 
 
 def fullest_slice(mask: np.ndarray) -> int:
-    """The slice of a volume's mask `[D, H, W]` that holds most of it: the one to draw."""
+    """The index of the slice of a volume's mask `[D, H, W]` with most pixels, which is the one to draw."""
     return int(mask.sum(axis=(1, 2)).argmax())
 
 

@@ -1,7 +1,6 @@
 """What a run or data set file holds, for people and for programs."""
 
 import json
-from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -10,7 +9,8 @@ from rich.table import Table
 from ilnrepro.errors import InputError
 from ilnrepro.ops.augmentation import prepare
 from ilnrepro.ops.metrics import fullest_slice
-from ilnrepro.storage import dataset, files, hdf5, runfile
+from ilnrepro.protocols import WHOLE
+from ilnrepro.storage import dataset, ensemble, files, hdf5, runfile
 
 
 def describe(path):
@@ -21,18 +21,34 @@ def describe(path):
             kind = file.attrs.get("kind")
     except (InputError, OSError):
         kind = "run"
+    if kind == ensemble.KIND:
+        return _describe_ensemble(path)
     return _describe_data(path) if kind == "data set" else _describe_run(path)
+
+
+def _describe_ensemble(path):
+    networks = ensemble.read(path)
+    first = networks[0]
+    rows = [{"fold": c.fold, "rate": c.rate, "seed": c.seed, "status": run.status, "parameters": run.parameters,
+             "Dice of its own test": float(run.dice.mean()) if run.test else "none: it trained on all subjects"}
+            for run in networks for c in [run.configuration]]
+    return {"file": str(path), "kind": ensemble.KIND, "title": first.title, "synthetic": first.synthetic,
+            "configuration": ensemble.common(first), "networks": rows, "weights": _shapes(first)}
+
+
+def _shapes(run):
+    return {name: list(values.shape) for name, values in run.weights.items()}
 
 
 def _describe_run(path):
     run = runfile.read(path)
     configuration = run.configuration
-    settings = {"protocol_version": run.versions[0], **asdict(configuration)}
+    settings = {"protocol_version": run.versions[0], **configuration.as_dict()}
     protocol = settings.pop("protocol")
     found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,
                                **{f"protocol.{key}": value for key, value in protocol.items()}},
-             "parameters": run.parameters, "steps": len(run.loss),
+             "preparation": str(run.preparation), "parameters": run.parameters, "steps": len(run.loss),
              "loss": {"first": float(run.loss[0]), "last 50 steps": float(run.loss[-50:].mean())},
              "provenance": _plain(run.provenance), "timing": _plain(run.timing)}
     if run.test:
@@ -42,13 +58,15 @@ def _describe_run(path):
         found["cases"] = [{"case": i, "name": str(name), "subject": str(subject), "dice": float(score)}
                           for i, (name, subject, score) in
                           enumerate(zip(run.test["name"], run.test["subject"], scores, strict=True))]
+    if configuration.fold == WHOLE:
+        found["expected"] = _plain(run.expected)
     if len(run.layers):
         found["gates"] = [{"layer": str(layer), "channels": int(channels), "rho": run.rho[-1, i].tolist(),
                            "share": float(run.gate[-1, i]),
                            "largest change of rho": float(np.abs(run.rho[:, i] - run.rho[0, i]).max())}
                           for i, (layer, channels) in enumerate(zip(run.layers, run.channels, strict=True))]
     if run.weights:
-        found["weights"] = {name: list(values.shape) for name, values in run.weights.items()}
+        found["weights"] = _shapes(run)
     return found
 
 
@@ -56,6 +74,7 @@ def _describe_data(path):
     data = dataset.read(path)
     return {"file": str(path), "kind": "data set", "title": data.title, "structure": data.structure,
             "synthetic": data.synthetic, "source": data.source, "licence": data.licence, "citation": data.citation,
+            "preparation": str(data.preparation),
             "images": len(data), "shape": list(data.images.shape[1:]), "type": str(data.images.dtype),
             "mask_pixels": {"least": int(_areas(data).min()), "median": float(np.median(_areas(data))),
                             "most": int(_areas(data).max())},
@@ -125,7 +144,8 @@ def draw_case(run_path, data_path, case, output):
         raise InputError(f"{data_path}: not the data set of this run (it used {run.configuration.dataset}, "
                          f"checksum {run.configuration.dataset_checksum[:12]}); give that file")
     if not run.test:
-        raise InputError(f"{run_path}: the run {run.status}, so it has no test images")
+        why = "trained on all subjects" if run.configuration.fold == WHOLE else run.status
+        raise InputError(f"{run_path}: the run {why}, so it has no test images")
     if not 0 <= case < len(run.masks):
         raise InputError(f"--case: {case} is not one of 0 to {len(run.masks) - 1}")
     index = run.test["index"][case]

@@ -1,4 +1,4 @@
-"""A trained network on its test images: the masks that it predicts, and their distances from the true ones."""
+"""The test of a trained network: predicted masks of the test images, and their distances from the true masks."""
 
 import numpy as np
 
@@ -23,8 +23,8 @@ def predict(training, images, truth, protocol):
 def _in_batches(training, images, batch, truth=None):
     parts = []
     for i in range(0, len(images), batch):
-        one = tf.constant(images[i:i + batch, ..., np.newaxis])
-        parts.append(training.predict(one, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
+        part = tf.constant(images[i:i + batch, ..., np.newaxis])
+        parts.append(training.predict(part, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
     return np.concatenate(parts)
 
 

@@ -1,4 +1,4 @@
-"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` is all that is the paper's own."""
+"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` holds all that is its own."""
 
 from experiments.analysis import cost, judgements, questions
 from experiments.analysis.paper import Evidence, Paper
@@ -13,14 +13,16 @@ RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # section 2.2
 
 
 def further(results, name, datasets, _, records):
-    """The claims' tables and open questions, for runs by the protocol's defaults; the cost, if it was measured."""
-    made = []
+    """The tables on claims and open questions, for runs with the protocol's defaults, and that of cost if it was
+    measured."""
+    tables = []
     if not records[0].configuration.variant:
-        made += judgements.build(PAPER, records, results)
-        made += [("questions", *built) for built in [questions.build(PAPER.evidence, results, name, datasets)] if built]
+        tables += judgements.build(PAPER, records, results)
+        if built := questions.build(PAPER.evidence, results, name, datasets):
+            tables.append(("questions", *built))
     if measured := files.read_json(results / cost.FILE):
-        made.append(("cost", *cost.build(measured, PAPER.cost)))
-    return made
+        tables.append(("cost", *cost.build(measured, PAPER.cost)))
+    return tables
 
 
 PAPER = Paper(

@@ -1,4 +1,4 @@
-"""Commands for what the paper alone has: the evidence on its claims, the cost of ILN, a full grid's scale."""
+"""The commands of this paper alone: the runs on its claims, the cost of ILN, the time of a full grid, a GPU's check."""
 
 from pathlib import Path
 
@@ -43,5 +43,5 @@ def _cost(arguments):
 
 
 def write_cost(measured, results):
-    """Writes the measurement to `results` and its table below it; returns the table for the screen."""
+    """Writes the measurement and its table into `results`; returns the table for the screen."""
     return table.write(measured, published_cost(), results)
