@@ -96,9 +96,10 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
     check(data, path)
     preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
-        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
+        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic),
+                          restricted=bool(data.restricted))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
-        file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data), restricted=bool(data.restricted))
+        file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
             stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
@@ -137,7 +138,7 @@ def read(path: str | PathLike[str]) -> DataSet:
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
         data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
-                       restricted=bool(file.attrs.get("restricted", False)), optional=optional, **_described(file))
+                       optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_described(file))
     check(data, path)
     return data
 
