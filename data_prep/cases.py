@@ -19,7 +19,7 @@ class Case:
 
     Attributes:
       name, subject: as in the data set.
-      image: uint8 or float32 [H, W], or [D, H, W].
+      image: uint8, float32, or whole numbers of 16 bits that a data set holds as float32, [H, W], or [D, H, W].
       mask: uint8 of the same shape, of 0 and 1.
       spacing: a pixel's (height, width), or a voxel's (depth, height, width), in mm, or None.
       details: further numbers or strings by name (slice, frame, ...).
@@ -52,8 +52,9 @@ def prepared(case, preparation, audit):
     to, before = preparation.spacing, case.spacing
     if to is not None and before is None:
         raise InputError(f"{case.name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
-    image, mask = preparation.image(case.image, before), preparation.mask(case.mask, before)
-    lists = [audit.found.setdefault(key, []) for key in (CUT, LOST)]
+    image = case.image if to is None or case.image.dtype == np.uint8 else case.image.astype(np.float32)
+    image, mask = preparation.image(image, before), preparation.mask(case.mask, before)
+    lists = [audit.counts.setdefault(key, []) for key in (CUT, LOST)]
     if case.mask.any() and not mask.any():
         lists[1].append(case.name)
     elif _is_cut(case.mask, before, mask, preparation):
@@ -73,7 +74,7 @@ def _is_cut(mask, spacing, in_grid, preparation):
 def _without_empty(cases, audit):
     """The cases whose masks hold something; the others are reported to `audit`."""
     kept = [case for case in cases if case.mask.any()]
-    lost = len(audit.found.get(LOST, ()))
+    lost = len(audit.counts.get(LOST, ()))
     audit.leave_out(len(cases) - len(kept) - lost, "images without the structure (--keep-empty keeps them)")
     audit.leave_out(lost, f"images with the {LOST} (--keep-empty keeps them)")
     return kept
@@ -101,7 +102,7 @@ def _groups(cases, kept, audit):
         low, high = sorted((first[a], first[b]))
         first = {subject: low if group == high else group for subject, group in first.items()}
     if shared:
-        audit.found["subjects that share images, in one fold"] = {
+        audit.counts["subjects that share images, in one fold"] = {
             f"{a} and {b}": _agreement(pairs) for (a, b), pairs in sorted(shared.items())}
     return first
 
@@ -113,9 +114,9 @@ def _agreement(pairs):
         sums = frames.setdefault(a.details.get("frame"), [0, 0])
         sums[0] += 2 * np.count_nonzero(a.mask & b.mask)
         sums[1] += np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
-    found = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
+    scores = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
                       for frame, (both, either) in frames.items())
-    return f"{len(pairs)} images, Dice of their masks {found}"
+    return f"{len(pairs)} images, Dice of their masks {scores}"
 
 
 def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text):
@@ -128,7 +129,7 @@ def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text)
       split: from the subjects [n] to the folds [n]; given the same name for subjects that share images.
       keep_empty: whether images without the structure stay.
       preparation: the `Preparation` of the images.
-      text: title, structure, source, licence and citation.
+      text: title, structure, source, licence and citation, and where it is so that they are restricted.
 
     Raises:
       InputError: damaged cases that the audit does not let pass, or nothing left.

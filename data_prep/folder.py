@@ -37,16 +37,16 @@ def prepare(arguments, audit):
     if arguments.spacing is not None and arguments.size is None:
         raise InputError("--spacing: resampled images need a common size; give --size too")
     preparation = AS_IT_IS if arguments.size is None else cases.cropping(arguments.size, arguments.spacing)
-    found = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
+    labelled = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
                        preparation=preparation, label=arguments.label)
-    if found and arguments.label is not None and not any(case.mask.any() for case in found):
+    if labelled and arguments.label is not None and not any(case.mask.any() for case in labelled):
         raise InputError(f"--label: no mask in {arguments.masks} holds {arguments.label}; look the number up")
     name, structure = arguments.images.resolve().name, arguments.structure
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)
 
-    return cases.data_set(found, audit, split, arguments.keep_empty, preparation, structure=structure, source=name,
+    return cases.data_set(labelled, audit, split, arguments.keep_empty, preparation, structure=structure, source=name,
                           title=arguments.title or f"{name}, {structure}", licence="", citation="")
 
 
@@ -59,8 +59,8 @@ def subject_finder(pattern):
                          ) from error
 
     def subject_of(name):
-        found = compiled.search(name)
-        subject = found and (found[1] if compiled.groups else found[0])
+        match = compiled.search(name)
+        subject = match and (match[1] if compiled.groups else match[0])
         if not subject:
             raise InputError(f"{name}: --subject-pattern {pattern!r} finds no subject in it; change it")
         return subject
@@ -89,7 +89,7 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
     image_files, mask_files = (_by_stem(folder, suffixes, audit) for folder in (image_folder, mask_folder))
     if not image_files:
         raise InputError(f"{image_folder}: no image files ({', '.join(suffixes)}); check the path")
-    found = []
+    labelled = []
     for name in sorted(set(image_files) | set(mask_files)):
         with audit.case(name):
             for here, there, folder in ((image_files, mask_files, mask_folder),
@@ -104,19 +104,19 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
             for case in _read_pair(name, image_path, mask_path, subject, label, audit):
                 if preparation.size is None:
                     images.check_square(case.image, image_path)
-                    found.append(case)
+                    labelled.append(case)
                 else:
-                    found.append(cases.prepared(case, preparation, audit))
+                    labelled.append(cases.prepared(case, preparation, audit))
             audit.checksum(subject, image_path, image_folder)
             audit.checksum(subject, mask_path, mask_folder)
-    return found
+    return labelled
 
 
 def _by_stem(folder, suffixes, audit):
     """Lists of the folder's image files by their path below it without ending."""
     files, passed = images.files_in(folder)
     readable = [path for path in files if readers.ending(path) in suffixes]
-    counts = audit.found.setdefault("files passed over", {})
+    counts = audit.counts.setdefault("files passed over", {})
     for reason, number in {**passed, "others": len(files) - len(readable)}.items():
         counts[reason] = counts.get(reason, 0) + number
     by_stem = {}
@@ -128,7 +128,7 @@ def _by_stem(folder, suffixes, audit):
 def _read_pair(name, image_path, mask_path, subject, label, audit):
     """The cases of one pair of files: one, or one a slice."""
     picture, mask = images.pair(image_path, mask_path, audit)
-    values, mask = readers.grey(picture.values, image_path), images.binary(mask, mask_path, label)
+    values, mask = images.compact(picture.values, image_path), images.binary(mask, mask_path, label)
     if values.ndim == 2:
         return [Case(name, subject, values, mask, picture.spacing)]
     return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,

@@ -13,16 +13,21 @@ from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
 
+def compact(values, path):
+    """Grey levels for a `Case`: whole numbers of 16 bits as they are, half of what they take as float32; see `grey`."""
+    return values if values.dtype in (np.int16, np.uint16) else readers.grey(values, path)
+
+
 def binary(values, path, label=None):
     """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or where a `label` is.
 
     Raises:
       InputError: other values, unless a label is wanted.
     """
-    found, counts = np.unique(np.round(values, 2), return_counts=True)
-    if label is None and not (np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all()):
-        shown = ", ".join(f"{v:g} ({n}×)" for v, n in zip(found[:8], counts[:8], strict=True))
-        raise InputError(f"{path}: mask values {shown}{', ...' * (len(found) > 8)}; make it 0 and 1, or 0 and 255, or "
+    levels, counts = np.unique(np.round(values, 2), return_counts=True)
+    if label is None and not (np.isin(levels, (0, 1)).all() or np.isin(levels, (0, 255)).all()):
+        shown = ", ".join(f"{v:g} ({n}×)" for v, n in zip(levels[:8], counts[:8], strict=True))
+        raise InputError(f"{path}: mask values {shown}{', ...' * (len(levels) > 8)}; make it 0 and 1, or 0 and 255, or "
                          "take one structure of several (`folder --label`)")
     values = whole(values, path)
     return (values == label if label is not None else values > 0).astype(np.uint8)
@@ -37,7 +42,7 @@ def pair(image_path, mask_path, audit):
     picture, mask = readers.read(image_path), readers.read(mask_path)
     values, told = into_grid(mask, picture, mask_path, image_path)
     if told:
-        audit.found.setdefault("masks brought into the image's grid", {})[Path(mask_path).name] = told
+        audit.counts.setdefault("masks brought into the image's grid", {})[Path(mask_path).name] = told
     return picture, values
 
 

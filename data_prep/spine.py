@@ -51,16 +51,16 @@ def prepare(arguments, audit):
     readers.simpleitk()
     preparation = Preparation((arguments.size, arguments.size), "resize")
     volumes, labels = _scan(arguments.source, audit)
-    found = []
+    labelled = []
     for subject in sorted(volumes | labels):
         with audit.case(subject):
-            found.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
+            labelled.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
-    depth = max((len(case.image) for case in found), default=0)
-    audit.found["slices"] = {case.subject: len(case.image) for case in found}
-    audit.found["slices filled up to"] = depth
-    for case in found:
+    depth = max((len(case.image) for case in labelled), default=0)
+    audit.counts["slices"] = {case.subject: len(case.image) for case in labelled}
+    audit.counts["slices filled up to"] = depth
+    for case in labelled:
         missing = ((0, depth - len(case.image)), (0, 0), (0, 0))
         case.image = np.pad(case.image, missing, constant_values=case.image.min())
         case.mask = np.pad(case.mask, missing)
@@ -68,7 +68,7 @@ def prepare(arguments, audit):
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)
 
-    return cases.data_set(found, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
+    return cases.data_set(labelled, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
                           source=arguments.source.resolve().name, licence="by the challenge organisers' terms",
                           citation=CITATION, preparation=preparation)
 
@@ -93,7 +93,7 @@ def _scan(folder, audit):
         raise InputError(f"{folder}: no case1.nrrd with case1_label.nrrd or the like in it; give the folder of volumes "
                          "and labels")
     unlabelled = set(volumes) - set(labels)
-    audit.found["files passed over"] = {**passed, "others (.raw beside its header, ...)": others}
+    audit.counts["files passed over"] = {**passed, "others (.raw beside its header, ...)": others}
     audit.leave_out(len(unlabelled), "volumes without labels")
     return tuple({subject: path for subject, path in kind.items() if subject not in unlabelled | twice}
                  for kind in (volumes, labels))

@@ -44,7 +44,7 @@ def parser():
     reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
     _add_sureness(commands)
-    commands.add_parser("readme", help="insert the tables into README.md").set_defaults(act=_readme)
+    commands.add_parser("readme", help="insert the tables into README.md and docs/").set_defaults(act=_readme)
     return top
 
 
@@ -113,7 +113,8 @@ def _winners(studies):
 
 
 def _readme(_):
-    readme.update("README.md")
+    for document in readme.documents(Path()):
+        readme.update(document, Path())
     return 0
 
 

@@ -19,6 +19,13 @@ def parser():
     commands_of, own = top.add_subparsers(dest="command", required=True), argparse.ArgumentParser(add_help=False)
     own.add_argument("--plugin", type=Path, metavar="FILE.py", help="a file that registers methods of your own")
     add = functools.partial(commands_of.add_parser, parents=[own])
+    for group in (_training, _using, _looking):
+        group(add)
+    return top
+
+
+def _training(add):
+    """Commands that train: one run, a comparison, a network for use."""
     run = add("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
     run.add_argument("--results", required=True, type=Path, help="results folder")
@@ -54,6 +61,10 @@ def parser():
     train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
                        "fold, from which the network's Dice is expected")
     add_variants(train)
+
+
+def _using(add):
+    """Commands for trained networks."""
     ensemble = add("ensemble", help="put several trained networks into one file: their probabilities are averaged")
     ensemble.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run files that kept their weights, of one "
                           "method, protocol and data set")
@@ -69,6 +80,10 @@ def parser():
     export = add("export", help="write a TensorFlow SavedModel that needs nothing of this package")
     export.add_argument("run", type=Path, help="run file that kept its weights, or ensemble")
     export.add_argument("--output", type=Path, required=True, help="folder to write")
+
+
+def _looking(add):
+    """Commands that print: what files hold, methods, the network."""
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
     inspect.add_argument("--json", action="store_true", help="for programs")
@@ -84,7 +99,6 @@ def parser():
     summary.add_argument("--network", choices=NETWORKS, default="unet")
     summary.add_argument("--method", default="iln")
     summary.add_argument("--size", type=int, default=256)
-    return top
 
 
 def main(argv=None):

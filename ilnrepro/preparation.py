@@ -94,7 +94,7 @@ class Preparation:
     def from_json(text: str) -> "Preparation":
         """What `json` told."""
         values = json.loads(text)
-        return Preparation(**values | {"size": values["size"] and tuple(values["size"])})
+        return Preparation(**values | {"size": tuple(values["size"]) if values.get("size") else None})
 
 
 AS_IT_IS = Preparation()

@@ -162,8 +162,8 @@ def _choices(name):
     """The values that a field of the protocol `name` may take, for fields that have a list of them."""
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[name]
-    network = NETWORKS[chosen.network]
+    base = PROTOCOLS[name]
+    network = NETWORKS[base.network]
     return {**_CHOICES, "initializer": network.initializers, "class_mask": ("",), "mask_resizing": ("",),
             **network.choices}
 
@@ -287,11 +287,11 @@ class Configuration:
         Raises:
           InputError: it is not a run file's path.
         """
-        found = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
+        match = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
                           Path(path).as_posix())
-        if not found:
+        if not match:
             raise InputError(f"{path}: not where a run file lies; move it away")
-        dataset, name, of_method, variant, fold, rate, seed = found.groups()
+        dataset, name, of_method, variant, fold, rate, seed = match.groups()
         changes = dict(_change(part, name) for part in re.split(r"\+(?=[a-z])", variant)[1:])
         return Configuration(dataset, "", "", of_method, int(fold), float(rate), int(seed), protocol(name, **changes))
 

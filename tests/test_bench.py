@@ -25,16 +25,16 @@ def made_up():
 
 
 def test_targets_are_held_against_the_right_ratios():
-    found = {t.words: t for t in targets(made_up())}
-    assert not found["any method, native, 256², batch 1, over none"].reached  # gn4
-    assert found["any method, native, 256², batch 1, over none"].measured == 1.2
-    assert found["ILN over IN, native, 256², batch 1"].reached
-    assert found["literal ILN over ours, 256²"].measured == pytest.approx(2.4 / 1.02)
+    target_of = {t.words: t for t in targets(made_up())}
+    assert not target_of["any method, native, 256², batch 1, over none"].reached  # gn4
+    assert target_of["any method, native, 256², batch 1, over none"].measured == 1.2
+    assert target_of["ILN over IN, native, 256², batch 1"].reached
+    assert target_of["literal ILN over ours, 256²"].measured == pytest.approx(2.4 / 1.02)
     # Of two layouts the better counts, which makes it the harder to beat.
-    assert found["PyTorch eager ILN over ours, 256², batch 1"].measured == pytest.approx(1.5)
-    assert not found["PyTorch eager ILN over ours, 256², batch 1"].reached
-    assert found["plain none over PyTorch's best none, 256²"].measured == 1
-    assert not any("Keras" in words or "memory" in words for words in found)
+    assert target_of["PyTorch eager ILN over ours, 256², batch 1"].measured == pytest.approx(1.5)
+    assert not target_of["PyTorch eager ILN over ours, 256², batch 1"].reached
+    assert target_of["plain none over PyTorch's best none, 256²"].measured == 1
+    assert not any("Keras" in words or "memory" in words for words in target_of)
 
 
 def test_a_skipped_peer_is_named_and_leaves_no_column():
@@ -46,7 +46,7 @@ def test_a_skipped_peer_is_named_and_leaves_no_column():
 
 def test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds():
     ours, peer = ("native", "in"), ("keras", "in")
-    found = []
+    measured = []
     for speed in (1, 2, 1):  # a disturbance of the second round
         asked = []
 
@@ -55,12 +55,12 @@ def test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds(
             plain = len(asked)  # the machine slows down all the time
             return speed * plain * {rounds.PLAIN: 1, ours: 1.1, peer: 1.3}[key]
 
-        found.append(rounds.one_round([ours, peer, rounds.PLAIN], ms))
+        measured.append(rounds.one_round([ours, peer, rounds.PLAIN], ms))
         assert asked[::2] == [rounds.PLAIN] * 4 and sorted(asked[1::2]) == sorted([ours, peer, rounds.PLAIN])
-    rows = {(r["implementation"], r["method"]): r for r in rounds.summary(found, 64, 1, 1)}
+    rows = {(r["implementation"], r["method"]): r for r in rounds.summary(measured, 64, 1, 1)}
     for key, ratio in ((ours, 1.1), (peer, 1.3), (rounds.PLAIN, 1)):
         assert rows[key]["ratio_to_none"] == pytest.approx(ratio)
-        assert rows[key]["ms"] == pytest.approx(statistics.median(this[key][0] for this in found))
+        assert rows[key]["ms"] == pytest.approx(statistics.median(this[key][0] for this in measured))
 
 
 def test_the_step_s_arithmetic_is_counted_from_the_shapes():

@@ -86,9 +86,9 @@ def assert_all_four(kernel, shape, dtype, relu, seed=0):
     assert error(found_variance, x.var(space(x))) < tolerance
     y = called(kernel.apply, t_x, *t_affine, relu)
     assert y.dtype == dtype and error(y, expected_apply(x, *affine, relu)) < tolerance
-    for found, wanted in zip(called(kernel.apply_gradient_sums, t_dy, t_x, *t_affine, relu),
+    for actual, wanted in zip(called(kernel.apply_gradient_sums, t_dy, t_x, *t_affine, relu),
                              expected_sums(dy, x, *affine, relu), strict=True):
-        assert found.dtype == dtype and error(found, wanted) < 5 * tolerance
+        assert actual.dtype == dtype and error(actual, wanted) < 5 * tolerance
     dx = called(kernel.apply_gradient_input, t_dy, t_x, *t_affine, t_dmean, t_dvariance, relu)
     assert dx.dtype == dtype and error(dx, expected_input(dy, x, *affine, dmean, dvariance, relu)) < tolerance
 

@@ -91,8 +91,8 @@ def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
 @pytest.mark.slow
 def test_inspection_of_volumes(grid, data, tmp_path):
     path = files(grid[0])[0]
-    found = json.loads(tiny.command("ilnrepro", "inspect", path, "--json").stdout)
-    assert found["configuration"]["protocol.network"] == "res-unet-3d" and found["dice"]["n"] == 2
+    content = json.loads(tiny.command("ilnrepro", "inspect", path, "--json").stdout)
+    assert content["configuration"]["protocol.network"] == "res-unet-3d" and content["dice"]["n"] == 2
     assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["shape"] == [24, 32, 32]
     done = tiny.command("ilnrepro", "inspect", path, "--case", 0, "--data", data, "--output", tmp_path / "case.png")
     assert done.returncode == 0 and (tmp_path / "case.png").stat().st_size > 5000, done.stderr
@@ -145,10 +145,10 @@ def test_times_are_measured(data, monkeypatch):
             super().__init__(*arguments, start_channels=2, pools=1)
 
     monkeypatch.setitem(NETWORKS, "res-unet-3d", Small)
-    found = epoch_time.measure("kolarik-quick", data, methods=["none", "in"], rounds=2, progress=False)
-    assert [row["method"] for row in found["rows"]] == ["none", "in"] and found["rows"][0]["step_ratio"] == 1
-    assert all(row["step_seconds"] > 0 and row["prediction_seconds"] > 0 for row in found["rows"])
-    assert (found["epoch_slabs"], found["volume_slabs"], found["size"]) == (8, 2, 32)
+    measured = epoch_time.measure("kolarik-quick", data, methods=["none", "in"], rounds=2, progress=False)
+    assert [row["method"] for row in measured["rows"]] == ["none", "in"] and measured["rows"][0]["step_ratio"] == 1
+    assert all(row["step_seconds"] > 0 and row["prediction_seconds"] > 0 for row in measured["rows"])
+    assert (measured["epoch_slabs"], measured["volume_slabs"], measured["size"]) == (8, 2, 32)
 
 
 def test_the_paper_s_protocol():

@@ -66,10 +66,10 @@ def prepared(request, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("prepared")
     raw_trees.acdc(folder / "acdc", patients=3)
-    for words in (["data_prep", "acdc", "--source", folder / "acdc", "--structure", "lv", "--size", 48, *request.param,
+    for words in (["data_prep", "acdc", "--source", folder / "acdc", "--structure", "rv", "--size", 48, *request.param,
                    "--output", folder / "a.h5"],
                   ["ilnrepro", "run", "--data", folder / "a.h5", "--results", folder, "--protocol", "tiny", "--method",
-                   "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 10, "--keep-weights"]):
+                   "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 40, "--keep-weights"]):
         done = tiny.command(*words)
         assert done.returncode == 0, done.stderr
     path = next(folder.glob("runs/*/*/*/*.h5"))

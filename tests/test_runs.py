@@ -16,6 +16,7 @@ import pytest
 import tiny
 
 from ilnrepro.norms import kernels
+from ilnrepro.ops.metrics import surface_distances
 from ilnrepro.storage import dataset, runfile
 from ilnrepro.training import provenance
 
@@ -59,6 +60,27 @@ def test_run_file_holds_everything(finished, data):
     compiled_for = kernels.native.instruction_set() if kernels.in_use() == "native" else "none"
     assert run.provenance["instruction_set"] == compiled_for and "onednn" in run.provenance
     assert len(run.weights) == 12 * 5 + 2 and run.configuration.dataset_checksum == images.checksum
+
+
+def test_scores_at_the_data_set_s_own_resolution_and_no_truth_of_restricted_data(data, tmp_path):
+    images = dataset.read(data)
+    images.optional["spacing"] = np.full([len(images), 2], 1.5)
+    images.restricted = True
+    dataset.write(tmp_path / "d.h5", images)
+    assert dataset.read(tmp_path / "d.h5").restricted and not dataset.read(data).restricted
+    done = tiny.run(tmp_path / "d.h5", tmp_path, "--method", "none", "--fold", 1, "--rate", 0.1, "--shrink", 2)
+    assert done.returncode == 0, done.stderr
+    path, = tmp_path.glob("runs/d/tiny/*/*.h5")
+    run, truth = runfile.read(path), images.masks[images.fold == 1]
+    assert run.masks.shape == (len(truth), 16, 16)
+    whole = np.kron(run.masks, np.ones([1, 2, 2], int))
+    for key, counted in (("truth", truth), ("predicted", whole), ("common", truth & whole)):
+        np.testing.assert_array_equal(run.test[f"whole_{key}_pixels"], counted.sum(axis=(1, 2)))
+    np.testing.assert_allclose(run.test["hd95_mm"], 1.5 * surface_distances(truth, whole)[0])
+    assert len(run.examples) and len(run.example_truth) == 0
+    assert tiny.command("ilnrepro", "inspect", path).returncode == 0 and not run.weights
+    with h5py.File(path) as file:
+        assert file["test/hd95_mm"].attrs["unit"] == "mm" and file["examples/truth"].size == 0
 
 
 def test_no_source_image_is_in_the_run_file(finished, data):
@@ -110,7 +132,7 @@ def test_the_commit_is_this_project_s_and_says_where_it_was_changed(tmp_path, mo
 @pytest.mark.slow
 def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch):
     """oneDNN rounds sums in its own way, so that a provenance that is wrong about it shows."""
-    found = {}
+    runs = {}
     for wanted in (True, False):  # the commands' own choice is on
         monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
         if not wanted:
@@ -118,9 +140,9 @@ def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch
         done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5,
                         "--kernels", "tensorflow", by=tiny.process)
         assert done.returncode == 0, done.stderr
-        found[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
-        assert found[wanted].provenance["onednn"] == wanted
-    assert not np.array_equal(found[False].loss, found[True].loss)
+        runs[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
+        assert runs[wanted].provenance["onednn"] == wanted
+    assert not np.array_equal(runs[False].loss, runs[True].loss)
 
 
 def test_a_finished_run_is_not_repeated(finished, data):
@@ -153,8 +175,8 @@ def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):
 def test_inspect(finished, data, tmp_path):
     done = tiny.command("ilnrepro", "inspect", finished[1])
     assert done.returncode == 0 and "largest change of rho" in done.stdout
-    found = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
-    assert found["configuration"]["method"] == "iln" and len(found["gates"]) == 12 and found["dice"]["n"] > 0
+    content = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
+    assert content["configuration"]["method"] == "iln" and len(content["gates"]) == 12 and content["dice"]["n"] > 0
     assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["images"] == len(dataset.read(data))
     picture = tmp_path / "case.png"
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 1, "--data", data, "--output", picture)
@@ -298,4 +320,4 @@ def test_what_a_killed_run_left_is_cleared_away_when_it_is_done(finished, data):
         (path.parent / name).write_text("", encoding="utf-8")
     done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
     assert done.returncode == 0 and "done before" in done.stdout
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -50,7 +50,7 @@ def forget():
 
 before = state()
 import ilnrepro
-names = {found.name for found in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.")} - {"ilnrepro.keras"}
+names = {module.name for module in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.")} - {"ilnrepro.keras"}
 for name in names:
     forget()
     importlib.import_module(name)

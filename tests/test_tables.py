@@ -1,17 +1,20 @@
 """Choosing rates and building tables, on made-up scores."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
-from experiments.analysis import captions, cost, tables
+from experiments.analysis import captions, cost, coverage, tables
 from experiments.analysis.paper import FAMILY
+from experiments.measure.coverage import cell_of, grid, measure
 from experiments.papers import PAPERS, iln, kolarik, paper_of
 from experiments.papers.iln.tables import TABLES
-from ilnrepro.comparison import choice, scores, sheet
+from ilnrepro.comparison import choice, intervals, scores, sheet
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOLS, Configuration, protocol
 from ilnrepro.storage import files
@@ -128,11 +131,11 @@ def test_other_structures_have_columns_of_their_own():
     own = three_folds("in", (0.8, 0.7, 0.9), structure="left atrium", title="Ours")
     for records, columns in ((own, 4), (own + three_folds("in", (0.5, 0.5, 0.5)), 12)):
         rows = tables.build(TABLES[3], records, "test")
-        made = tables.sheet(TABLES[3], rows, tables.caption(TABLES[3], records, "test"), False)
-        assert len(made.headings) == 1 + columns + ("LV published" in made.headings)
-        assert made.body[0][made.headings.index("left atrium-mean")] == "0.800±0.100"
-        assert "left atrium: Data: Ours" in made.caption
-        assert ("RV: no data set given" in made.caption) == (columns == 12)
+        table = tables.sheet(TABLES[3], rows, tables.caption(TABLES[3], records, "test"), False)
+        assert len(table.headings) == 1 + columns + ("LV published" in table.headings)
+        assert table.body[0][table.headings.index("left atrium-mean")] == "0.800±0.100"
+        assert "left atrium: Data: Ours" in table.caption
+        assert ("RV: no data set given" in table.caption) == (columns == 12)
 
 
 def test_a_mean_is_taken_over_all_folds_or_not_at_all():
@@ -244,3 +247,18 @@ def test_tables_are_the_paper_s_and_the_family():
     assert iln.PAPER.chosen_tables([2, "family"]) == [TABLES[2], FAMILY]
     with pytest.raises(InputError, match="Kolarik et al. 2020 has no table 3; choose among family, kolarik"):
         kolarik.PAPER.chosen_tables([3])
+
+
+def test_rules_and_columns_keep_the_names_that_files_have():
+    """Captions and headings may be reworded; the names in CSV files are read by other programs and stay."""
+    paths = [path for paper in PAPERS for table in (*paper.tables.values(), FAMILY)
+             for path in (tiny.ROOT / "results").glob(f"*/tables/{table.stem}*.csv")]
+    assert len(paths) > 5
+    for path in paths:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        assert tuple(rows[0]) == tables.COLUMNS, path
+        assert {row["rule"] for row in rows} <= set(choice.RULES) == set(choice.RULE_NAMES), path
+    committed = coverage.committed()
+    assert list(committed[0]) == list(measure(grid()[:1], 2)[0])
+    assert {row["rule"] for row in committed} == set(intervals.RULES) and intervals.USED in intervals.RULES
+    assert {cell_of(row) for row in committed} == set(grid())

@@ -26,13 +26,13 @@ def configuration(method="iln", rate=0.5, **changes):
 def test_cross_entropy_is_tensorflow_s():
     rng = np.random.default_rng(0)
     scores, masks = tf.constant(rng.normal(size=(2, 8, 8, 2)) * 20), rng.integers(0, 2, (2, 8, 8))
-    found = []
+    actual = []
     for loss in (cross_entropy, lambda s, m: tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(m, s))):
         with tf.GradientTape() as tape:
             tape.watch(scores)
             value = loss(scores, masks)
-        found.append((float(value), tape.gradient(value, scores).numpy()))
-    (value, slope), (expected, expected_slope) = found
+        actual.append((float(value), tape.gradient(value, scores).numpy()))
+    (value, slope), (expected, expected_slope) = actual
     assert abs(value - expected) < 1e-12 and np.abs(slope - expected_slope).max() < 1e-15
 
 
@@ -52,8 +52,8 @@ def double(monkeypatch):
     monkeypatch.setattr(networks, "build", build)
 
 
-def assert_same_weights(found, wanted):
-    for name, variable in found.network.named_variables.items():
+def assert_same_weights(actual, wanted):
+    for name, variable in actual.network.named_variables.items():
         expected = wanted.network.named_variables[name]
         assert np.abs(variable - expected).max() < DOUBLE * max(1, np.abs(expected).max()), name
 
@@ -159,14 +159,14 @@ def test_xla_takes_the_same_steps(method, use, monkeypatch):
 
 @pytest.mark.parametrize("method", seldom(["in", "iln"], ["in"]))
 def test_native_and_tensorflow_kernels_train_alike(method, use, double):
-    found = {}
+    actual = {}
     for choice in ("tensorflow", "native"):
         use(choice)
         training = Training(configuration(method, kernels=choice))
-        found[choice] = steps(training, *batch(tf.float64, 32, 1), 0.1, 10), training
-    losses, training = found["native"]
-    assert losses[-1] < 0.9 * losses[0] and np.abs(losses - found["tensorflow"][0]).max() < RECORDED
-    assert_same_weights(training, found["tensorflow"][1])
+        actual[choice] = steps(training, *batch(tf.float64, 32, 1), 0.1, 10), training
+    losses, training = actual["native"]
+    assert losses[-1] < 0.9 * losses[0] and np.abs(losses - actual["tensorflow"][0]).max() < RECORDED
+    assert_same_weights(training, actual["tensorflow"][1])
 
 
 @pytest.mark.slow
@@ -227,10 +227,10 @@ def test_a_gate_takes_ten_times_the_rate_and_is_projected(double):
         rho = {name: np.clip(rho[name] - 10 * rate * momenta[name], 0, 1) for name in rho}
         one_step(training, images, masks, rate)
         for name, wanted in rho.items():
-            found = training.network.named_variables[name].numpy()
-            assert np.abs(found - wanted).max() < DOUBLE, name
-            seen["within"] += np.sum((found > 0) & (found < 1))
-            seen["at the bound"] += np.sum(found == 1)
+            actual = training.network.named_variables[name].numpy()
+            assert np.abs(actual - wanted).max() < DOUBLE, name
+            seen["within"] += np.sum((actual > 0) & (actual < 1))
+            seen["at the bound"] += np.sum(actual == 1)
     assert min(seen.values()) > 100  # both were tried
 
 

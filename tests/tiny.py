@@ -128,6 +128,6 @@ def run(data, results, *words, by=command):
 
 
 def content(path):
-    """A checksum of all that must be the same for two identical runs."""
+    """A checksum of the content that two identical runs have in common."""
     with h5py.File(path) as file:
         return hdf5.checksum(file)

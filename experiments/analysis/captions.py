@@ -1,6 +1,7 @@
-"""Words that tables, figures and the report share: what data, protocol, rates, seeds and rules are behind them."""
+"""The parts of captions that tables, figures and the report have in common: data, protocol, rates, seeds and rules."""
 
 import math
+import re
 
 from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
 from ilnrepro.comparison.scores import about_rounding
@@ -17,42 +18,55 @@ ABOUT_INTERVALS = (
     "one seed, for no rule holds the truth often enough there, nor where rates were chosen on the fold they are judged "
     "on.")
 
+# A sentence ends where a letter follows: "et al. 2020" and "2.21.0" end none.
+_SENTENCE_END = re.compile(r"(?<=[.?!]) +(?=['\"A-Za-zρ])")
+
+
+def sentences(caption):
+    """The sentences of a caption; the first says what is shown."""
+    return _SENTENCE_END.split(caption)
+
 
 def ordered(methods, known=METHODS):
-    """Methods in the order of those known, others after them by name."""
+    """The methods in the order of `known`, and after them the others by name."""
     known = list(known)
     return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
 def rules_of(records):
-    """The rules that make a difference: both where there are several rates, and the primary one first."""
+    """The names of the rules to show, the primary one first: both where there are several rates, else 'test'."""
     return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
 
 
 def title_of(method):
-    """A method's title in the papers' words."""
+    """The title of a method, as the papers print it."""
     return method_row(method).title
 
 
 def structures_of(records):
-    """The structures that the runs show, in order."""
+    """The structures of the runs, in the order in which they are shown."""
     present = {r.configuration.structure for r in records}
     return [*(s for s in STRUCTURES if s in present), *sorted(present - set(STRUCTURES))]
 
 
 def seed_spread(seed_sd, unit=100):
-    """A standard deviation over seeds for a table's cell."""
+    """The text of a standard deviation over seeds in a table."""
     return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
 
 
 def written(mean, low, high, unit=100):
-    """A mean with its interval for a table's cell; the mean alone where there is no interval."""
+    """The text of a mean with its interval in a table, or of the mean alone where there is no interval."""
     text = f"{unit * mean:+.2f}"
     return text if math.isnan(low) else f"{text} [{unit * low:+.2f}, {unit * high:+.2f}]"
 
 
 def marks(runs, folds):
-    """'2D 1C' for runs that diverged and collapsed, and '1 of 3 folds' where runs are missing."""
+    """The text that marks runs that diverged ('2D') or collapsed ('1C'), and folds without runs ('1 of 3 folds').
+
+    Args:
+      runs: dictionaries with 'status' and 'fold'.
+      folds: how many there should be.
+    """
     counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
               (("diverged", "D"), ("collapsed", "C"))]
     present = len({r["fold"] for r in runs})
@@ -61,7 +75,8 @@ def marks(runs, folds):
 
 
 def about(records):
-    """Data, protocol with what all runs change of it, n, rates and seeds in one sentence each."""
+    """Sentences on the data with the number of test images, the protocol with the changes that all runs have, the
+    rates and the seeds."""
     configurations = [r.configuration for r in records]
     parts = []
     for structure in structures_of(records):
@@ -79,7 +94,7 @@ def about(records):
 
 
 def _seeds(records):
-    """Those of all runs, and which only some rates have."""
+    """The seeds that all rates have, and those that only some rates have."""
     by_rate = {}
     for c in (r.configuration for r in records):
         by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
@@ -91,7 +106,7 @@ def _seeds(records):
 
 
 def about_one_seed(records):
-    """Which methods have no interval, for they have one seed; nothing where none has."""
+    """A sentence on the methods without an interval because they have one seed; '' where there are none."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
         if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.records) == 1}:
@@ -105,7 +120,7 @@ def about_one_seed(records):
 
 
 def primary_rule(records):
-    """The rule by which single runs are shown: the first of `rules_of` by which any can be.
+    """The rule by which single runs are shown: the first of `rules_of` by which a rate can be chosen.
 
     Raises:
       InputError: there is none.
@@ -118,18 +133,18 @@ def primary_rule(records):
 
 
 def about_runs(records):
-    """`about`, and which run of each method and fold is shown."""
+    """The sentences of `about`, and one on the run that is shown of each method and fold."""
     return f"{about(records)} {about_choice(records).rstrip('.')}; the first seed."
 
 
 def about_choice(records):
-    """By which rule the rates of the runs shown were chosen."""
+    """A sentence on the rule by which the rates of the shown runs were chosen."""
     rules, rule = rules_of(records), primary_rule(records)
     return f"Rate by the rule '{RULE_NAMES[rule]}', {RULES[rule]}." if len(rules) > 1 else about_rules(rules)
 
 
 def about_rules(rules):
-    """How the learning rates were chosen."""
+    """A sentence on the rules by which the learning rates were chosen."""
     if len(rules) == 1:
         return "One rate, nothing to choose."
     return "Rules: " + "; ".join(f"'{RULE_NAMES[rule]}', {RULES[rule]}" for rule in rules) + "."

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from experiments.analysis.captions import primary_rule
 from experiments.analysis.paper import Paper
 from experiments.analysis.questions import without_answers
 from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.differences import by_method, compare
 from ilnrepro.comparison.scores import collect
 from ilnrepro.storage import runfile
 
@@ -41,6 +44,19 @@ class Results:
     def run(self, key):
         """The `Run` of one of `chosen`."""
         return runfile.read(self.chosen[key].path)
+
+    def ends(self, method, structure):
+        """ρ at the end of all of a method's runs at their chosen rates, `[runs, layers, numbers]`."""
+        return np.array([record.rho for key, cell in cells(self.records, self.rule).items()
+                         if key[:2] == (method, structure) for record in cell.chosen])
+
+    def per_subject(self, first, second, structure):
+        """{subject: Dice of one method − that of another, mean over images and seeds}; empty where either has no
+        runs."""
+        table = by_method(self.records, self.rule, structure)
+        if first not in table or second not in table:
+            return {}
+        return compare(table[first], table[second], (first, second)).per_subject
 
     @property
     def datasets(self):

@@ -121,11 +121,14 @@ class Better(NamedTuple):
         mean, (low, high) = published.mean(), _t_interval(published)
         row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": ""}
+               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
+               "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
         rules, own = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
         if not own or (difference := self._compared(records, rules[0])) is None:
             return row | {"remark": "runs missing" if own else ""}
-        row |= {"verdict": better(difference.estimate), "ours": _interval(difference)}
+        row |= {"verdict": better(difference.estimate), "ours": _interval(difference),
+                "difference": difference.difference, "low": difference.low, "high": difference.high}
         if np.isnan(difference.low):
             row["remark"] = "no interval: one seed"
         else:

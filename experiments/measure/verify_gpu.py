@@ -3,7 +3,6 @@
 Where there is no GPU, it says so and ends with status 2.
 """
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from experiments.measure import cost
 from experiments.measure.bench.ours import methods
 from ilnrepro import tf
+from ilnrepro.console import call
 from ilnrepro.norms import Normalization, kernels
 from ilnrepro.storage import runfile
 
@@ -81,9 +81,8 @@ def _lite_run(results):
         for words in (["data_prep", "phantom", "--structure", "LV", "--output", str(data)],
                       ["ilnrepro", "run", "--data", str(data), "--results", str(results), "--protocol", "lite",
                        "--method", "iln", "--fold", "1", "--rate", "0.1"]):
-            done = subprocess.run([sys.executable, "-m", *words])
-            if done.returncode:
-                print(f"lite run: `{' '.join(words[:2])}` failed with status {done.returncode}")
+            if status := call([sys.executable, "-m", *words]):
+                print(f"lite run: `{' '.join(words[:2])}` failed with status {status}")
                 return False
     run = runfile.read(results / "runs/phantom-lv-256/lite/iln/fold1-lr0.1-seed0.h5")
     print(f"lite run (SYNTHETIC): {run.status}, DSC {run.dice.mean() if run.test else float('nan'):.3f}, "

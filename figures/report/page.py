@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.analysis import captions, cost, judgements, questions, supplement, tables, verdicts
-from figures import differences, learning, rates
-from figures.report import cases, charts
+from figures import forest, learning, rates
+from figures.report import cases, charts, claims
 from ilnrepro.comparison.planning import command_arguments, protocol_arguments
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
@@ -19,7 +19,7 @@ from ilnrepro.norms.rules import undone_on
 from ilnrepro.storage import files
 
 # Okabe and Ito's palette; black follows the page's text colour, and yellow cannot be seen on white.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "currentColor")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "currentColor", "#56b4e9", "#8a8a8a")
 _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 
 
@@ -64,18 +64,20 @@ def content(shown, datasets, given):
         one["command"] = f"{command['report']} {shlex.join(['--data', *map(str, given), one['file']])}"
     if given:
         command["report"] += f" {shlex.join(['--data', *map(str, given)])}"
-    about, about_rules = captions.about(records), captions.about_rules(captions.rules_of(records))
-    of_runs = captions.about_runs(records)
+    about, of_runs = captions.about(records), captions.about_runs(records)
     built = supplement.build(records, paper.omitted)
     usual = not records[0].configuration.variant  # of other runs than the protocol's, no claims are judged
     judged = {stem: built for stem, *built in (judgements.build(paper, records, shown.folder) if usual else ())}
     accuracy = judged.pop("verdicts", None)
+    answer = judged.pop("answer", None)
+    powers = {(r["structure"], r["first"], r["second"]): r["power"] for r in accuracy[1]} if accuracy else {}
+    found = forest.rows(accuracy and accuracy[1], built["differences"][1] if "differences" in built else (), shown.rule)
     answers = questions.build(paper.evidence, shown.folder, shown.protocol, shown.datasets) \
         if usual and paper.evidence else None
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "one_seed": captions.about_one_seed(records),
+        "about": about, "about_choice": captions.about_choice(records), "one_seed": captions.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
         "marks": dict(zip((*verdicts.VERDICTS, *verdicts.FURTHER_VERDICTS),
@@ -85,13 +87,17 @@ def content(shown, datasets, given):
         "tables": [made[1] for table in paper.chosen_tables() for made in tables.sheets(table, records)],
         "questions": answers and answers[0],
         "sheets": {name: one[0] for name, one in built.items()},
-        "grids": _grids(built), "forests": _forests(built, shown),
+        "answer": answer and captions.sentences(answer[0].caption)[0],
+        "grids": _grids(built),
+        "forests": claims.forests(found, powers, shown,
+                                  rates.grids(built["rates"][1]) if "rates" in built else {},
+                                  {one["structure"]: (one["folds"], one["data"]) for one in browsers}),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
         "browsers": browsers, "cases_about": of_runs, "palette": COLOURS,
-        "title_of": captions.title_of, "rule_names": captions.RULE_NAMES, "cost": _cost(shown),
+        "title_of": captions.title_of, "sentences": captions.sentences, "cost": _cost(shown),
         "machines": _machines(runs, methods),
-        "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
-                                                        "FOREST_WIDTH")},
+        "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")}
+        | {"FOREST": claims.WIDTH, "SUBJECTS": claims.SUBJECTS_HEIGHT},
     }
 
 
@@ -104,24 +110,6 @@ def _grids(built):
         body = [[None if np.isnan(d) else (f"{d:.3f}", marks, f"{p:.2f}") for d, marks, p in zip(*row, strict=True)]
                 for row in zip(found.dice, found.marks, place, strict=True)]
         made.append((structure, found, body))
-    return made
-
-
-def _forests(built, shown):
-    """A `charts.Forest` a structure, with the paper's differences where the data are the paper's."""
-    rows = built["differences"][1] if "differences" in built else []
-    published = {(row["fold"], row["method"]): row["published_mean"]
-                 for table in shown.paper.chosen_tables()
-                 for row in tables.build(table, shown.records, shown.rule) if not np.isnan(row["published_mean"])}
-    made = []
-    for structure, methods in differences.forests(rows).items():
-        fold = f"{structure}-mean"
-        theirs = {captions.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
-                  if (fold, m) in published and (fold, "iln") in published}
-        made.append(charts.forest(structure, [r for r in captions.rules_of(shown.records)
-                                              if any(r in by_rule for by_rule in methods.values())],
-                                  {captions.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
-                                  verdicts.HALF_A_POINT))
     return made
 
 
@@ -167,7 +155,7 @@ def _learning(runs, methods, about):
     """The chart of the losses."""
     panels = _panels(runs, methods)
     width = learning.window(list(runs.values()))
-    series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
+    series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[(k + k // len(COLOURS)) % 4])
               for k, m in enumerate(methods)]
     lines, ends = {}, {}
     for title, by_method in panels.items():
@@ -209,7 +197,8 @@ def _browsers(paper, runs, methods, datasets):
             maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
         mine = [m for m in methods if any(m in by_method for by_method in tested.values())]
         file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
-        made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
+        made.append({"structure": structure, "images": data is not None, "cases": cases.browsed(tested, mine, data),
+                     "folds": tested, "data": data,
                      "file": file, "maker": maker.format(shlex.quote(file)),
                      "methods": [captions.title_of(m) for m in mine]})
     return made

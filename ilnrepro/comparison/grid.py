@@ -1,4 +1,4 @@
-"""Doing the runs of a grid side by side, each in a process of its own."""
+"""Grids of runs, done side by side, one process a run."""
 
 import contextlib
 import functools
@@ -16,7 +16,6 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
     """Does the runs that are not done yet. A failed run does not stop the others.
 
     Args:
-      jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
       jobs_at_once: how many runs side by side; None leaves it to the executor.
@@ -25,7 +24,7 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
         are done, and are not done where one failed.
 
     Returns:
-      [(job, reason)] of the runs that failed.
+      the failed jobs with their reasons, [(job, reason)].
 
     Raises:
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another

@@ -1,4 +1,4 @@
-"""The table of methods, from which command lines, tests, benchmark, documentation and result tables take their methods.
+"""The table of methods. It drives the command line, the tests, the benchmark, the documentation and the result tables.
 
 To add a normalization, add a line: compose `Mix`, `Cascade` and the pools below, or write a rule of your own beside
 them in `rules.py`. Without editing the package: `plugins.register`.
@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
 
 
 def method(name: str) -> Method:
-    """The row of the table of a method's name, with a number in place of `<G>`.
+    """The row of the table for a method's name, a number in the place of `<G>`.
 
     Raises:
       InputError: there is no such method.

@@ -48,7 +48,7 @@ def _describe_run(path):
     found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,
                                **{f"protocol.{key}": value for key, value in protocol.items()}},
-             "parameters": run.parameters, "steps": len(run.loss),
+             "preparation": str(run.preparation), "parameters": run.parameters, "steps": len(run.loss),
              "loss": {"first": float(run.loss[0]), "last 50 steps": float(run.loss[-50:].mean())},
              "provenance": _plain(run.provenance), "timing": _plain(run.timing)}
     if run.test:
@@ -74,6 +74,7 @@ def _describe_data(path):
     data = dataset.read(path)
     return {"file": str(path), "kind": "data set", "title": data.title, "structure": data.structure,
             "synthetic": data.synthetic, "source": data.source, "licence": data.licence, "citation": data.citation,
+            "preparation": str(data.preparation),
             "images": len(data), "shape": list(data.images.shape[1:]), "type": str(data.images.dtype),
             "mask_pixels": {"least": int(_areas(data).min()), "median": float(np.median(_areas(data))),
                             "most": int(_areas(data).max())},

@@ -1,6 +1,7 @@
 """Run files: everything one run left behind, in one HDF5 file that explains itself."""
 
 import json
+import math
 import warnings
 from dataclasses import dataclass, field
 from os import PathLike
@@ -33,11 +34,13 @@ class Run:
         gate: the first map's share `[k, layers]`; layers: the normalized layers' names; channels: of each.
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
-        common_pixels, where `surface-distance` is installed hd95 and assd, and where known site. Empty for a diverged
-        run, and for one that trained on all subjects.
+        common_pixels; whole_truth_pixels, whole_predicted_pixels, whole_common_pixels, the same at the data set's own
+        resolution; where `surface-distance` is installed hd95 and assd, and where the data set knows its spacing too
+        hd95_mm and assd_mm, at its own resolution; where known site. Empty for a diverged run, and for one that trained
+        on all subjects. Older files lack whole_* and *_mm.
       masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
-        that figure 2 needs no data set.
+        that figure 2 needs no data set; no mask where the data set's licence forbids to pass it on.
       preparation: of the data set.
       weights: final variables by name, where kept.
       expected: of a run that trained on all subjects, what cross-validation by others lets expect of it, see
@@ -105,15 +108,24 @@ _MEANINGS = {
     "test/truth_pixels": ("pixels of the true mask", "pixel", ("case",)),
     "test/predicted_pixels": ("pixels of the predicted mask", "pixel", ("case",)),
     "test/common_pixels": ("pixels in both masks", "pixel", ("case",)),
+    **{f"test/whole_{key}_pixels": (f"{meaning}, at the data set's own resolution (predicted masks enlarged)", "pixel",
+                                    ("case",))
+       for key, meaning in (("truth", "pixels of the true mask"), ("predicted", "pixels of the predicted mask"),
+                            ("common", "pixels in both masks"))},
     "test/dice": ("Dice similarity coefficient; 1 where both masks are empty", "1", ("case",)),
     "test/hd95": ("95 % Hausdorff distance; the image's diagonal where one mask is empty", "pixel", ("case",)),
     "test/assd": ("average symmetric surface distance; the image's diagonal where one mask is empty", "pixel",
                   ("case",)),
+    "test/hd95_mm": ("95 % Hausdorff distance at the data set's own resolution; the image's diagonal where one mask is "
+                     "empty", "mm", ("case",)),
+    "test/assd_mm": ("average symmetric surface distance at the data set's own resolution; the image's diagonal where "
+                     "one mask is empty", "mm", ("case",)),
     "test/site": ("site of the test image", "", ("case",)),
     "test/masks": ("predicted masks, eight pixels a byte in row-major order, most significant bit first; "
                    "attribute 'shape' is that of one mask", "", ("case", "byte")),
     "examples/case": ("test cases drawn at random to be shown", "1", ("example",)),
-    "examples/truth": ("their true masks, packed as test/masks", "", ("example", "byte")),
+    "examples/truth": ("their true masks, packed as test/masks; none where the data set's licence forbids to pass "
+                       "them on", "", ("example", "byte")),
 }
 
 
@@ -209,7 +221,7 @@ def of_group(file: h5py.Group) -> Run:
 
 
 def _packed(masks):
-    return np.packbits(masks.reshape(len(masks), -1), axis=1)
+    return np.packbits(masks.reshape(len(masks), math.prod(masks.shape[1:])), axis=1)
 
 
 def _unpacked(stored):
@@ -231,22 +243,22 @@ def is_done(path: Path, configuration: Configuration, weights: bool = False) -> 
         with hdf5.reading(path, "run") as file:
             if file.attrs["configuration_hash"] == configuration.hash:
                 return "weights" in file or not weights
-            found, version = Configuration.from_json(file.attrs["configuration"])
+            stored, version = Configuration.from_json(file.attrs["configuration"])
     except DamagedError as error:
         warnings.warn(f"{error}: its run is done again", stacklevel=2)
         return False
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
-    found = {"protocol_version": version, **found.as_dict()}
+    stored = {"protocol_version": version, **stored.as_dict()}
     wanted = {"protocol_version": PROTOCOL_VERSION, **configuration.as_dict()}
-    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]
+    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(stored, wanted)]
     raise InputError(f"{path}: holds a run of another configuration ({'; '.join(differing)}); "
                      "move it away or choose another results folder")
 
 
-def _differences(found, wanted, prefix=""):
-    for key in sorted({*found, *wanted}):
-        a, b = found.get(key), wanted.get(key)
+def _differences(stored, wanted, prefix=""):
+    for key in sorted({*stored, *wanted}):
+        a, b = stored.get(key), wanted.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             yield from _differences(a, b, f"{prefix}{key}.")
         elif a != b:

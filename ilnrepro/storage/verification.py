@@ -18,22 +18,22 @@ def problems(results):
         return _problems_of(results)
     if not (results / "runs").is_dir():
         raise InputError(f"{results}: holds no runs; check the path")
-    found, seen = [], {}
+    listed, seen = [], {}
     for path in sorted(results.glob("runs/**/*.h5")):
         if path.name.startswith("."):
             continue
         run, kind, text = examine(path, results)
         if kind:
-            found.append((kind, path, text))
+            listed.append((kind, path, text))
         if run is None:
             continue
         if run.configuration.hash in seen:
-            found.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
+            listed.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
         seen.setdefault(run.configuration.hash, path)
     for pattern in (".*.checkpoint", ".*.part"):
         for path in sorted(results.glob(f"runs/**/{pattern}")):
-            found.append(("incomplete", path, "its run has not ended: give its command again"))
-    return found
+            listed.append(("incomplete", path, "its run has not ended: give its command again"))
+    return listed
 
 
 def _problems_of(path):

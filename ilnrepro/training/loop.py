@@ -10,7 +10,6 @@ from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
 from ilnrepro.ops.augmentation import batches, epoch_order, prepare
-from ilnrepro.ops.metrics import overlap
 from ilnrepro.ops.slabs import cut, starts
 from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import checkpoint
@@ -78,14 +77,14 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     test, predicted, examples, truth = {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
     if np.isfinite(history.loss).all() and tested.any():
         predicted = testing.predict(training, images[tested], masks[tested], protocol)
-        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
+        spacing = data.optional["spacing"][tested] if "spacing" in data.optional else None
         test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
-                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
-                **testing.distances(masks[tested], predicted)}
+                **testing.scores(masks[tested], predicted, data.masks[tested], spacing)}
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
+        examples = np.sort(drawn)
+        truth = masks[tested][examples[:0] if data.restricted else examples]
     gated = training.gated
     return Run(
         configuration=configuration, title=data.title, synthetic=data.synthetic, preparation=data.preparation,

@@ -223,10 +223,10 @@ def _read_itk(path):
 
 
 def _read_nifti(path):
-    found = nifti.read(path)
-    values = _one_channel(found.values, path) if found.colours else found.values
-    affine = None if found.affine is None else np.diag([-1, -1, 1, 1]) @ found.affine
-    return _picture(values, path, found.spacing[1::-1], found.spacing[2], None, affine)
+    content = nifti.read(path)
+    values = _one_channel(content.values, path) if content.colours else content.values
+    affine = None if content.affine is None else np.diag([-1, -1, 1, 1]) @ content.affine
+    return _picture(values, path, content.spacing[1::-1], content.spacing[2], None, affine)
 
 
 def _picture(values, path, spacing, between, position, affine):

@@ -26,22 +26,22 @@ def plan(inputs, output):
       InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
     """
     output = Path(output)
-    found = []
+    placed = []
     for path in map(Path, inputs):
         if path.is_dir():
             inside = [p for p in _files(path) if output.resolve() not in p.resolve().parents]
             if not inside:
                 raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)}) outside "
                                  "the output folder; check the path")
-            found += [(p, p.relative_to(path).parent) for p in inside]
+            placed += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
         elif images.ending(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
-            found.append((path, Path()))
+            placed.append((path, Path()))
     planned, taken = [], {}
-    for path, place in found:
+    for path, place in placed:
         target = output / place / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
         if target in taken:
             raise InputError(f"{path}: its mask would have the name of that of {taken[target]}; give them apart")
@@ -205,12 +205,13 @@ def _write_like(target, path, values):
     for what in ("Origin", "Spacing", "Direction"):
         getattr(written, f"Set{what}")(getattr(reader, f"Get{what}")())
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / target.name
+        temporary = Path(folder) / target.name
         try:
-            sitk.WriteImage(written, str(made), useCompression=True)
-            content = made.read_bytes()
+            sitk.WriteImage(written, str(temporary), useCompression=True)
+            content = temporary.read_bytes()
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{target}: cannot be made in {folder} ({one_line(error)}); free space there") from error
+            raise InputError(f"{target}: cannot be written in {folder} ({one_line(error)}); free space "
+                             "there") from error
     files.write(target, content)
 
 

@@ -181,7 +181,7 @@ def load(path: str | PathLike[str]) -> Model:
             model = tf.saved_model.load(str(path))
             model.segment  # noqa: B018  asked for here, so that a foreign model is refused at once
             about = json.loads((path / "about.json").read_text(encoding="utf-8"))
-            preparation = Preparation.from_json(about["preparation"]) if "preparation" in about else Preparation()
+            preparation = Preparation.from_json(json.dumps(about.get("preparation", {})))
             status = about.get("status", "complete")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
@@ -213,8 +213,8 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
-            model, saved = Path(made) / "model", tf.Module()
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            model, saved = Path(temporary) / "model", tf.Module()
             saved.segment, saved.from_source = segmenter.segment, segmenter.from_source
             saved.variables_by_name = segmenter.variables_by_name
             tf.saved_model.save(saved, str(model), signatures=saved.from_source)

@@ -1,4 +1,4 @@
-"""The breakages, by package. A new mechanism brings its own; one whose code has gone goes with it."""
+"""The list of breakages, by package. A new mechanism adds its own; a breakage whose code is removed is removed too."""
 
 from .code import Breakage
 
@@ -200,6 +200,9 @@ TRAINING = (
     Breakage("middle-of-slab", "prediction keeps the end of every slab instead of its middle",
              "ilnrepro/ops/slabs.py", "joined", "slabs.shape[1] // 4", "slabs.shape[1] // 2",
              ("tests/test_slabs.py::test_prediction_keeps_the_middle_eight_and_the_ends_from_the_ends",)),
+    Breakage("prepared-otherwise", "images are segmented as they come, not as the network's data were prepared",
+             "ilnrepro/use/prediction.py", "masks_of", "[preparation.image(one, spacing) for", "[one for",
+             ("tests/test_predict.py::test_raw_volumes_are_prepared_as_the_run_s_own_and_masks_come_back",)),
     Breakage("overlay-grey", "an overlay's black is 0 instead of the image's least value",
              "ilnrepro/use/prediction.py", "_write_overlay", "255 * (image - low)", "255 * image",
              ("tests/test_predict.py::test_overlay_shows_the_grey_image_and_the_mask_s_rim",)),
@@ -210,8 +213,8 @@ STORAGE = (
              "ilnrepro/storage/hdf5.py", "_check", "if written != actual and", "if written is None and",
              ("tests/test_dataset.py::test_content_that_its_checksum_denies_is_refused",)),
     Breakage("bytes-not-checked", "the checksum of a file's bytes is not compared",
-             "ilnrepro/storage/hdf5.py", "check_bytes", "if found == _block(_parts(file)):",
-             "if found.startswith(_SEAL):",
+             "ilnrepro/storage/hdf5.py", "check_bytes", "if block == _block(_parts(file)):",
+             "if block.startswith(_SEAL):",
              ("tests/test_faults.py::test_timings_are_covered_though_the_content_s_checksum_leaves_them_out",)),
     Breakage("part-left", "a file that could not be written leaves its part behind",
              "ilnrepro/storage/files.py", "write", "if temporary is not None:", "if temporary is None:",
@@ -248,11 +251,11 @@ DATA_PREP = (
              "1 + i * min(folds, len(names)) // len(names)",
              ("tests/test_data_prep.py::test_random_split_keeps_subjects_whole_and_spreads_strata",)),
     Breakage("half-a-pixel", "resampling is half a pixel off",
-             "data_prep/images.py", "resampled", "(n - 1) / 2 - (size - 1) / 2 * f", "n / 2 - size / 2 * f",
+             "ilnrepro/preparation.py", "resampled", "(n - 1) / 2 - (size - 1) / 2 * s", "n / 2 - size / 2 * s",
              ("tests/test_data_prep.py::test_resampling_keeps_a_ramp_in_mm",)),
     Breakage("labels-joined", "of ACDC's labels, those above the structure's count as it",
-             "data_prep/acdc.py", "_read_volume", "label == LABEL[arguments.structure]",
-             "label >= LABEL[arguments.structure]", ("tests/test_data_prep.py::test_acdc_gives_its_slices",)),
+             "data_prep/acdc.py", "_read_volume", "label == number_of_structure",
+             "label >= number_of_structure", ("tests/test_data_prep.py::test_acdc_gives_its_slices",)),
     Breakage("filled-in-front", "thin volumes are filled up in front of their first slice",
              "data_prep/spine.py", "prepare", "(0, depth - len(case.image))", "(depth - len(case.image), 0)",
              ("tests/test_data_prep.py::test_spine_volumes_are_resampled_filled_up_and_labels_joined",)),
@@ -314,6 +317,9 @@ EXPERIMENTS = (
     Breakage("failure-swallowed", "a run that ends with an error counts as done",
              "ilnrepro/comparison/executors.py", "_Processes.run", "if code == 0 else", "if code >= 0 else",
              ("tests/test_executors.py::test_a_failed_run_is_named_and_costs_no_other",)),
+    Breakage("killed-when-stopped", "a stopped driver kills its runs instead of letting them save what they did",
+             "ilnrepro/comparison/executors.py", "_Processes.stop", "process.terminate()", "process.kill()",
+             ("tests/test_executors.py::test_a_stopped_driver_waits_until_its_runs_have_stopped",)),
     Breakage("ratio-before-alone", "a benchmark's ratio is to the plain network before it alone",
              "experiments/measure/bench/rounds.py", "one_round", "2 * one / (before + after)", "one / before",
              ("tests/test_bench.py::test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds",)),
