@@ -69,8 +69,8 @@ class Findings:
         for m in others:
             if need := _needed(self.answer.pair(best, m)):
                 alike.setdefault(need, []).append(m)
-        return [f"To show a difference of {100 * POINT:g} point between {title(best)} and {_listed(several)} four times "
-                f"in five: {need}" for need, several in alike.items()]
+        return [f"To show a difference of {100 * POINT:g} point between {title(best)} and {_listed(several)} four "
+                f"times in five: {need}" for need, several in alike.items()]
 
     @property
     def train(self) -> list[str]:
