@@ -48,7 +48,7 @@ class Results:
     def ends(self, method, structure):
         """ρ at the end of all of a method's runs at their chosen rates, `[runs, layers, numbers]`."""
         return np.array([record.rho for key, cell in cells(self.records, self.rule).items()
-                         if key[:2] == (method, structure) for record in cell.chosen])
+                         if key[:2] == (method, structure) for record in cell.records])
 
     def per_subject(self, first, second, structure):
         """{subject: Dice of one method − that of another, mean over images and seeds}; empty where either has no
