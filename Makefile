@@ -33,7 +33,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan coverage figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan compare coverage figures report bench faults \
 	scale readme docs verify-gpu inspect clean
 
 help: ## list the targets
@@ -96,7 +96,7 @@ reproduce-family: setup ## every method of the table at batch 4 on one data set 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
 	$(BIN)/python -m experiments cost --results "$(or $(RESULTS),build/results)"
 
-reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
+reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1 to 8; LV=FILE.h5, stage 5 RV=FILE.h5
 	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
 reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
@@ -110,6 +110,11 @@ tables: setup ## write the tables again, from run files alone
 
 plan: setup ## how many seeds and subjects would show a difference, from the runs in RESULTS: DIFFERENCE=0.5 points
 	$(BIN)/python -m experiments plan $(SHOWN) $(if $(METHODS),--methods $(METHODS)) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(OPTIONS)
+
+compare: setup ## which methods are better on your data: LV=mine.h5 METHODS="in iln gn8" HOURS=2
+	$(BIN)/ilnrepro compare $(or $(LV),$(RV)) --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(RESULTS),--results $(RESULTS)) $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(OPTIONS)
 
 coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
 	$(BIN)/python -m experiments coverage $(OPTIONS)

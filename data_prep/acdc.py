@@ -65,7 +65,8 @@ def prepare(arguments, audit):
     structure = arguments.structure.upper()
     return cases.data_set(slices, audit, split, arguments.keep_empty, preparation, title=f"ACDC, {structure}",
                           structure=structure, source=arguments.source.resolve().name,
-                          licence="for research, by the challenge organisers' terms", citation=CITATION)
+                          licence="for research, by the challenge organisers' terms", citation=CITATION,
+                          restricted=True)
 
 
 def _scan(folder, audit):

@@ -129,7 +129,7 @@ def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text)
       split: from the subjects [n] to the folds [n]; given the same name for subjects that share images.
       keep_empty: whether images without the structure stay.
       preparation: the `Preparation` of the images.
-      text: title, structure, source, licence and citation.
+      text: title, structure, source, licence and citation, and where it is so that they are restricted.
 
     Raises:
       InputError: damaged cases that the audit does not let pass, or nothing left.

@@ -6,12 +6,12 @@ from pathlib import Path
 from experiments.analysis import coverage as known
 from experiments.analysis import needs, readme, results
 from experiments.analysis.paper import methods_of
-from experiments.measure import coverage
+from experiments.measure import coverage, winners
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
 from experiments.runs import doing, options, reproducing
 from experiments.runs.showing import show, show_tables
-from ilnrepro.arguments import add_variants, variants
+from ilnrepro.arguments import add_variants, integer, variants
 from ilnrepro.comparison import planning
 from ilnrepro.console import command
 from ilnrepro.errors import InputError
@@ -61,6 +61,10 @@ def _add_sureness(commands):
     covered.add_argument("--results", type=Path, help="do every cell, and write coverage.{md,csv} there (default: "
                          "every tenth cell, printed)")
     covered.set_defaults(act=_coverage)
+    named = commands.add_parser("winners", help="simulate how often a comparison names a winner, rightly and wrongly")
+    named.add_argument("--studies", type=integer(1), default=winners.STUDIES, help=f"of each kind (default: "
+                       f"{winners.STUDIES}, ten minutes)")
+    named.set_defaults(act=lambda arguments: _winners(arguments.studies))
 
 
 def main(argv=None):
@@ -100,6 +104,11 @@ def _coverage(arguments):
         files.check_writable(arguments.results)
     table = coverage.write(arguments.results) if arguments.results else coverage.sample(known.committed())
     show([table.rich()])
+    return 0
+
+
+def _winners(studies):
+    show([winners.measure(studies).rich()])
     return 0
 
 

@@ -54,11 +54,12 @@ def draw(arguments, datasets, present):
     runs = [shown.run(key) for key in sorted(shown.chosen, key=lambda key: (methods.index(key[0]), *key[1:]))]
     tested = [run for run in runs if run.test]
     known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
-    drawn = [examples.draw(folder, runs, known, about)] if tested else []
+    pictured = [run for run in tested if len(run.example_truth) or run.configuration.dataset_checksum in known]
+    drawn = [examples.draw(folder, pictured, known, about)] if pictured else []
     drawn += _curves(folder, shown, runs, about)
     drawn.append(learning.draw(folder, runs, about))
-    if tested and "predictions" in shown.paper.figures:
-        fold = tested[0].configuration.fold
+    if pictured and "predictions" in shown.paper.figures:
+        fold = pictured[0].configuration.fold
         drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == fold], known, about))
     drawn += _of_tables(folder, shown)
     if "sites" in shown.paper.figures:

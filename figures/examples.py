@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from figures.crop import box
+from figures.sources import source
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
 from ilnrepro.norms import method as method_row
-from ilnrepro.ops.augmentation import prepare
 from ilnrepro.ops.metrics import fullest_slice
 
 HARD, RANDOM = 3, 3
@@ -17,7 +17,8 @@ def draw(folder, runs, datasets, about):
     """Draws test cases in rows and methods in columns: the hardest of those whose truth run files hold, and others.
 
     Args:
-      runs: `Run`s, one a method, structure and fold; those that tested nothing are left out.
+      runs: `Run`s, one a method, structure and fold, whose examples' true masks are known; those that tested nothing
+        are left out.
       datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
       about: data, protocol, n, rates, seeds and rule in words.
     """
@@ -37,7 +38,9 @@ def draw(folder, runs, datasets, about):
         of_case = by_fold[key]
         first = next(iter(of_case.values()))
         case = first.examples[i]
-        image, truth, part = _source(first, i, datasets.get(first.configuration.dataset_checksum))
+        image, truth = source(first, case, datasets.get(first.configuration.dataset_checksum))
+        part = fullest_slice(truth) if truth.ndim == 3 else ...
+        image, truth = None if image is None else image[part], truth[part].astype(bool)
         images = images or image is not None
         masks = {method: run.masks[case][part].astype(bool) for method, run in of_case.items()}
         left, top, width, height = box([truth, *masks.values()])
@@ -67,17 +70,6 @@ def chosen(by_fold):
     hard, others = order[:HARD], sorted(order[HARD:])
     drawn = sorted(np.random.default_rng(0).permutation(len(others))[:RANDOM])
     return [(*scored[k][1:], k in hard) for k in (*hard, *(others[n] for n in drawn))]
-
-
-def _source(run, i, data):
-    """(image or None, true mask, what of a volume is shown) of a run's ith example."""
-    truth = run.example_truth[i].astype(bool)
-    part = fullest_slice(truth) if truth.ndim == 3 else ...
-    if data is None:
-        return None, truth[part], part
-    index = run.test["index"][run.examples[i]]
-    image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1], run.configuration.protocol.shrink)
-    return image[0][part], truth[part], part
 
 
 def picture(image, truth, predicted):

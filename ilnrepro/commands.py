@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
+from ilnrepro import api
 from ilnrepro.arguments import variants
 from ilnrepro.console import stopping_signals
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS, Settings, method
-from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.protocols import WHOLE, Configuration, protocol
 from ilnrepro.storage import checkpoint, dataset, files, inspection, runfile, verification
 from ilnrepro.storage.locking import locked
 
@@ -29,6 +30,8 @@ def run(arguments):
 
     if arguments.progress == "lines":
         exit_when_stdout_closes()
+    if arguments.fold == WHOLE:
+        raise InputError(f"--fold: folds are numbered from 1; `ilnrepro train {arguments.data}` trains on all of them")
     data = dataset.read(arguments.data)
     configuration = Configuration(
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
@@ -47,6 +50,39 @@ def run(arguments):
     return 0
 
 
+def compare(arguments):
+    """Compares methods, and says what was found."""
+    findings = api.compare(arguments.data, arguments.methods, hours=arguments.hours, reference=arguments.reference,
+                           results=arguments.results, rates=arguments.rates, seeds=arguments.seeds, jobs=arguments.jobs,
+                           protocol=arguments.protocol, plugin=arguments.plugin, **variants(arguments))
+    print("\n".join(findings.lines))
+    print(f"page: {findings.page}")
+    return 0
+
+
+def train(arguments):
+    """Trains on all subjects and writes a network for use."""
+    title = f"{arguments.method} on all subjects"
+    with _progress("bar", title) as report, _interrupting():
+        path = api.train(
+            arguments.data, arguments.method, arguments.rate, arguments.output, protocol=arguments.protocol,
+            seed=arguments.seed, results=arguments.results, plugin=arguments.plugin, progress=report,
+            stop=_stop_when_asked(), **variants(arguments))
+    print(f"{path}: {runfile.read(path).expected['text']}")
+    return 0
+
+
+@contextlib.contextmanager
+def _interrupting():
+    """Takes a training that stopped when asked to for the interruption that it is."""
+    from ilnrepro.training import loop
+
+    try:
+        yield
+    except loop.Stopped:
+        raise KeyboardInterrupt from None
+
+
 def _train_and_write(configuration, data, path, arguments):
     from ilnrepro.training import loop, process
     from ilnrepro.training.tensorboard import Curves
@@ -55,12 +91,10 @@ def _train_and_write(configuration, data, path, arguments):
     further = {}
     if arguments.tensorboard:
         further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
-    with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
-        try:
-            outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
-                                   **further)
-        except loop.Stopped:
-            raise KeyboardInterrupt from None
+    title = f"{configuration.method} fold {configuration.fold}"
+    with _progress(arguments.progress, title) as report, _interrupting():
+        outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
+                           **further)
     if not arguments.keep_weights:
         outcome.weights = {}
     runfile.write(path, outcome)
@@ -125,9 +159,9 @@ def predict(arguments):
         failed = 0
         for path, target in planned:
             try:
-                score = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
-                    images, completed=done, total=total, visible=total > 1))
-                said = f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)")
+                found = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
+                    images, completed=done, total=total, visible=total > 1), arguments.probability)
+                said = f"{target}{_said(found)}"
             except InputError as error:
                 said, failed = f"error: {error}", failed + 1
             bar.console.print(said, markup=False, soft_wrap=True)
@@ -135,6 +169,21 @@ def predict(arguments):
     if failed and len(planned) > 1:
         print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _said(outcome):
+    """What is known of a prediction, in brackets."""
+    parts = [f"DSC {outcome.dice:.3f} against its own masks"] if outcome.dice is not None else []
+    if outcome.disagreement is not None:
+        parts.append(f"the networks disagree by {outcome.disagreement:.3f}")
+    return f"  ({', '.join(parts)})" if parts else ""
+
+
+def ensemble(arguments):
+    """Puts several trained networks into one file."""
+    files.check_writable(arguments.output.parent)
+    print(api.ensemble(arguments.runs, arguments.output))
+    return 0
 
 
 def export(arguments):
@@ -173,8 +222,13 @@ def verify(arguments):
     return 1 if problems else 0
 
 
-def methods(_):
-    """Lists the methods."""
+def methods(arguments):
+    """Lists the methods, or checks one."""
+    if arguments.check:
+        from ilnrepro.norms import check
+
+        print(check(arguments.check))
+        return 0
     table = Table(title="Methods", caption="G stands for a number of groups: gn4, gn16, iln8, ...")
     for heading in ("name", "title", "what it is"):
         table.add_column(heading)

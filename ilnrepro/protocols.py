@@ -18,6 +18,8 @@ from ilnrepro.ops.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
+# The fold of a run that trains on all subjects and tests on none; the folds of a data set are numbered from 1.
+WHOLE = 0
 
 
 def in_full(number: float) -> str:
@@ -201,9 +203,11 @@ class Configuration:
       dataset: stem of the data set's file name.
       dataset_checksum: of its content.
       structure: what the masks show, 'LV' or 'RV' (or another).
-      fold: the group tested on; the others train.
+      fold: the group tested on; the others train. `WHOLE` for none: all train.
       rate: initial learning rate.
       seed: of the weights and of the data order.
+      plugin: of a method that is not the package's own, the checksum of the file that registered it, see
+        `norms.plugins`; '' for others.
     """
 
     dataset: str
@@ -214,9 +218,15 @@ class Configuration:
     rate: float
     seed: int
     protocol: Protocol
+    plugin: str = ""
 
     def __post_init__(self) -> None:
-        method(self.method)
+        here = method(self.method).plugin
+        if not self.plugin:
+            object.__setattr__(self, "plugin", here)
+        if self.plugin != here:
+            raise InputError(f"method: {self.method!r} was registered by a plug-in with the checksum {self.plugin}, "
+                             f"here by {here or 'none'}; give that one with --plugin")
         if not 0 < self.rate < float("inf"):
             raise InputError(f"rate: {self.rate} must be a positive number")
         if not 0 <= self.seed < 2**63:
@@ -239,6 +249,10 @@ class Configuration:
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
         return folder / f"fold{self.fold}-lr{in_full(self.rate)}-seed{self.seed}.h5"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name, those of the protocol too; no plug-in where there is none."""
+        return {key: value for key, value in asdict(self).items() if key != "plugin" or value}
+
     @property
     def json(self) -> str:
         """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
@@ -248,7 +262,8 @@ class Configuration:
         default = asdict(Protocol())
         protocol = {key: value for key, value in asdict(self.protocol).items()
                     if key == "name" or value != default[key]}
-        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self), "protocol": protocol}, sort_keys=True)
+        return json.dumps({"protocol_version": PROTOCOL_VERSION, **self.as_dict(), "protocol": protocol},
+                          sort_keys=True)
 
     @property
     def hash(self) -> str:

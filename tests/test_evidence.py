@@ -290,23 +290,64 @@ def test_every_question_is_one_setting_or_another_number_of_groups():
         assert (variant != "") != (question.method != question.base), question.words
 
 
-def test_later_stages_need_the_earlier(tmp_path, monkeypatch):
+@pytest.fixture
+def planner(tmp_path, monkeypatch):
+    """Of a phantom of each structure, with a set of seeds whose runs count as done, and made-up scores of theirs."""
     import tiny
 
-    data = tiny.phantom(tmp_path)
-    assert len(stages.stage(PAPER, 1, [data], "lite", tmp_path)) == 9 * 3 * 5
-    with pytest.raises(InputError, match="135 runs of stage 1 are missing"):
-        stages.stage(PAPER, 2, [data], "lite", tmp_path)
-    made = [record(m, k, rate) for m in PAPER.evidence.methods for k in (1, 2, 3) for rate in PAPER.rates["lite"]]
+    done, methods = set(), PAPER.evidence.stages[1].parts[0].methods
+    made = [record(m, k, rate, structure=s) for s in ("LV", "RV") for m in (*methods, "gn16") for k in (1, 2, 3)
+            for rate in PAPER.rates["lite"]]
     monkeypatch.setattr(stages, "collect", lambda *_, **__: made)
-    done = {0}
     monkeypatch.setattr(stages.planning, "remaining",
                         lambda jobs, _: [job for job in jobs if job.configuration.seed not in done])
-    assert len(stages.stage(PAPER, 2, [data], "lite", tmp_path)) == 8 * 3 * 2
+    files = [tiny.phantom(tmp_path, structure) for structure in ("LV", "RV")]
+    for path in files:
+        (tmp_path / "runs" / path.stem / "lite" / "in").mkdir(parents=True)
+        (tmp_path / "runs" / path.stem / "lite" / "in" / "fold1-lr1-seed0.h5").touch()
+    return stages.Planner(PAPER, files, "lite", tmp_path), done
+
+
+def planned(planner, number):
+    return [None if jobs is None else [job.configuration for job in jobs] for jobs in planner.parts(number)]
+
+
+def test_later_stages_need_the_earlier(planner):
+    planner, done = planner
+    assert [len(jobs) for jobs in planned(planner, 1)] == [9 * 3 * 5]
+    for number, missing in ((2, "135 runs of stage 1"), (3, "135 runs of stage 1"), (6, "135 runs of stage 1")):
+        with pytest.raises(InputError, match=f"{missing} are missing, whose answers stage {number} needs"):
+            planned(planner, number)
+    done.add(0)
+    assert [len(jobs) for jobs in planned(planner, 2)] == [8 * 3 * 2]
     with pytest.raises(InputError, match="48 runs of stage 2 are missing"):
-        stages.stage(PAPER, 3, [data], "lite", tmp_path)
+        planned(planner, 3)
     done |= {1, 2}
-    assert len(stages.stage(PAPER, 3, [data], "lite", tmp_path)) == len(QUESTIONS) * 3
+    assert [len(jobs) for jobs in planned(planner, 3)] == [3] * len(QUESTIONS)
+
+
+def test_a_stage_goes_method_by_method_and_part_by_part(planner):
+    planner, done = planner
+    first, *_, last = planned(planner, 5)
+    assert {c.structure for c in first} == {"RV"} and last is None  # its rates are still to be chosen
+    assert list(dict.fromkeys(c.method for c in first)) == ["in", "iln", "none", "ln", "gn4"]
+    assert [(c.fold, c.rate) for c in first[:6]] == [(1, 1.5), (1, 1.0), (1, 0.5), (1, 0.1), (1, 0.05), (2, 1.5)]
+    assert len(planner.at_any_rate(5, PAPER.evidence.stages[5].parts[-1])) == 8 * 3 * 2
+    done |= {0, 1, 2}
+    assert [len(jobs) for jobs in planned(planner, 5)] == [75, 18, 27, 48]
+    gn16, repeated, further, accident = planned(planner, 4)
+    assert len(gn16) == 15 and len(repeated) == 6 and {c.rate for c in further} == {0.02} and len(further) == 27
+    assert [(c.method, c.fold, c.rate, c.seed) for c in accident] == [("iln", 2, 0.5, 1), ("iln", 2, 0.5, 2)]
+    for number, shrink in ((6, 2), (7, 1)):
+        whole = [c for jobs in planned(planner, number) for c in jobs]
+        assert len(whole) == 8 * 3 and {(c.protocol.name, c.protocol.shrink) for c in whole} == {("paper", shrink)}
+
+
+def test_a_stage_wants_a_data_set_of_its_structure(planner, tmp_path):
+    planner, _ = planner
+    del planner.sets["RV"]
+    with pytest.raises(InputError, match="stage 5 takes a data set of RV; give one"):
+        planned(planner, 5)
 
 
 def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch):

@@ -16,6 +16,7 @@ import pytest
 import tiny
 
 from ilnrepro.norms import kernels
+from ilnrepro.ops.metrics import surface_distances
 from ilnrepro.storage import dataset, inspection, runfile
 from ilnrepro.training import provenance
 
@@ -59,6 +60,27 @@ def test_run_file_holds_everything(finished, data):
     compiled_for = kernels.native.instruction_set() if kernels.in_use() == "native" else "none"
     assert run.provenance["instruction_set"] == compiled_for and "onednn" in run.provenance
     assert len(run.weights) == 12 * 5 + 2 and run.configuration.dataset_checksum == images.checksum
+
+
+def test_scores_at_the_data_set_s_own_resolution_and_no_truth_of_restricted_data(data, tmp_path):
+    images = dataset.read(data)
+    images.optional["spacing"] = np.full([len(images), 2], 1.5)
+    images.restricted = True
+    dataset.write(tmp_path / "d.h5", images)
+    assert dataset.read(tmp_path / "d.h5").restricted and not dataset.read(data).restricted
+    done = tiny.run(tmp_path / "d.h5", tmp_path, "--method", "none", "--fold", 1, "--rate", 0.1, "--shrink", 2)
+    assert done.returncode == 0, done.stderr
+    path, = tmp_path.glob("runs/d/tiny/*/*.h5")
+    run, truth = runfile.read(path), images.masks[images.fold == 1]
+    assert run.masks.shape == (len(truth), 16, 16)
+    whole = np.kron(run.masks, np.ones([1, 2, 2], int))
+    for key, counted in (("truth", truth), ("predicted", whole), ("common", truth & whole)):
+        np.testing.assert_array_equal(run.test[f"whole_{key}_pixels"], counted.sum(axis=(1, 2)))
+    np.testing.assert_allclose(run.test["hd95_mm"], 1.5 * surface_distances(truth, whole)[0])
+    assert len(run.examples) and len(run.example_truth) == 0
+    assert tiny.command("ilnrepro", "inspect", path).returncode == 0 and not run.weights
+    with h5py.File(path) as file:
+        assert file["test/hd95_mm"].attrs["unit"] == "mm" and file["examples/truth"].size == 0
 
 
 def test_no_source_image_is_in_the_run_file(finished, data):

@@ -55,21 +55,62 @@ class Question(NamedTuple):
     changes: dict
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The runs in three stages on which a paper's claims are judged.
+class Runs(NamedTuple):
+    """Some runs of a stage, in the order method, fold, rate, seed.
 
     Attributes:
-      methods: of stage 1, at every rate; repeated: of stage 2, with further seeds at each one's rate.
-      questions: of stage 3, on the fold `fold`.
+      methods: in the order in which they are done.
+      rates: None for all of the paper's, CHOSEN for each fold's own by the rule of the evidence.
+      seeds, folds: no folds are all of the data set's.
+      changes: of the protocol.
+      base: the method whose chosen rates are taken; '' for each one's own.
     """
 
     methods: tuple
-    repeated: tuple
+    rates: tuple | str | None = None
+    seeds: tuple = (0,)
+    folds: tuple = ()
+    changes: dict = {}
+    base: str = ""
+
+
+CHOSEN = "chosen"
+
+
+class Stage(NamedTuple):
+    """Runs that are done together, for one purpose.
+
+    Attributes:
+      words: what they are for.
+      parts: `Runs`, one after another, for later ones may take the rates that earlier ones choose.
+      structure: of the data set.
+      protocol: by name; '' for the one that the user names.
+      needs: numbers of the stages whose runs have to be there.
+    """
+
+    words: str
+    parts: tuple
+    structure: str = "LV"
+    protocol: str = ""
+    needs: tuple = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs in stages on which a paper's claims are judged.
+
+    Attributes:
+      stages: `Stage`s by number.
+      questions: that one stage answers, on the fold `fold`.
+      rule: by which rates are chosen, on the first seed alone.
+      further_rates: beyond the paper's, which the paper's own rule leaves out.
+    """
+
+    stages: dict
     questions: tuple
     rule: str = "cross-fold"
-    seeds: tuple = (0, 1, 2)
     fold: int = 1
+    further_rates: tuple = ()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,11 @@ def _dry_run(jobs, arguments, options):
     todo = planning.remaining(jobs, arguments.results, options)
     for job in todo:
         print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
-    seconds = planning.estimate(todo, arguments.results)
-    time = "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"
-    print(f"{len(todo)} of {len(jobs)} runs to do: {time}", file=sys.stderr)
+    print(f"{len(todo)} of {len(jobs)} runs to do: {hours(todo, [arguments.results])}", file=sys.stderr)
     return 0
+
+
+def hours(jobs, folders):
+    """How long jobs will take, in words, by the runs in some results folders."""
+    seconds = planning.estimate(jobs, folders)
+    return "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"

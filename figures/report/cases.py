@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from figures.crop import box
-from ilnrepro.ops.augmentation import prepare
+from figures.sources import source
 
 NUMBER = 30
 _PIXELS = 160  # of a picture's side, at most
@@ -98,7 +98,7 @@ def _unknown(runs):
 
 def _case(runs, methods, data, worst, random, mean, fold, i, scores):
     run = next(run for run in runs.values() if run.test)
-    image, truth = _source(run, i, data)
+    image, truth = source(run, i, data)
     predicted = [runs[m].masks[i] if m in runs and runs[m].test else None for m in methods]
     if run.masks.ndim == 4:  # a volume: the slice in which most is marked
         marked = sum(np.asarray(mask, int) for mask in (truth, *predicted) if mask is not None)
@@ -110,16 +110,6 @@ def _case(runs, methods, data, worst, random, mean, fold, i, scores):
     return Case(str(run.test["name"][i]), str(run.test["subject"][i]), fold, worst, random, mean,
                 [None if np.isnan(score) else float(score) for score in scores], words, shown,
                 "" if image is None else _png(image, shown), _path(truth), [_path(mask) for mask in predicted])
-
-
-def _source(run, i, data):
-    """(image or None, true mask or None) of a test case: of the data set, or the mask that the run file may have."""
-    if data is not None:
-        one = slice(run.test["index"][i], run.test["index"][i] + 1)
-        image, mask = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
-        return image[0], mask[0]
-    here = np.flatnonzero(run.examples == i)
-    return None, run.example_truth[here[0]] if len(here) else None
 
 
 def _png(image, shown):

@@ -1,6 +1,7 @@
 """Grids of runs, done side by side, one process a run."""
 
 import contextlib
+import functools
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -11,14 +12,16 @@ from ilnrepro.storage import checkpoint, files
 from ilnrepro.storage.locking import locked
 
 
-def run(jobs, results, executor="local", jobs_at_once=None, options=()):
-    """Does the runs that are not done yet; a failed one does not stop the others.
+def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=None):
+    """Does the runs that are not done yet. A failed run does not stop the others.
 
     Args:
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
-      jobs_at_once: runs side by side.
-      options: further words for every `ilnrepro run` command.
+      jobs_at_once: how many runs side by side; None leaves it to the executor.
+      options: further arguments of the `ilnrepro run` commands.
+      further: (how many, their steps together, a function that gives them) of jobs that are known only when all others
+        are done, and are not done where one failed.
 
     Returns:
       the failed jobs with their reasons, [(job, reason)].
@@ -29,28 +32,52 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
     """
     files.check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
-        todo = remaining(jobs, results, options)
-        for job in set(jobs) - set(todo):
-            checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
+        todo = _todo(jobs, results, options)
+        more, more_steps, then = further or (0, 0, None)
+        if then and not todo:
+            jobs, more, more_steps, then = [*jobs, *(following := then())], 0, 0, None
+            todo = _todo(following, results, options)
         console = Console(stderr=True)
-        console.print(f"{len(jobs)} runs, {len(jobs) - len(todo)} done before, {len(todo)} to do")
-        if not todo:
+        count = len(todo) + more
+        console.print(f"{len(jobs) + more} runs, {len(jobs) - len(todo)} done before, {count} to do")
+        if not count:
             return []
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-        failed = []
         with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-            everything = bar.add_task(f"runs 0/{len(todo)}", total=sum(job.steps for job in todo))
-            ended = EXECUTORS[executor](todo, results, jobs_at_once, options,
-                                        lambda steps: bar.advance(everything, steps))
-            with contextlib.closing(ended):
-                for finished, (job, reason) in enumerate(ended, 1):
-                    bar.update(everything, description=f"runs {finished}/{len(todo)}")
-                    if not console.is_terminal and finished < len(todo):  # a log shows the bar at its end alone
-                        console.print(bar.get_renderable())
-                    if reason:
-                        failed.append((job, reason))
-                        bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
+            everything = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in todo) + more_steps)
+            do = functools.partial(_do, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
+                                   options=options, bar=bar, task=everything, count=count)
+            failed = do(todo, 0)
+            if then and not failed:
+                jobs = [*jobs, *(following := then())]
+                left = _todo(following, results, options)
+                done_before = sum(job.steps for job in following) - sum(job.steps for job in left)
+                bar.advance(everything, more_steps - sum(job.steps for job in following) + done_before)
+                failed = do(left, count - len(left)) if left else []
         known = {job for job, _ in failed}
         return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
                          if job not in known and not (results / job.configuration.path).exists()]
+
+
+def _todo(jobs, results, options):
+    """The jobs that are not done; of the others what killed processes left is cleared away."""
+    todo = remaining(jobs, results, options)
+    for job in set(jobs) - set(todo):
+        checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
+    return todo
+
+
+def _do(todo, finished, results, executor, jobs_at_once, options, bar, task, count):
+    """Does the runs, after `finished` of `count` others; returns those that failed, with their reasons."""
+    failed = []
+    ended = executor(todo, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
+    with contextlib.closing(ended):
+        for finished, (job, reason) in enumerate(ended, finished + 1):  # noqa: B020
+            bar.update(task, description=f"runs {finished}/{count}")
+            if not bar.console.is_terminal and finished < count:  # a log shows the bar at its end alone
+                bar.console.print(bar.get_renderable())
+            if reason:
+                failed.append((job, reason))
+                bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
+    return failed

@@ -54,7 +54,11 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
       InputError: a data set is unsound, lacks a fold, or does not suit the protocol or a method, see `loop.check`; two
         data sets have one structure.
     """
-    sets = [(Path(path), dataset.read(path)) for path in data_files]
+    return grid([(Path(path), dataset.read(path)) for path in data_files], methods, protocol, rates, seeds, folds)
+
+
+def grid(sets, methods, protocol, rates, seeds, folds=None):
+    """As `plan`, of [(path, `DataSet`)]."""
     structures = [data.structure for _, data in sets]
     if len(set(structures)) < len(structures):
         raise InputError(f"data sets: two of them show the structure {structures[0]}; give one a structure")
@@ -81,16 +85,27 @@ def remaining(jobs, results, options=()):
     return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 
 
-def estimate(jobs, results):
-    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
-    rates = []
-    for path in results.glob("runs/*/*/*/*.h5"):
+LATEST = 9  # runs, for older ones may be of a slower version or another machine
+
+
+def estimate(jobs, folders):
+    """Seconds that jobs will take one after another, from the latest finished runs in some results folders whose steps
+    are like theirs; None without any."""
+    wanted, found = {_step(job.configuration) for job in jobs}, []
+    for path in (path for folder in folders for path in folder.glob("runs/*/*/*/*.h5")):
         try:
             run = runfile.read(path)
         except InputError:
             continue
-        like = any(job.configuration.protocol == run.configuration.protocol
-                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
-        if like:
-            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
-    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None
+        if _step(run.configuration) in wanted:
+            time = (run.timing["training"] + run.timing["test"]) / run.timing["steps"]
+            found.append((str(run.provenance.get("date", "")), time))
+    times = [time for _, time in sorted(found)[-LATEST:]]
+    return sum(job.steps for job in jobs) * statistics.median(times) if times else None
+
+
+def _step(configuration):
+    """What the time of a training step depends on, but for the method."""
+    p = configuration.protocol
+    return (configuration.dataset, p.network, p.class_mask, p.slab, p.shrink, p.pools, p.batch, p.form, p.kernels,
+            p.threads)

@@ -45,7 +45,7 @@ def pool(table, records, rule, structure, measure):
         subjects = [np.array([folds[k].by_subject.mean(0) for folds in scores]) for k in range(means.shape[1])]
         seeds = np.array([[_seed_variance(s) for s in folds] for folds in scores])
         interaction = intervals.interaction(means, subjects, seeds)
-    grids = {m: _grid(m, records, structure, measure) for m in table}
+    grids = {m: grid(m, records, structure, measure) for m in table}
     if rule == "test" and any(grid[0].shape[1] > 1 for grid in grids.values()):
         return Pool(interaction, None)
     return Pool(interaction, {m: _choice(table[m], *grids[m]) for m in table})
@@ -56,7 +56,7 @@ def _seed_variance(scores):
     return scores.by_subject.mean(1).var(ddof=1) / len(scores.seeds) if len(scores.seeds) > 1 else 0.0
 
 
-def _grid(method, records, structure, measure):
+def grid(method, records, structure, measure):
     """(mean Dice, the same of the measure, `[folds, rates]`) of the runs that rates are chosen on, and the variance of
     such a mean Dice that comes of the seeds."""
     runs_of = {}

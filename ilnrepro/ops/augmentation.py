@@ -31,6 +31,12 @@ def prepare(images, masks, shrink=1):
     return _mean_over_squares(images, shrink), (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
 
 
+def enlarged(masks, like):
+    """Masks of `prepare` back at the resolution of `like`, every pixel repeated."""
+    side = like.shape[-1] // masks.shape[-1]
+    return masks.repeat(side, axis=-2).repeat(side, axis=-1)
+
+
 def _mean_over_squares(a, side):
     *rest, height, width = a.shape
     return a.reshape(*rest, height // side, side, width // side, side).mean(axis=(-3, -1), dtype=np.float32)

@@ -30,8 +30,10 @@ def fullest_slice(mask: np.ndarray) -> int:
     return int(mask.sum(axis=(1, 2)).argmax())
 
 
-def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(HD95, ASSD) in pixels, each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
+def surface_distances(truth: np.ndarray, predicted: np.ndarray,
+                      spacing: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(HD95, ASSD), each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`: in pixels, or in millimetres
+    where each mask's spacing is given, `[n, dimensions]`.
 
     HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces
     over both of them, surface elements weighted by their length or area. One mask empty: the image's diagonal; both
@@ -42,14 +44,14 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndar
     """
     import surface_distance
 
-    spacing = (1,) * (truth.ndim - 1)
-    diagonal = float(np.linalg.norm(truth.shape[1:]))
+    sides = np.ones([len(truth), truth.ndim - 1]) if spacing is None else spacing
     scores = []
-    for a, b in zip(truth.astype(bool), predicted.astype(bool), strict=True):
+    for a, b, side in zip(truth.astype(bool), predicted.astype(bool), sides, strict=True):
         if not a.any() or not b.any():
+            diagonal = float(np.linalg.norm(side * a.shape))
             scores.append((diagonal, diagonal) if a.any() or b.any() else (0.0, 0.0))
             continue
-        found = surface_distance.compute_surface_distances(a, b, spacing)
+        found = surface_distance.compute_surface_distances(a, b, tuple(side))
         distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
         areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
         scores.append((surface_distance.compute_robust_hausdorff(found, 95), np.average(distances, weights=areas)))

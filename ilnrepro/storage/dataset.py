@@ -33,6 +33,7 @@ class DataSet:
       preparation: how the images came to their size and grey levels.
       checksum: SHA-256 of what training sees (images, masks, subjects, names, folds, and sites where known), by which
         a run's configuration names its data; set when read.
+      restricted: whether its licence forbids to show or pass on what it holds; run files then hold no true mask.
     """
 
     images: np.ndarray
@@ -50,6 +51,7 @@ class DataSet:
     audit: str = ""
     preparation: Preparation = Preparation()
     checksum: str = ""
+    restricted: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -94,7 +96,8 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
     check(data, path)
     preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
-        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
+        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic),
+                          restricted=bool(data.restricted))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
         file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
@@ -135,7 +138,7 @@ def read(path: str | PathLike[str]) -> DataSet:
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
         data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
-                       optional=optional, **_described(file))
+                       optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_described(file))
     check(data, path)
     return data
 

@@ -1,7 +1,6 @@
 """What a run or data set file holds, for people and for programs."""
 
 import json
-from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -11,7 +10,8 @@ from ilnrepro.errors import InputError
 from ilnrepro.norms import method
 from ilnrepro.ops.augmentation import prepare
 from ilnrepro.ops.metrics import fullest_slice
-from ilnrepro.storage import dataset, files, hdf5, runfile
+from ilnrepro.protocols import WHOLE
+from ilnrepro.storage import dataset, ensemble, files, hdf5, runfile
 
 _COLUMNS, _ROWS = 64, 4  # of the curve in a terminal
 
@@ -24,13 +24,29 @@ def describe(path):
             kind = file.attrs.get("kind")
     except (InputError, OSError):
         kind = "run"
+    if kind == ensemble.KIND:
+        return _describe_ensemble(path)
     return _describe_data(path) if kind == "data set" else _describe_run(path)
+
+
+def _describe_ensemble(path):
+    networks = ensemble.read(path)
+    first = networks[0]
+    rows = [{"fold": c.fold, "rate": c.rate, "seed": c.seed, "status": run.status, "parameters": run.parameters,
+             "Dice of its own test": float(run.dice.mean()) if run.test else "none: it trained on all subjects"}
+            for run in networks for c in [run.configuration]]
+    return {"file": str(path), "kind": ensemble.KIND, "title": first.title, "synthetic": first.synthetic,
+            "configuration": ensemble.common(first), "networks": rows, "weights": _shapes(first)}
+
+
+def _shapes(run):
+    return {name: list(values.shape) for name, values in run.weights.items()}
 
 
 def _describe_run(path):
     run = runfile.read(path)
     configuration = run.configuration
-    settings = {"protocol_version": run.versions[0], **asdict(configuration)}
+    settings = {"protocol_version": run.versions[0], **configuration.as_dict()}
     protocol = settings.pop("protocol")
     found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,
@@ -48,13 +64,15 @@ def _describe_run(path):
                           for i, (name, subject, score, true, predicted) in enumerate(zip(
                               run.test["name"], run.test["subject"], scores, run.test["truth_pixels"],
                               run.test["predicted_pixels"], strict=True))]
+    if configuration.fold == WHOLE:
+        found["expected"] = _plain(run.expected)
     if len(run.layers):
         found["gates"] = [{"layer": str(layer), "channels": int(channels), "rho": run.rho[-1, i].tolist(),
                            "share": float(run.gate[-1, i]),
                            "largest change of rho": float(np.abs(run.rho[:, i] - run.rho[0, i]).max())}
                           for i, (layer, channels) in enumerate(zip(run.layers, run.channels, strict=True))]
     if run.weights:
-        found["weights"] = {name: list(values.shape) for name, values in run.weights.items()}
+        found["weights"] = _shapes(run)
     return found
 
 
@@ -109,12 +127,13 @@ def _headline(rest, console):
     """Prints what a person looks at first, and takes it out of `rest`."""
     c, dice, cases = rest["configuration"], rest.pop("dice", None), rest.pop("cases", [])
     title = f"{method(c['method']).title} on {'SYNTHETIC data: ' if rest['synthetic'] else ''}{rest.pop('title')}"
-    score = "no test images"
+    score = f"expected {rest['expected']['text']}" if "expected" in rest else "no test images"
     if dice:
         score = f"Dice {dice['mean']:.3f}±{dice['std']:.3f} (median {dice['median']:.3f}), {dice['n']} test images"
     console.print(f"{title}: {score}", markup=False, style="bold")
     seconds, steps = rest["timing"]["training"], rest["steps"]
-    console.print(f"{rest['status']}; {c['structure']}-{c['fold']}, rate {c['rate']:g}, seed {c['seed']}, protocol "
+    fold = "all" if c["fold"] == WHOLE else c["fold"]
+    console.print(f"{rest['status']}; {c['structure']}-{fold}, rate {c['rate']:g}, seed {c['seed']}, protocol "
                   f"{c['protocol.name']}; {steps:,} steps in {seconds:.0f} s; {rest['parameters']:,} parameters; "
                   f"{rest['preparation']}\n", markup=False)
     curve = rest["loss"].pop("curve")
@@ -175,7 +194,8 @@ def draw_case(run_path, data_path, case, output):
         raise InputError(f"{data_path}: not the data set of this run (it used {run.configuration.dataset}, "
                          f"checksum {run.configuration.dataset_checksum[:12]}); give that file")
     if not run.test:
-        raise InputError(f"{run_path}: the run {run.status}, so it has no test images")
+        why = "trained on all subjects" if run.configuration.fold == WHOLE else run.status
+        raise InputError(f"{run_path}: the run {why}, so it has no test images")
     if not 0 <= case < len(run.masks):
         raise InputError(f"--case: {case} is not one of 0 to {len(run.masks) - 1}")
     index = run.test["index"][case]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOL_VERSION
-from ilnrepro.storage import runfile
+from ilnrepro.storage import ensemble, runfile
 
 
 def problems(results):
@@ -14,6 +14,8 @@ def problems(results):
     belongs. duplicate: of the same configuration as another file. incomplete: left by a run that has not ended.
     """
     results = Path(results)
+    if results.is_file():
+        return _problems_of(results)
     if not (results / "runs").is_dir():
         raise InputError(f"{results}: holds no runs; check the path")
     listed, seen = [], {}
@@ -34,6 +36,19 @@ def problems(results):
     return listed
 
 
+def _problems_of(path):
+    """What is wrong with the file of a trained network or an ensemble, which may lie anywhere."""
+    try:
+        versions = {run.versions for run in ensemble.networks(path)}
+    except InputError as error:
+        return [("damaged", path, str(error).partition(": ")[2])]
+    return [("stale", path, _stale(version)) for version, in sorted(versions) if version != PROTOCOL_VERSION]
+
+
+def _stale(version):
+    return f"protocol version {version}, now {PROTOCOL_VERSION}: move it away and run it again"
+
+
 def examine(path, results):
     """(run, kind, what is wrong and what to do) of the run file `path` of a results folder.
 
@@ -44,8 +59,7 @@ def examine(path, results):
     except InputError as error:
         return None, "damaged", str(error).partition(": ")[2]
     if run.versions != (PROTOCOL_VERSION,):
-        return run, "stale", (f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it "
-                              "again")
+        return run, "stale", _stale(run.versions[0])
     if Path(path) != Path(results) / run.configuration.path:
         return run, "stale", f"its configuration belongs at {run.configuration.path}: move or repeat it"
     return run, None, ""

@@ -1,4 +1,4 @@
-"""One run: train on the other folds, test on one, and hand back all that is kept."""
+"""One run: train on the other folds, test on one, and hand back all that is kept. Or train on all, and test on none."""
 
 import time
 
@@ -10,12 +10,12 @@ from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
 from ilnrepro.ops.augmentation import batches, epoch_order, prepare
-from ilnrepro.ops.metrics import overlap
 from ilnrepro.ops.slabs import cut, starts
+from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
 from ilnrepro.training import testing
-from ilnrepro.training.provenance import provenance
+from ilnrepro.training.provenance import peak_bytes, provenance
 from ilnrepro.training.step import Training
 
 EXAMPLES = 8  # paper, Figure 2
@@ -29,7 +29,7 @@ class Stopped(Exception):
 def check(configuration, data):
     """Raises InputError if the data set lacks the fold or the site, or its dimensions, sides or the method's groups do
     not suit the protocol's network."""
-    if configuration.fold not in data.folds:
+    if configuration.fold not in (WHOLE, *data.folds):
         raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
                          f"(it has {', '.join(map(str, data.folds))})")
     protocol, dimensions = configuration.protocol, data.images.ndim - 1
@@ -75,16 +75,16 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
                      checkpoint_seconds, record)
     started = time.perf_counter()
     test, predicted, examples, truth = {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
-    if np.isfinite(history.loss).all():
+    if np.isfinite(history.loss).all() and tested.any():
         predicted = testing.predict(training, images[tested], masks[tested], protocol)
-        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
+        spacing = data.optional["spacing"][tested] if "spacing" in data.optional else None
         test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
-                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
-                **testing.distances(masks[tested], predicted)}
+                **testing.scores(masks[tested], predicted, data.masks[tested], spacing)}
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
+        examples = np.sort(drawn)
+        truth = masks[tested][examples[:0] if data.restricted else examples]
     gated = training.gated
     return Run(
         configuration=configuration, title=data.title, synthetic=data.synthetic, preparation=data.preparation,
@@ -94,18 +94,29 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
         weights={name: v.numpy() for name, v in training.network.named_variables.items()},
         provenance=provenance(protocol),
-        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
+        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss),
+                "first_block": history.first_block, "first_block_steps": history.first_block_steps,
+                "peak_bytes": peak_bytes()})
 
 
 class History:
-    """The curves of a run so far: loss and rate at every step, gates of `layers` after every block."""
+    """The curves of a run so far.
+
+    Attributes:
+      layers: names of the layers with a learned gate.
+      loss, rate: at each step, `[steps]`.
+      gate_step: number of steps taken before each record of the gates, `[records]`: before training, after each block.
+      rho, share: the gates' ρ, `[records, layers, numbers]`, and shares, `[records, layers]`, see `Training.gates`.
+      seconds: of training so far.
+      first_block, first_block_steps: seconds and steps of this process's first block, in which graphs are built.
+    """
 
     def __init__(self, training):
         self.layers = list(training.gated)
         self.loss, self.rate = np.zeros(0, np.float32), np.zeros(0, np.float32)
         self.gate_step = np.zeros(1, np.int64)
         self.rho, self.share = (values[np.newaxis] for values in training.gates())
-        self.seconds = 0.0
+        self.seconds, self.first_block, self.first_block_steps = 0.0, 0.0, 0
 
     def add(self, loss, rate, training, seconds):
         """Appends a block, up to its first loss that is not finite; returns whether all losses are finite."""
@@ -117,6 +128,8 @@ class History:
         rho, share = training.gates()
         self.rho, self.share = np.append(self.rho, [rho], axis=0), np.append(self.share, [share], axis=0)
         self.seconds += seconds
+        if not self.first_block_steps:
+            self.first_block, self.first_block_steps = seconds, len(loss)
         return finite.all()
 
 

@@ -11,6 +11,11 @@ from ilnrepro.networks import convolutions
 from ilnrepro.norms import kernels
 from ilnrepro.training.process import uses_xla
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 def provenance(protocol):
     """{name: value} of the versions, machine class, kernels, date and commit with which a run is made."""
@@ -25,6 +30,16 @@ def provenance(protocol):
             "kernels": kernel, "instruction_set": kernels.native.instruction_set() if kernel == "native" else "none",
             "convolutions": convolutions.in_use(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
             "ilnrepro": __version__, "commit": _commit(), **versions}
+
+
+def peak_bytes():
+    """The most memory that this process has held: of its first GPU where TensorFlow has one, else of the machine's; 0
+    where the system does not tell."""
+    if tf.config.list_physical_devices("GPU"):
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def _uses_onednn():

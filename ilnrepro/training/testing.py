@@ -3,8 +3,13 @@
 import numpy as np
 
 from ilnrepro import tf
-from ilnrepro.ops.metrics import surface_distances
+from ilnrepro.ops.augmentation import enlarged
+from ilnrepro.ops.metrics import overlap, surface_distances
 from ilnrepro.ops.slabs import cut, joined
+
+COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
+
+COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 
 
 def predict(training, images, truth, protocol):
@@ -23,10 +28,26 @@ def _in_batches(training, images, batch, truth=None):
     return np.concatenate(parts)
 
 
-def distances(truth, predicted):
-    """The surface distances by name, see `metrics`; none where their package is not installed."""
+def scores(truth, predicted, whole, spacing=None):
+    """What a run file holds of every test image's masks, by name: see `runfile.Run.test`.
+
+    Args:
+      truth, predicted: as the network saw the images.
+      whole: the true masks at the data set's own resolution.
+      spacing: of those, mm, `[n, dimensions]`; None where it is not known.
+    """
+    found = dict(zip(COUNTS, overlap(truth, predicted), strict=True))
+    found |= at_own_resolution(whole, predicted)
     try:
-        hd95, assd = surface_distances(truth, predicted)
+        found |= dict(zip(("hd95", "assd"), surface_distances(truth, predicted), strict=True))
+        if spacing is not None:
+            found |= dict(zip(("hd95_mm", "assd_mm"), surface_distances(whole, enlarged(predicted, whole), spacing),
+                              strict=True))
     except ImportError:  # an extra; the other scores stand without it
-        return {}
-    return {"hd95": hd95, "assd": assd}
+        pass
+    return found
+
+
+def at_own_resolution(whole, predicted):
+    """The counts of pixels by name with `predicted` masks enlarged to the resolution of the true ones."""
+    return {f"whole_{key}": n for key, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}

@@ -4,6 +4,7 @@ import gzip
 import io
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, files, hdf5
 from ilnrepro.use import images, nifti
-from ilnrepro.use.segmenter import in_batches
+from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
 
 
 def plan(inputs, output):
@@ -60,40 +61,66 @@ def _mask_suffix(path):
     return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha", ".nhdr": ".nrrd"}.get(suffix, suffix)
 
 
-def predict(segment, path, target, batch=8, progress=lambda done, total: None):
+class Outcome(NamedTuple):
+    """What is known of a file's prediction.
+
+    Attributes:
+      dice: the mean DSC against a data set's own masks; None for other files.
+      disagreement: where several networks predicted, see `segmenter.disagreement`, of a data set the mean over its
+        images; None of one network.
+    """
+
+    dice: float | None
+    disagreement: float | None
+
+
+def predict(segment, path, target, batch=8, progress=lambda done, total: None, probability=False):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
 
-    Images are prepared as those of the network's data set, and masks brought back to the file's own grid.
+    Images are prepared as those of the network's data set, and masks brought back to the file's own grid. Where several
+    networks predicted, their uncertainty is written beside the mask, as `...-uncertainty`.
 
     Args:
       segment: of `segmenter.load`.
       progress: called with (images done, images in all).
+      probability: whether the structure's probability is written as well, as `...-probability`.
 
     Returns:
-      mean DSC against the data set's own masks, or None for other files.
+      an `Outcome`.
 
     Raises:
       InputError: a file that cannot be read, holds NaN, tells no pixel size though that is needed, or an output that
         cannot be written.
     """
     if images.suffix(path) == ".h5":
-        return _predict_data_set(segment, path, target, batch, progress)
+        return _predict_data_set(segment, path, target, batch, progress, probability)
     picture = images.read(path)
     values = images.grey(picture.values, path)
     slices = values if values.ndim == 3 else values[np.newaxis]
-    masks = masks_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
-    _write_mask(target, path, masks.reshape(values.shape))
-    overlays = target.with_name(target.name.removesuffix(images.suffix(target)).removesuffix("-mask") + "-overlay.png")
+    outputs = outputs_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
+    _write_like(target, path, masks.reshape(values.shape))
+    for name in _maps(outputs, probability):
+        # A BMP holds no more than 8 bits.
+        _write_like(_beside(target, name, ".png" if images.suffix(target) == ".bmp" else None), path,
+                    outputs[name].reshape(values.shape))
+    overlays = _beside(target, "overlay", ".png")
     if values.ndim == 2:
         _write_overlay(overlays, slices[0], masks[0])
     else:
         for k in np.flatnonzero(masks.any(axis=(1, 2))):
             _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k])
-    return None
+    return Outcome(None, None if each is None else disagreement(each))
 
 
 def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
-    """Masks uint8 `[n, H, W]` of slices `[n, H, W]` as the file `path` holds them, their pixels' sizes in mm or None.
+    """Masks uint8 `[n, H, W]` of slices, as `outputs_of`."""
+    return outputs_of(segment, slices, spacings, path, batch, progress)["mask"]
+
+
+def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """All that `segment` gives, each `[n, H, W]`, for slices `[n, H, W]` as the file `path` holds them, their pixels'
+    sizes in mm or None.
 
     Raises:
       InputError: a pixel's size is needed and None.
@@ -103,46 +130,78 @@ def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, tot
         prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    masks = in_batches(segment, prepared, batch, progress)
-    return np.stack([preparation.back(mask, one.shape, spacing)
-                     for mask, one, spacing in zip(masks, slices, spacings, strict=True)])
+    outputs = all_in_batches(segment, prepared, batch, progress)
+    return {name: np.stack([preparation.back(output, one.shape, spacing)
+                            for output, one, spacing in zip(of_all, slices, spacings, strict=True)])
+            for name, of_all in outputs.items()}
 
 
-def _predict_data_set(segment, path, target, batch, progress):
+def _maps(outputs, probability):
+    """The names of the maps of probabilities to be written."""
+    wanted = ["probability", "uncertainty"] if probability else ["uncertainty"]
+    return [name for name in wanted if name in outputs]
+
+
+def _beside(target, name, suffix=None):
+    """The file for something else of the image whose mask is `target`."""
+    ending = images.suffix(target)
+    stem = target.name.removesuffix(ending).removesuffix("-mask")
+    return target.with_name(f"{stem}-{name}{suffix or ending}")
+
+
+def _predict_data_set(segment, path, target, batch, progress, probability):
     data = dataset.read(path)
     if data.images.ndim != 3:
         raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
     spacings = data.optional.get("spacing", [None] * len(data))
-    masks = masks_of(segment, data.images, spacings, path, batch, progress)
+    outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
+    apart = None if each is None else [disagreement(of_image) for of_image in each.swapaxes(0, 1)]
     with hdf5.writing(target) as file:
         file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
-        file.create_dataset("masks", data=masks, compression="gzip", chunks=(1, *masks.shape[1:]))
-        file["masks"].attrs["meaning"] = "predicted: 1 inside the structure, 0 elsewhere"
+        maps = {name: outputs[name] for name in _maps(outputs, probability)}
+        for name, values in {"masks": masks, **maps}.items():
+            file.create_dataset(name, data=values, compression="gzip", chunks=(1, *masks.shape[1:]))
+            file[name].attrs["meaning"] = _MEANINGS[name]
+        if apart is not None:
+            file["disagreement"] = apart
+            file["disagreement"].attrs["meaning"] = _MEANINGS["disagreement"]
         for key in ("name", "subject"):
             file[key] = getattr(data, key).astype(object)
     folder = target.with_name(target.stem.removesuffix("-mask") + "-overlay")
     for name, image, mask in zip(data.name, data.images, masks, strict=True):
         _write_overlay(folder / f"{_file_name(name)}.png", image, mask)
-    return float(dice(*overlap(data.masks, masks)).mean())
+    return Outcome(float(dice(*overlap(data.masks, masks)).mean()), None if apart is None else float(np.mean(apart)))
+
+
+_MEANINGS = {
+    "masks": "predicted: 1 inside the structure, 0 elsewhere",
+    "probability": "of the structure, of several networks the mean",
+    "uncertainty": "standard deviation over the networks of the structure's probability",
+    "disagreement": "1 - mean Dice of each two networks' masks, of each image",
+}
 
 
 def _file_name(name):
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(name)).lstrip(".") or "_"
 
 
-def _write_mask(target, path, mask):
+def _write_like(target, path, values):
+    """Writes a mask, or a map of numbers from 0 to 1, in the geometry of the image in the file `path`; in a picture a
+    mask is 0 and 255, and a map of numbers 0 to 65535."""
     if images.suffix(target) in images.PICTURES:
-        _write_picture(target, 255 * mask)
+        _write_picture(target, 255 * values if values.dtype.kind == "u" else
+                       np.rint(65535 * values.astype(float)).astype(np.uint16))
         return
     if images.ending(path) in (".nii", ".nii.gz"):
-        content = nifti.mask_like(path, mask)
+        content = nifti.like(path, values)
         files.write(target, gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
         return
     sitk = images.simpleitk()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    written = sitk.GetImageFromArray(mask.reshape([int(n) for n in reversed(reader.GetSize())]))
+    written = sitk.GetImageFromArray(values.reshape([int(n) for n in reversed(reader.GetSize())]))
     for what in ("Origin", "Spacing", "Direction"):
         getattr(written, f"Set{what}")(getattr(reader, f"Get{what}")())
     with tempfile.TemporaryDirectory() as folder:

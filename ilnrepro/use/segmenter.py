@@ -6,6 +6,7 @@ back. An exported model does both in its graph.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 import warnings
@@ -20,9 +21,11 @@ import numpy as np
 from ilnrepro import networks, tf
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.preparation import Preparation
-from ilnrepro.storage import runfile
+from ilnrepro.storage import ensemble, runfile
 from ilnrepro.use import graph
+from ilnrepro.use.packaged import located
 
 
 class Segmenter:
@@ -35,13 +38,14 @@ class Segmenter:
     Args:
       path: a run file that kept its weights (`--keep-weights`).
       form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      run: what the file holds, where it is read already.
 
     Raises:
       InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
     """
 
-    def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
-        run = runfile.read(path)
+    def __init__(self, path: str | PathLike[str], form: str = "fused", run: runfile.Run | None = None) -> None:
+        run = run or runfile.read(path)
         self.configuration, self.preparation, self.status = run.configuration, run.preparation, run.status
         protocol = run.configuration.protocol
         if protocol.slab:
@@ -56,10 +60,12 @@ class Segmenter:
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
-        images = tf.TensorSpec([None, None, None], tf.float32, "images")
-        self.segment = tf.function(self._segment, autograph=False, input_signature=[images])
-        spacing = [] if self.preparation.spacing is None else [tf.TensorSpec([2], tf.float32, "spacing")]
-        self.from_source = tf.function(self._from_source, autograph=False, input_signature=[images, *spacing])
+        self.segment, self.from_source = _functions(self._segment, self.preparation)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an exported model's `about.json` tells."""
+        return {**self.configuration.as_dict(), "status": self.status, "preparation": asdict(self.preparation)}
 
     def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Images `[N, H, W]` of any intensity to {'mask': uint8 `[N, H, W]`, 'probability': float32 `[N, H, W]`}."""
@@ -78,17 +84,74 @@ class Segmenter:
         return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
 
 
-    def _from_source(self, images: tf.Tensor, spacing: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """As `_segment`, of images as files hold them; `spacing` is a pixel's (height, width) in mm."""
-        shape = tf.shape(images)[1:]
-        there, back = graph.positions(self.preparation, shape, spacing)
-        outputs = self._segment(graph.image(self.preparation, images, there))
+class Ensemble:
+    """Several trained networks as one `segment`: the mean of their probabilities, and how far they are apart.
+
+    Beside 'mask' and 'probability' it gives 'uncertainty' float32 `[N, H, W]`, the standard deviation over the networks
+    of the structure's probability, from 0 where they agree to 0.5 where half of them are sure of each; and each
+    network's own mask, 'mask 1', 'mask 2', ...
+
+    Args, raises: as `Segmenter`.
+    """
+
+    def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
+        self.members = [Segmenter(path, form, run) for run in ensemble.read(path)]
+        self.preparation = self.members[0].preparation
+        collapsed = any(member.status == "collapsed" for member in self.members)
+        self.status = "collapsed" if collapsed else "complete"
+        self.variables_by_name = {f"{i}/{name}": variable for i, member in enumerate(self.members, 1)
+                                  for name, variable in member.variables_by_name.items()}
+        self.segment, self.from_source = _functions(self._segment, self.preparation)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What an exported model's `about.json` tells."""
+        return {"networks": [member.configuration.as_dict() for member in self.members], "status": self.status,
+                "preparation": asdict(self.preparation)}
+
+    def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = [member.segment(images) for member in self.members]
+        each = tf.stack([one["probability"] for one in outputs])
+        probability = tf.reduce_mean(each, axis=0)
+        return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability,
+                "uncertainty": tf.math.reduce_std(each, axis=0),
+                **{f"mask {i}": one["mask"] for i, one in enumerate(outputs, 1)}}
+
+
+def _functions(segment, preparation):
+    """`segment` for images of the data set's grid, and for images as files hold them, with a pixel's (height, width) in
+    mm where they are to be resampled, each as one graph."""
+    def from_source(images, spacing=None):
+        there, back = graph.positions(preparation, tf.shape(images)[1:], spacing)
+        outputs = segment(graph.image(preparation, images, there))
         return {key: graph.nearest(values, back) for key, values in outputs.items()}
+
+    images = tf.TensorSpec([None, None, None], tf.float32, "images")
+    spacing = [] if preparation.spacing is None else [tf.TensorSpec([2], tf.float32, "spacing")]
+    return (tf.function(segment, autograph=False, input_signature=[images]),
+            tf.function(from_source, autograph=False, input_signature=[images, *spacing]))
+
+
+def own_masks(outputs: dict[str, np.ndarray]) -> np.ndarray | None:
+    """The masks of an ensemble's networks, `[networks, ...]`, of what it gives; None of one network."""
+    masks = [values for name, values in outputs.items() if name.startswith("mask ")]
+    return np.stack(masks) if masks else None
+
+
+def disagreement(masks: np.ndarray) -> float:
+    """How little networks agree on a case: 1 − the mean Dice of each two of their masks `[networks, ...]`, from 0
+    (all alike) to 1; two empty masks are alike."""
+    pairs = itertools.combinations(masks.reshape(len(masks), -1), 2)
+    return 1 - float(np.mean([dice(*overlap(a[None], b[None]))[0] for a, b in pairs]))
+
+
+def _of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ensemble:
+    return Ensemble(path, form) if ensemble.is_ensemble(path) else Segmenter(path, form)
 
 
 class Model(NamedTuple):
     """A trained network as a function from images `[N, H, W]` float32 of its data set's grid to {'mask',
-    'probability'}, each `[N, H, W]`.
+    'probability'}, each `[N, H, W]`, and of an ensemble to what it gives beside them.
 
     Attributes:
       segment: the function.
@@ -104,12 +167,13 @@ class Model(NamedTuple):
 
 
 def load(path: str | PathLike[str]) -> Model:
-    """The model of a run file or of an exported model's folder; it warns of a network that finds nothing.
+    """The model of a run file, an ensemble, an exported model's folder, or the name of a network that comes with the
+    package; it warns of a network that finds nothing.
 
     Raises:
       InputError: neither of them.
     """
-    path = Path(path)
+    path = located(path)
     if path.is_dir():
         try:
             if not (path / "saved_model.pb").is_file():
@@ -123,7 +187,7 @@ def load(path: str | PathLike[str]) -> Model:
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
     else:
-        model = Segmenter(path)
+        model = _of_file(path)
         preparation, status = model.preparation, model.status
     if status == "collapsed":
         warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
@@ -132,7 +196,8 @@ def load(path: str | PathLike[str]) -> Model:
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
-    """Writes the network of a run file as a TensorFlow SavedModel that needs nothing of this package to serve.
+    """Writes the network of a run file, or those of an ensemble, as a TensorFlow SavedModel that needs nothing of this
+    package to serve.
 
     Its graph holds plain TensorFlow operations only; the signature 'serving_default' takes `images` `[N, H, W]` float32
     as files hold them, where they are to be resampled a pixel's `spacing` too, and gives `mask` and `probability` of
@@ -144,9 +209,8 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = Segmenter(path, form="reference")
-    about = json.dumps({**asdict(segmenter.configuration), "status": segmenter.status,
-                        "preparation": asdict(segmenter.preparation)}, indent=1)
+    segmenter = _of_file(located(path), form="reference")
+    about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
@@ -165,10 +229,17 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
 
 def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
                progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
-    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done."""
-    masks = []
+    """Masks uint8 `[n, H, W]` of images `[n, H, W]`, as `all_in_batches`."""
+    return all_in_batches(segment, images, batch, progress)["mask"]
+
+
+def all_in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
+                   progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, np.ndarray]:
+    """All that `segment` gives for images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(images), batch):
-        outputs = segment(tf.constant(np.asarray(images[start:start + batch], np.float32)))
-        masks.append(outputs["mask"].numpy())
-        progress(start + len(masks[-1]), len(images))
-    return np.concatenate(masks)
+        for name, values in segment(tf.constant(np.asarray(images[start:start + batch], np.float32))).items():
+            parts.setdefault(name, []).append(values.numpy())
+        progress(min(start + batch, len(images)), len(images))
+    return {name: np.concatenate(values) for name, values in parts.items()}

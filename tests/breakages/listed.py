@@ -296,7 +296,7 @@ EXPERIMENTS = (
              "experiments/analysis/agreement.py", "kendall", "ranks.sum(0) - ranks", "3 * ranks[0] - ranks",
              ("tests/test_claims.py::test_kendall_s_w_is_one_for_alike_ranks_and_follows_the_textbook",)),
     Breakage("plan-without-seeds", "more seeds change nothing in a plan",
-             "experiments/analysis/needs.py", "power", "v.seeds / (seeds * folds)", "v.seeds / folds",
+             "ilnrepro/comparison/sample_size.py", "power", "v.seeds / (seeds * folds)", "v.seeds / folds",
              ("tests/test_claims.py::test_a_plan_s_power_is_what_simulation_gives",)),
     Breakage("subjects-by-images", "a difference weighs subjects by their images",
              "ilnrepro/comparison/differences.py", "compare", "float(differences.mean())", "float(images.mean())",

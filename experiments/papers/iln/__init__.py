@@ -5,11 +5,11 @@ from experiments.analysis.paper import Evidence, Paper
 from experiments.papers import sunnybrook
 from experiments.papers.iln import commands, recipes
 from experiments.papers.iln.claims import CLAIMS, CRITERIA, FURTHER_CLAIMS, FURTHER_CRITERIA, QUESTIONS
-from experiments.papers.iln.tables import ROWS, TABLES, published_cost
+from experiments.papers.iln.stages import FURTHER_RATES, STAGES
+from experiments.papers.iln.tables import TABLES, published_cost
 from ilnrepro.storage import files
 
 RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # section 2.2
-_COMPARED = (*ROWS[3], *ROWS[1])
 
 
 def further(results, name, datasets, _, records):
@@ -34,7 +34,7 @@ PAPER = Paper(
     further_claims=FURTHER_CLAIMS,
     further_criteria=FURTHER_CRITERIA,
     averaged_up_to=1.0,  # 1.5 breaks some methods, so that an average with it would be of breaking
-    evidence=Evidence((*_COMPARED, "bn"), _COMPARED, QUESTIONS),
+    evidence=Evidence(STAGES, QUESTIONS, further_rates=FURTHER_RATES),
     omitted=sunnybrook.MISALIGNED,
     preparations=sunnybrook.PREPARATION,
     cost=published_cost(),
