@@ -66,6 +66,7 @@ def _row(cell, rule):
     return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
             "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
+            "lost": sum(r.status != "complete" for r in cell.records),
             "both_empty": sum(r.both_empty for r in cell.records), "published_mean": math.nan,
             "published_std": math.nan}
 
@@ -78,6 +79,7 @@ def _mean_row(folds, rule):
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
                                "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
+    row["lost"] = sum(r.status != "complete" for c in folds for r in c.records)
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
@@ -157,7 +159,7 @@ def _score(row):
         return ""
     if math.isnan(row["mean"]):
         return "diverged"
-    mark = "*" if row["diverged"] or row["collapsed"] else ""
+    mark = "*" if row["lost"] else ""
     return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
 
 
@@ -181,7 +183,7 @@ def _notes(rows, labels):
                      ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
                      "; ".join(lost) or "none"])
     return Sheet("", "", ["Method", "learning rate chosen", "test images", "SD over seeds",
-                          "diverged or collapsed runs (*), over all rates and seeds"], body)
+                          "diverged or collapsed runs, over all rates and seeds (*: in this score)"], body)
 
 
 def sheets(paper, records, methods=None):
