@@ -26,7 +26,7 @@ class Segmenter:
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
-      form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      form: 'fused' computes fast; 'plain' uses TensorFlow's own operations alone.
 
     Raises:
       InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
@@ -101,7 +101,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = Segmenter(path, form="reference")
+    segmenter = Segmenter(path, form="plain")
     about = json.dumps(asdict(segmenter.configuration), indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
