@@ -40,7 +40,7 @@ class Segmenter:
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
-      form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      form: 'fused' computes fast; 'plain' uses TensorFlow's own operations alone.
       run: what the file holds, where it is read already.
 
     Raises:
@@ -237,7 +237,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = _of_file(located(path), form="reference")
+    segmenter = _of_file(located(path), form="plain")
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
