@@ -175,7 +175,7 @@ TRAINING = (
              "ilnrepro/training/step.py", "Training._masks", "> self.threshold_logit", "> 0",
              ("tests/test_training.py::test_the_threshold_is_on_the_probability",)),
     Breakage("stretched-in-use", "in use, intensities are stretched over a batch instead of one image by one",
-             "ilnrepro/use/segmenter.py", "Segmenter._segment", "low = tf.reduce_min(x, [1, 2, 3], keepdims=True)",
+             "ilnrepro/use/segmenter.py", "Segmenter._segment", "low = tf.reduce_min(x, together, keepdims=True)",
              "low = tf.reduce_min(x, keepdims=True)",
              ("tests/test_predict.py::test_weights_come_back_exactly_and_give_the_run_s_own_masks",)),
     Breakage("stretched-together", "intensities are stretched over all images instead of one by one",
