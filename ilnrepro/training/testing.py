@@ -4,12 +4,8 @@ import numpy as np
 
 from ilnrepro import tf
 from ilnrepro.ops.augmentation import enlarged
-from ilnrepro.ops.metrics import overlap, surface_distances
+from ilnrepro.ops.metrics import COUNTS, at_own_resolution, overlap, surface_distances
 from ilnrepro.ops.slabs import cut, joined
-
-COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
-
-COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 
 
 def predict(training, images, truth, protocol):
@@ -46,8 +42,3 @@ def scores(truth, predicted, whole, spacing=None):
     except ImportError:  # an extra; the other scores stand without it
         pass
     return found
-
-
-def at_own_resolution(whole, predicted):
-    """The counts of pixels by name with `predicted` masks enlarged to the resolution of the true ones."""
-    return {f"whole_{key}": n for key, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}

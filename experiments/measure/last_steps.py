@@ -1,0 +1,105 @@
+"""How much of the variance between seeds is noise of the last steps: runs tested again and again over their last
+steps, and with the weights' average over these.
+
+A run is tested once, where it happens to stop. As far as seeds differ by that, averaging the weights spares seeds.
+"""
+
+import statistics
+
+import numpy as np
+
+from experiments.measure.clock import device
+from ilnrepro import tf
+from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.errors import InputError
+from ilnrepro.norms import method as method_row
+from ilnrepro.ops.augmentation import batches, prepare
+from ilnrepro.ops.metrics import dice, overlap
+from ilnrepro.training import testing
+from ilnrepro.training.loop import check, schedule
+from ilnrepro.training.step import Training
+
+STEM = "last-steps"
+
+
+def measure(configurations, data, last=2000, every=250, progress=lambda done, total: None):
+    """Trains and tests each of some runs.
+
+    Args:
+      configurations: of runs on `data`; `process.set_up` has been called for one of them.
+      last, every: steps before the end, and between two tests; tests are at the ends of blocks.
+
+    Returns:
+      tidy rows, one a run and test: method, fold, rate, seed, step, dice; of the averaged weights the step is
+      'averaged'.
+
+    Raises:
+      InputError: as `loop.check`; a run diverged.
+    """
+    rows = []
+    for number, configuration in enumerate(configurations):
+        check(configuration, data)
+        c = configuration
+        of_run = {"method": c.method, "fold": c.fold, "rate": c.rate, "seed": c.seed}
+        rows += [of_run | tested for tested in _tested(
+            configuration, data, last, every, lambda share, n=number: progress(n + share, len(configurations)))]
+    return rows
+
+
+def _tested(configuration, data, last, every, progress):
+    protocol, fold = configuration.protocol, configuration.fold
+    images, masks = prepare(data.images, data.masks, protocol.shrink)
+    test, trained = data.fold == fold, data.trained_on(fold, protocol.site)
+    training = Training(configuration)
+    image_index, angle, rates, blocks = schedule(configuration, int(trained.sum()))
+    iterator = iter(batches(images[trained], masks[trained], image_index, angle))
+    ends = {end for _, end in blocks[::-1][::max(1, every // protocol.block)][:last // every + 1]}
+    variables, states = training.network.named_variables, []
+
+    def score(step):
+        predicted = testing.predict(training, images[test], masks[test], protocol)
+        return {"step": step, "dice": float(dice(*overlap(masks[test], predicted)).mean())}
+
+    for start, end in blocks:
+        loss = training.block(iterator, tf.constant(rates[start]), tf.constant(end - start)).numpy()
+        if not np.isfinite(loss).all():
+            raise InputError(f"{configuration.path}: its run diverged; choose a lower rate")
+        progress(end / len(rates))
+        if end in ends:
+            yield score(end)
+            states.append({name: v.numpy() for name, v in variables.items()})
+    for name, variable in variables.items():
+        variable.assign(np.mean([state[name] for state in states], axis=0))
+    yield score("averaged")
+
+
+def sheet(rows, about):
+    """The `Sheet` of what `measure` returned: of each method the standard deviation over seeds of the last step's Dice,
+    of a run's over its last steps, and over seeds of the averaged weights'."""
+    body = []
+    for method in dict.fromkeys(r["method"] for r in rows):
+        runs = {}
+        for r in (r for r in rows if r["method"] == method):
+            runs.setdefault((r["fold"], r["seed"]), []).append(r["dice"])
+        between, averaged = (_between({key: values[i] for key, values in runs.items()}) for i in (-2, -1))
+        within = float(np.mean([np.var(values[:-1], ddof=1) for values in runs.values()]))
+        share = "" if not between > 0 else f"{100 * min(1.0, within / between):.0f} %"
+        body.append([method_row(method).title, str(len(runs)), *(f"{100 * value ** 0.5:.2f}" for value in
+                                                                 (between, within, averaged)), share,
+                     *(f"{statistics.mean(values[i] for values in runs.values()):.3f}" for i in (-2, -1))])
+    machine = device()
+    return Sheet("The last steps", f"Dice on the test fold, tested again over the last steps of a run. {about} "
+                 "Standard deviations in points: over seeds at the last step; of a run over its last steps; over seeds "
+                 "with the weights averaged over these. Share: of the variance over seeds, what a run's own over its "
+                 f"last steps would make. Measured on {machine['device']}.",
+                 ["Method", "runs", "SD over seeds", "SD over last steps", "SD over seeds, averaged", "share",
+                  "Dice", "Dice, averaged"], body)
+
+
+def _between(scores):
+    """Mean over folds of the variance over seeds, of {(fold, seed): Dice}; NaN where every fold has one seed."""
+    folds = {}
+    for (fold, _), value in scores.items():
+        folds.setdefault(fold, []).append(value)
+    several = [np.var(values, ddof=1) for values in folds.values() if len(values) > 1]
+    return float(np.mean(several)) if several else float("nan")
