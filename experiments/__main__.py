@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.analysis import coverage as known
 from experiments.analysis import needs, readme, results
 from experiments.analysis.paper import methods_of
-from experiments.measure import coverage, winners
+from experiments.measure import coverage, last_steps, winners
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
 from experiments.runs import doing, options, reproducing, rescoring
@@ -44,6 +44,7 @@ def parser():
     reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
     rescoring.add(commands)
+    last_steps.add(commands)
     _add_sureness(commands)
     commands.add_parser("readme", help="insert the tables into README.md and docs/").set_defaults(act=_readme)
     return top

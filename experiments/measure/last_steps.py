@@ -5,21 +5,64 @@ A run is tested once, where it happens to stop. As far as seeds differ by that, 
 """
 
 import statistics
+from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
 
 from experiments.measure.clock import device
 from ilnrepro import tf
-from ilnrepro.comparison.sheet import Sheet
+from ilnrepro.arguments import integer
+from ilnrepro.comparison import planning
+from ilnrepro.comparison.sheet import Sheet, write
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
 from ilnrepro.ops.augmentation import batches, prepare
 from ilnrepro.ops.metrics import dice, overlap
-from ilnrepro.training import testing
+from ilnrepro.protocols import PROTOCOLS, protocol
+from ilnrepro.storage import dataset, files
+from ilnrepro.training import process, testing
 from ilnrepro.training.loop import check, schedule
 from ilnrepro.training.step import Training
 
 STEM = "last-steps"
+
+
+def add(commands):
+    """Adds the command."""
+    one = commands.add_parser("last-steps", help="how much of the variance between seeds is noise of the last steps")
+    one.add_argument("--data", type=Path, required=True, help="data set file")
+    one.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)} (default: lite)")
+    one.add_argument("--methods", nargs="+", default=["in", "iln"])
+    one.add_argument("--folds", type=int, nargs="+", default=[1])
+    one.add_argument("--rates", type=float, nargs="+", default=[0.5])
+    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    one.add_argument("--last", type=integer(1), default=2000, help="steps before the end (default: 2000)")
+    one.add_argument("--every", type=integer(1), default=250, help="steps between two tests (default: 250)")
+    one.add_argument("--results", type=Path, required=True, help=f"folder below which tables/{STEM}.* is written")
+    one.set_defaults(act=_last_steps)
+
+
+def _last_steps(arguments):
+    files.check_writable(arguments.results)
+    data = dataset.read(arguments.data)
+    configurations = [job.configuration for job in planning.plan(
+        [arguments.data], arguments.methods, protocol(arguments.protocol), arguments.rates, arguments.seeds,
+        arguments.folds)]
+    process.set_up(configurations[0])
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("last steps")
+        rows = measure(configurations, data, arguments.last, arguments.every,
+                       lambda done, total: bar.update(task, completed=done, total=total))
+    synthetic = "SYNTHETIC data" if data.synthetic else "Data"
+    table = sheet(rows, f"{synthetic}: {data.title}. Protocol {arguments.protocol}, every {arguments.every} of the "
+                  f"last {arguments.last} steps; folds {', '.join(map(str, arguments.folds))}; rates "
+                  f"{', '.join(f'{rate:g}' for rate in arguments.rates)}; seeds "
+                  f"{', '.join(map(str, arguments.seeds))}.")
+    write(arguments.results / "tables", STEM, table, rows)
+    print(table.markdown())
+    return 0
 
 
 def measure(configurations, data, last=2000, every=250, progress=lambda done, total: None):
@@ -80,7 +123,7 @@ def sheet(rows, about):
     for method in dict.fromkeys(r["method"] for r in rows):
         runs = {}
         for r in (r for r in rows if r["method"] == method):
-            runs.setdefault((r["fold"], r["seed"]), []).append(r["dice"])
+            runs.setdefault(((r["fold"], r["rate"]), r["seed"]), []).append(r["dice"])
         between, averaged = (_between({key: values[i] for key, values in runs.items()}) for i in (-2, -1))
         within = float(np.mean([np.var(values[:-1], ddof=1) for values in runs.values()]))
         share = "" if not between > 0 else f"{100 * min(1.0, within / between):.0f} %"
@@ -97,7 +140,7 @@ def sheet(rows, about):
 
 
 def _between(scores):
-    """Mean over folds of the variance over seeds, of {(fold, seed): Dice}; NaN where every fold has one seed."""
+    """Mean over folds and rates of the variance over seeds, of {((fold, rate), seed): Dice}; NaN for one seed."""
     folds = {}
     for (fold, _), value in scores.items():
         folds.setdefault(fold, []).append(value)
