@@ -54,12 +54,14 @@ def _training(add):
     train = add("train", help="train on all subjects, for use: a network without a test")
     train.add_argument("data", type=Path, help="data set file (.h5)")
     train.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
-    train.add_argument("--rate", required=True, type=float, help="initial learning rate")
+    train.add_argument("--rate", type=float, help="initial learning rate (default: the best of a comparison in "
+                       "--results)")
     train.add_argument("--output", required=True, type=Path, help="file to write (.h5)")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: one that suits the data)")
+    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: the comparison's, or one that "
+                       "suits the data)")
     train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
-                       "fold, from which the network's Dice is expected")
+                       "fold, from which the network's Dice is expected (default: DATA-comparison, where it is there)")
     add_variants(train)
 
 
@@ -86,7 +88,8 @@ def _looking(add):
     """Commands that print: what files hold, methods, the network."""
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
-    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--all", action="store_true", help="of a run also its configuration, versions and timing")
+    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
     inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")
     inspect.add_argument("--data", type=Path, help="the data set file, for --case")
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")

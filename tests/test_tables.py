@@ -106,6 +106,18 @@ def test_a_diverged_seed_counts_as_nothing_in_the_mean():
     assert tables.build(TABLES[3], grid, "test")[0]["seeds"] == 2
 
 
+def test_a_star_is_of_the_score_that_it_stands_at():
+    def score(*records):
+        rows = tables.build(TABLES[3], records, "test")
+        return tables.sheet(TABLES[3], rows, "", False).markdown()
+
+    elsewhere = [record(rate=1.0, status="collapsed", dice=(0.0, 0.0)), record(rate=0.1)]
+    assert "*" not in score(*elsewhere).splitlines()[2].replace("**", "")
+    assert "1 of 2 collapsed" in score(*elsewhere)
+    here = [record(dice=(0.5, 0.7)), record(seed=1, status="collapsed", dice=(0.0, 0.0))]
+    assert "0.300±0.308*" in score(*here)
+
+
 def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():
     grid = [record(rate=1.0, status="diverged"), record(rate=0.1)]
     cell = choice.cells(grid, "test")["in", "LV", 1]

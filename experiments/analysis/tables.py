@@ -66,6 +66,7 @@ def _row(cell, rule):
     return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
             "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
+            "lost": sum(r.status != "complete" for r in cell.records),
             "both_empty": sum(r.both_empty for r in cell.records), "whole_mean": _whole(cell),
             "published_mean": math.nan, "published_std": math.nan}
 
@@ -79,6 +80,7 @@ def _mean_row(folds, rule):
                                "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
     row["whole_mean"] = float(np.mean([_whole(c) for c in folds]))
+    row["lost"] = sum(r.status != "complete" for c in folds for r in c.records)
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
@@ -172,7 +174,7 @@ def _score(row):
         return ""
     if math.isnan(row["mean"]):
         return "diverged"
-    mark = "*" if row["diverged"] or row["collapsed"] else ""
+    mark = "*" if row["lost"] else ""
     return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
 
 
@@ -200,7 +202,7 @@ def _notes(rows, labels):
                      ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
                      "; ".join(lost) or "none"])
     return Sheet("", "", ["Method", "learning rate chosen", "test images", "SD over seeds",
-                          "diverged or collapsed runs (*), over all rates and seeds"], body)
+                          "diverged or collapsed runs, over all rates and seeds (*: in this score)"], body)
 
 
 def sheets(paper, records, methods=None):
