@@ -164,7 +164,7 @@ TRAINING = (
              "ilnrepro/ops/optimizers.py", "_times", "multiple * rate", "rate / multiple",
              ("tests/test_training.py::test_a_gate_takes_ten_times_the_rate_and_is_projected",)),
     Breakage("rate-of-first-epoch", "the learning rate is divided from the first epoch on",
-             "ilnrepro/training/loop.py", "_schedule", "protocol.rate_divisor**epoch",
+             "ilnrepro/training/loop.py", "schedule", "protocol.rate_divisor**epoch",
              "protocol.rate_divisor**(epoch + 1)",
              ("tests/test_training.py::test_the_schedule_is_the_protocol_s",)),
     Breakage("block-repeated", "a run that goes on repeats the last block before its checkpoint",
