@@ -1,4 +1,4 @@
-"""`python -m figures`: every figure, from run files alone; `python -m figures report`: the report."""
+"""`python -m figures`: the figures, from run files alone; `python -m figures report`: the report."""
 
 import argparse
 import sys
@@ -63,14 +63,14 @@ def draw(arguments, datasets, present):
         drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == fold], known, about))
     drawn += _of_tables(folder, shown)
     if "sites" in shown.paper.figures:
-        found = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))
-        drawn.append(sites_figure.draw(folder, sites.rows(found),
-                                       captions.about([r for group in found for r in group.records])))
+        groups = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))
+        drawn.append(sites_figure.draw(folder, sites.rows(groups),
+                                       captions.about([r for group in groups for r in group.records])))
     return drawn
 
 
 def _curves(folder, shown, runs, about):
-    """The curves of every method's gates, and what a gate is."""
+    """The curves of each method's gates, and what a gate is."""
     gated = {}
     # The ILN paper shows LV-1.
     for run in sorted(runs, key=lambda run: (run.configuration.structure != "LV", run.configuration.fold)):
@@ -91,10 +91,10 @@ def _of_tables(folder, shown):
         yield rates.draw(folder, rows, table.caption)
     usual = not shown.records[0].configuration.variant
     judged = {stem: one for stem, *one in (judgements.build(shown.paper, shown.records, shown.folder) if usual else ())}
-    found = forest.rows(judged["verdicts"][1] if "verdicts" in judged else None,
+    entries = forest.rows(judged["verdicts"][1] if "verdicts" in judged else None,
                         built["differences"][1] if "differences" in built else (), shown.rule)
-    if found:
-        yield forest.draw_claims(folder, found, f"{captions.about_one_seed(shown.records)}"
+    if entries:
+        yield forest.draw_claims(folder, entries, f"{captions.about_one_seed(shown.records)}"
                                  f"{captions.about(shown.records)} {captions.about_choice(shown.records)}")
     if "best-by-chance" in judged:
         table, rows = judged["best-by-chance"]

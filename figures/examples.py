@@ -1,4 +1,4 @@
-"""Figure 2: the same test cases by every method, truth red, prediction green, overlap yellow."""
+"""Figure 2: the same test cases by each method, truth red, prediction green, overlap yellow."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -28,7 +28,7 @@ def draw(folder, runs, datasets, about):
         if run.test:
             c = run.configuration
             by_fold.setdefault((c.structure, c.fold), {})[c.method] = run
-    cases = chosen(by_fold)
+    cases = select(by_fold)
     figure, axes = plt.subplots(len(cases), len(methods) + 1, figsize=(1.15 * (len(methods) + 1), 1.33 * len(cases)),
                                 layout="constrained", squeeze=False)
     for axis in axes.flat:
@@ -55,12 +55,12 @@ def draw(folder, runs, datasets, about):
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
     missing = "" if images else " The grey images are not in the run files: name the data sets to see them."
     return save(figure, folder, "figure2-examples",
-                f"Figure 2. {len(cases)} test cases{slices} by every method, with their Dice; first those hardest for "
+                f"Figure 2. {len(cases)} test cases{slices} by each method, with their Dice; first those hardest for "
                 "the methods together, then others drawn at random. First column: truth. Red: truth. Green: "
                 f"prediction. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
 
 
-def chosen(by_fold):
+def select(by_fold):
     """[((structure, fold), number of the example, whether it is among the hardest)] of {(structure, fold): {method:
     `Run`}}."""
     scored = [(float(np.mean([run.dice[case] for run in of_case.values()])), key, i)

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 def rows(judged, differences, rule):
-    """The `Row`s of a paper's claims where any of them has runs, else of ILN − every other method.
+    """The `Row`s of a paper's claims where any of them has runs, else of ILN − each other method.
 
     Args:
       judged: tidy rows of the table 'verdicts', or None.
@@ -57,9 +57,9 @@ def rows(judged, differences, rule):
             if r["measure"] == "dice" and not r["without"] and r["rule"] == rule]
 
 
-def near(found):
+def near(entries):
     """The `Row`s that are drawn: without those far out, unless all are."""
-    return [r for r in found if not abs(r.ours[0]) > FAR] or found
+    return [r for r in entries if not abs(r.ours[0]) > FAR] or entries
 
 
 def limits(shown):
@@ -71,16 +71,16 @@ def limits(shown):
     return (max(min([low, *ends]), low - reach) - 0.3, min(max([high, *ends]), high + reach) + 0.3)
 
 
-def draw(folder, name, found, words, caption):
+def draw(folder, name, entries, words, caption):
     """Draws differences, a panel a structure, their numbers at the right.
 
     Args:
-      found: `Row`s.
+      entries: `Row`s.
       words: of the axis, the paper's values, and ours.
       caption: what it shows.
     """
     axis_label, theirs, ours = words
-    shown = near(found)
+    shown = near(entries)
     structures = list(dict.fromkeys(r.structure for r in shown))
     counts = [sum(r.structure == s for r in shown) for s in structures]
     figure, axes = plt.subplots(len(structures), 1, figsize=(8, 1.1 + 0.3 * sum(counts) + 0.45 * len(counts)),
@@ -95,18 +95,18 @@ def draw(folder, name, found, words, caption):
         axes[0, 0].legend(handles=[plt.Line2D([], [], label=theirs, linewidth=0, **_PAPER),
                                    plt.Line2D([], [], label=ours, linewidth=0, **_OURS)],
                           loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, fontsize=8)
-    note = "".join(f" Beyond the axis: {r.label} ({r.structure}) {r.texts[1]}." for r in found if r not in shown)
+    note = "".join(f" Beyond the axis: {r.label} ({r.structure}) {r.texts[1]}." for r in entries if r not in shown)
     return save(figure, folder, name, f"{caption}{note}")
 
 
-def draw_claims(folder, found, about):
+def draw_claims(folder, entries, about):
     """Draws the forest plot of `rows`.
 
     Args:
       about: data, protocol, n, rates, seeds and rule in words.
     """
-    published = any(not math.isnan(r.paper[0]) for r in found)
-    return draw(folder, "forest", found,
+    published = any(not math.isnan(r.paper[0]) for r in entries)
+    return draw(folder, "forest", entries,
                 ("difference in points of Dice; right of 0 the first-named method is the better",
                  "paper ± half its 95 % interval", "these runs, 95 % interval"),
                 f"{'The paper’s claims' if published else 'ILN − other'} as differences in Dice, mean over the "
@@ -120,9 +120,9 @@ def draw_chance(folder, tidy, caption):
     Args:
       tidy, caption: of the table 'best-by-chance'.
     """
-    found = [Row(r["of"], r["structure"], "", "", (r["paper"], math.nan, math.nan), (r["gain"], r["low"], r["high"]),
+    entries = [Row(r["of"], r["structure"], "", "", (r["paper"], math.nan, math.nan), (r["gain"], r["low"], r["high"]),
                  "") for r in tidy]
-    return draw(folder, "best-by-chance", found,
+    return draw(folder, "best-by-chance", entries,
                 ("points of Dice that the best of several rates gives by chance", "the paper's difference",
                  "by chance, 95 % interval"), caption)
 

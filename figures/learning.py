@@ -28,7 +28,7 @@ def smoothed(loss, width):
 def rate_falls(runs):
     """How the learning rate falls over training, in words; nothing where it stays."""
     protocol = runs[0].configuration.protocol
-    return (f"The rate falls {protocol.rate_divisor:g}-fold at every epoch after the first of {protocol.epochs}. "
+    return (f"The rate falls {protocol.rate_divisor:g}-fold at each epoch after the first of {protocol.epochs}. "
             if protocol.rate_divisor != 1 else "")
 
 

@@ -28,13 +28,13 @@ class Grid(NamedTuple):
     @property
     def limits(self):
         """(low, high) of the colours: the best, and a quarter of Dice below it or the least if that is more."""
-        found = self.dice[np.isfinite(self.dice)]
-        return max(found.min(), found.max() - 0.25), found.max()
+        known = self.dice[np.isfinite(self.dice)]
+        return max(known.min(), known.max() - 0.25), known.max()
 
 
 def grids(rows):
     """{structure: `Grid`} of the tidy rows of the table 'rates'."""
-    made = {}
+    by_structure = {}
     for structure in dict.fromkeys(r["structure"] for r in rows):
         cells = {}
         for r in rows:
@@ -45,8 +45,8 @@ def grids(rows):
         table = [[cells.get((method, rate), []) for rate in rates] for method in methods]
         dice = np.array([[np.mean([r["dice"] for r in runs]) if runs else np.nan for runs in row] for row in table])
         folds = len({r["fold"] for r in rows if r["structure"] == structure})
-        made[structure] = Grid(methods, rates, dice, [[marks(runs, folds) for runs in row] for row in table])
-    return made
+        by_structure[structure] = Grid(methods, rates, dice, [[marks(runs, folds) for runs in row] for row in table])
+    return by_structure
 
 
 def draw(folder, rows, caption):
@@ -55,11 +55,11 @@ def draw(folder, rows, caption):
     Args:
       rows: tidy rows of the table 'rates'; caption: its caption.
     """
-    found = grids(rows)
-    height = max(len(grid.methods) for grid in found.values())
-    figure, axes = plt.subplots(1, len(found), figsize=(max(5.6, 5.2 * len(found)), 1.3 + 0.4 * height),
+    panels = grids(rows)
+    height = max(len(grid.methods) for grid in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(5.6, 5.2 * len(panels)), 1.3 + 0.4 * height),
                                 layout="constrained", squeeze=False)
-    for axis, (structure, grid) in zip(axes[0], found.items(), strict=True):
+    for axis, (structure, grid) in zip(axes[0], panels.items(), strict=True):
         low, high = grid.limits
         picture = axis.imshow(grid.dice, cmap=_COLOURS, vmin=low, vmax=max(high, low + 1e-3), aspect="auto")
         for i, j in np.argwhere(np.isfinite(grid.dice)):

@@ -88,7 +88,8 @@ def _looking(add):
     """Commands that print: what files hold, methods, the network."""
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
-    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--all", action="store_true", help="of a run also its configuration, versions and timing")
+    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
     inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")
     inspect.add_argument("--data", type=Path, help="the data set file, for --case")
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")

@@ -209,7 +209,7 @@ def inspect(arguments):
         json.dump(description, sys.stdout, indent=1)
         print()
     else:
-        inspection.show(description, Console())
+        inspection.show(description, Console(), arguments.all)
     return 0
 
 

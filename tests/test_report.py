@@ -220,7 +220,7 @@ def test_figure_2_shows_the_hardest_cases_and_others(made):
         run = runfile.read(path)
         if run.test:
             by_fold.setdefault(("LV", run.configuration.fold), {})[run.configuration.method] = run
-    cases = examples.chosen(by_fold)
+    cases = examples.select(by_fold)
     assert len(set(cases)) == examples.HARD + examples.RANDOM
     means = {(key, i): np.mean([run.dice[run.examples[i]] for run in of_case.values()])
              for key, of_case in by_fold.items() for i in range(len(next(iter(of_case.values())).examples))}

@@ -17,7 +17,7 @@ import tiny
 
 from ilnrepro.norms import kernels
 from ilnrepro.ops.metrics import surface_distances
-from ilnrepro.storage import dataset, runfile
+from ilnrepro.storage import dataset, inspection, runfile
 from ilnrepro.training import provenance
 
 
@@ -175,6 +175,10 @@ def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):
 def test_inspect(finished, data, tmp_path):
     done = tiny.command("ilnrepro", "inspect", finished[1])
     assert done.returncode == 0 and "largest change of rho" in done.stdout
+    for words in ("ILN on SYNTHETIC data", "Dice 0.", "worst of", "█", "; LV-1, rate"):
+        assert words in done.stdout, words
+    assert "configuration_hash" not in done.stdout
+    assert "configuration_hash" in tiny.command("ilnrepro", "inspect", finished[1], "--all").stdout
     content = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
     assert content["configuration"]["method"] == "iln" and len(content["gates"]) == 12 and content["dice"]["n"] > 0
     assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["images"] == len(dataset.read(data))
@@ -186,6 +190,15 @@ def test_inspect(finished, data, tmp_path):
     assert done.returncode == 2 and "b.png: cannot be written" in done.stderr
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 9999, "--data", data)
     assert done.returncode == 2 and "--case: 9999" in done.stderr
+
+
+def test_a_curve_in_blocks_falls_from_its_label_to_the_other():
+    curve = list(np.exp(-np.linspace(0, 3, 32)))
+    lines = inspection._blocks(curve)
+    assert len(lines) == 4 and lines[0].split()[0] == "1" and lines[-1].split()[0] == "0.0498"
+    heights = [sum(" ▁▂▃▄▅▆▇█".index(line[9 + k]) for line in lines) for k in range(32)]
+    assert heights == sorted(heights, reverse=True) and (heights[0], heights[-1]) == (32, 1)
+    assert inspection._curve(np.array([np.nan])) == [] and inspection._curve(np.array([2.0, 1.0, np.nan])) == [2, 1]
 
 
 def test_a_diverging_run_is_recorded_as_diverged(data, tmp_path):

@@ -116,7 +116,7 @@ def commands(folder):
     yield from [
         (["ilnrepro", "--help"], "usage: ilnrepro"),
         (["ilnrepro", "methods"], "batch renormalization"),
-        (["ilnrepro", "inspect", run], "synthetic"),
+        (["ilnrepro", "inspect", run], "worst of"),
         (["ilnrepro", "inspect", data, "--json"], '"kind": "data set"'),
         (["ilnrepro", "verify", results], "0 problem(s)"),
         (["data_prep", "--help"], "usage: python -m data_prep"),

@@ -90,7 +90,7 @@ def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
     grid = three_folds("in", (0.9, 0.9, 0.9), rate=1.0) + three_folds("in", (0.6, 0.6, 0.6), rate=0.1)
     further = three_folds("in", (0.2, 0.2, 0.2), rate=1.0, seed=1)
     seeds = {rule: {tuple(r.configuration.seed for r in cell.records)
-                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.RULES}
+                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.rules_of(grid)}
     assert seeds == {"test": {(0,)}, "cross-fold": {(0, 1)}}
     by_rule = {rule: tables.caption(TABLES[3], grid + further, rule) for rule in choice.RULES}
     assert "Seeds 0. " in by_rule["test"] and "Seeds 0, 1. " in by_rule["cross-fold"]
@@ -104,6 +104,18 @@ def test_a_diverged_seed_counts_as_nothing_in_the_mean():
     cell = choice.cells(grid, "test")["in", "LV", 1]
     assert abs(cell.mean - 0.3) < 1e-12 and cell.seed_means == (0.6, 0.0) and cell.n == 2
     assert tables.build(TABLES[3], grid, "test")[0]["seeds"] == 2
+
+
+def test_a_star_is_of_the_score_that_it_stands_at():
+    def score(*records):
+        rows = tables.build(TABLES[3], records, "test")
+        return tables.sheet(TABLES[3], rows, "", False).markdown()
+
+    elsewhere = [record(rate=1.0, status="collapsed", dice=(0.0, 0.0)), record(rate=0.1)]
+    assert "*" not in score(*elsewhere).splitlines()[2].replace("**", "")
+    assert "1 of 2 collapsed" in score(*elsewhere)
+    here = [record(dice=(0.5, 0.7)), record(seed=1, status="collapsed", dice=(0.0, 0.0))]
+    assert "0.300±0.308*" in score(*here)
 
 
 def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():

@@ -1,4 +1,4 @@
-"""The browser of test cases: the worst thirty and thirty at random, every method's prediction on each."""
+"""The browser of test cases: the worst thirty and thirty at random, each method's prediction on each."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ class Case:
       name, subject, fold: of it.
       worst, random: whether it is among the worst thirty, and among thirty at random.
       mean: Dice, mean over the methods that predicted it.
-      scores: Dice of every method, None where its run diverged or was not made.
+      scores: Dice of each method, None where its run diverged or was not made.
       words: the same in words.
       box: (left, top, width, height) of the part that is shown, in pixels.
       picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
@@ -75,7 +75,7 @@ def side_by_side(folds, methods, data, number):
 
 
 def _scored(folds, methods):
-    """[(mean Dice, fold, case, Dice of every method, pixels of the truth)] of all test images."""
+    """[(mean Dice, fold, case, Dice of each method, pixels of the truth)] of all test images."""
     scored = []
     for fold, runs in sorted(folds.items()):
         scores = np.array([runs[m].dice if m in runs and runs[m].test else _unknown(runs) for m in methods])

@@ -96,6 +96,6 @@ class Axis:
 
 
 def _points(x, y):
-    every = -(-len(x) // _POINTS)
-    kept = np.unique(np.append(np.arange(0, len(x), every), len(x) - 1))
+    apart = -(-len(x) // _POINTS)
+    kept = np.unique(np.append(np.arange(0, len(x), apart), len(x) - 1))
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))

@@ -56,26 +56,26 @@ class Forest:
     note: str
 
 
-def forests(found, powers, shown, grids, browsers):
+def forests(entries, powers, shown, grids, browsers):
     """[`Forest`] of `forest.rows`.
 
     Args:
-      found: the rows.
+      entries: the rows.
       powers: {(structure, first, second): power in words}.
       shown: the `Results`.
       grids: {structure: `rates.Grid`}.
       browsers: {structure: ({fold: {method: `Run`}}, the `DataSet` or None)}.
     """
-    drawn, made = forest.near(found), []
+    drawn, panels = forest.near(entries), []
     axis = Axis(np.array(forest.limits(drawn)), 0, WIDTH, TICKS)
     for structure in dict.fromkeys(r.structure for r in drawn):
         claims = [_claim(r, axis, powers.get((structure, r.first, r.second), ""),
                          shown.per_subject(r.first, r.second, structure), grids.get(structure),
                          *browsers.get(structure, ({}, None))) for r in drawn if r.structure == structure]
-        far = [f"{r.label} {r.texts[1]}" for r in found if r.structure == structure and r not in drawn]
-        made.append(Forest(structure, claims, axis.ticks, float(axis(0.0)), float(axis(100 * HALF_A_POINT)),
+        far = [f"{r.label} {r.texts[1]}" for r in entries if r.structure == structure and r not in drawn]
+        panels.append(Forest(structure, claims, axis.ticks, float(axis(0.0)), float(axis(100 * HALF_A_POINT)),
                            f"Beyond the axis: {', '.join(far)}." if far else ""))
-    return made
+    return panels
 
 
 def _claim(r, axis, power, per_subject, grid, folds, data):

@@ -71,7 +71,8 @@ def content(shown, datasets, given):
     accuracy = judged.pop("verdicts", None)
     answer = judged.pop("answer", None)
     powers = {(r["structure"], r["first"], r["second"]): r["power"] for r in accuracy[1]} if accuracy else {}
-    found = forest.rows(accuracy and accuracy[1], built["differences"][1] if "differences" in built else (), shown.rule)
+    differences = built["differences"][1] if "differences" in built else ()
+    entries = forest.rows(accuracy and accuracy[1], differences, shown.rule)
     answers = questions.build(paper.evidence, shown.folder, shown.protocol, shown.datasets) \
         if usual and paper.evidence else None
     return {
@@ -84,12 +85,12 @@ def content(shown, datasets, given):
                           ("good", "bad", "bad", "open", "open", "good", "bad", "open"), strict=True)),
         "verdicts": accuracy and accuracy[0], "judged": accuracy and verdicts.counted(accuracy[1]),
         "further": [sheet for sheet, _ in judged.values()],
-        "tables": [made[1] for table in paper.chosen_tables() for made in tables.sheets(table, records)],
+        "tables": [one[1] for table in paper.chosen_tables() for one in tables.sheets(table, records)],
         "questions": answers and answers[0],
         "sheets": {name: one[0] for name, one in built.items()},
         "answer": answer and captions.sentences(answer[0].caption)[0],
         "grids": _grids(built),
-        "forests": claims.forests(found, powers, shown,
+        "forests": claims.forests(entries, powers, shown,
                                   rates.grids(built["rates"][1]) if "rates" in built else {},
                                   {one["structure"]: (one["folds"], one["data"]) for one in browsers}),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
@@ -103,26 +104,26 @@ def content(shown, datasets, given):
 
 def _grids(built):
     """[(structure, `rates.Grid`, cells as (text, marks, place between the colours 0..1))]."""
-    made = []
-    for structure, found in rates.grids(built["rates"][1]).items() if "rates" in built else ():
-        low, high = found.limits
-        place = np.clip((found.dice - low) / max(high - low, 1e-9), 0, 1)
+    panels = []
+    for structure, grid in rates.grids(built["rates"][1]).items() if "rates" in built else ():
+        low, high = grid.limits
+        place = np.clip((grid.dice - low) / max(high - low, 1e-9), 0, 1)
         body = [[None if np.isnan(d) else (f"{d:.3f}", marks, f"{p:.2f}") for d, marks, p in zip(*row, strict=True)]
-                for row in zip(found.dice, found.marks, place, strict=True)]
-        made.append((structure, found, body))
-    return made
+                for row in zip(grid.dice, grid.marks, place, strict=True)]
+        panels.append((structure, grid, body))
+    return panels
 
 
 def _panels(runs, methods):
     """{'LV-1': {method: `Run`}}, the paper's structures and folds in order."""
-    made = {}
+    panels = {}
     for _, structure, fold in sorted(runs, key=lambda key: (key[1], key[2])):
-        made[f"{structure}-{fold}"] = {m: runs[m, structure, fold] for m in methods if (m, structure, fold) in runs}
-    return made
+        panels[f"{structure}-{fold}"] = {m: runs[m, structure, fold] for m in methods if (m, structure, fold) in runs}
+    return panels
 
 
 def _gates(runs, methods, about):
-    """A chart of ρ for every method that learns it, ILN first."""
+    """A chart of ρ for each method that learns it, ILN first."""
     for method in sorted(methods, key=lambda m: m != "iln"):
         panels = {title: by_method[method] for title, by_method in _panels(runs, methods).items()
                   if method in by_method and by_method[method].layers}
@@ -180,8 +181,8 @@ def _made_by(run):
 
 
 def _browsers(paper, runs, methods, datasets):
-    """For every structure its test cases, and what the template says of them."""
-    made = []
+    """The test cases of each structure, and what the template says of them."""
+    browsers = []
     for structure in dict.fromkeys(s for _, s, _ in runs):
         folds = {}
         for (method, s, fold), run in runs.items():
@@ -197,11 +198,11 @@ def _browsers(paper, runs, methods, datasets):
             maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
         mine = [m for m in methods if any(m in by_method for by_method in tested.values())]
         file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
-        made.append({"structure": structure, "images": data is not None, "cases": cases.browsed(tested, mine, data),
+        browsers.append({"structure": structure, "images": data is not None, "cases": cases.browsed(tested, mine, data),
                      "folds": tested, "data": data,
                      "file": file, "maker": maker.format(shlex.quote(file)),
                      "methods": [captions.title_of(m) for m in mine]})
-    return made
+    return browsers
 
 
 def _cost(shown):

@@ -35,11 +35,12 @@ class Segmenter:
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
     and cropped. `from_source` does what its data set's preparation did before, and brings masks back. A network of
-    volumes takes the slices of one volume, `[D, H, W]`, stretched together, and sees them slab by slab.
+    volumes takes the slices of one volume, `[D, H, W]`, stretched together, and sees them slab by slab. A run that
+    collapsed gets a warning.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
-      form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      form: 'fused' computes fast; 'plain' uses TensorFlow's own operations alone.
       run: what the file holds, where it is read already.
 
     Raises:
@@ -54,6 +55,7 @@ class Segmenter:
             raise InputError(f"{path}: it was told the true masks; give a run of another --class-mask")
         if not run.weights:
             raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
+        _warn_of_collapse(path, run.status)
         self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
         self.multiple, self.shrink, self.slab = 2**self.network.pools, protocol.shrink, protocol.slab
         self.threshold = protocol.threshold
@@ -188,7 +190,7 @@ class Model(NamedTuple):
 
 def load(path: str | PathLike[str]) -> Model:
     """The model of a run file, an ensemble, an exported model's folder, or the name of a network that comes with the
-    package; it warns of a network that finds nothing.
+    package; it warns of a network that collapsed.
 
     Raises:
       InputError: neither of them.
@@ -207,14 +209,18 @@ def load(path: str | PathLike[str]) -> Model:
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
+        _warn_of_collapse(path, status)
     else:
         model = _of_file(path)
-        preparation, status, slab = model.preparation, model.status, model.slab
-    if status == "collapsed":
-        warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
-                      "or marked next to everything; take another run", stacklevel=2)
+        preparation, slab = model.preparation, model.slab
     # The function holds the model, whose own functions would let it go.
     return Model(lambda images: model.segment(images), preparation, slab)
+
+
+def _warn_of_collapse(path, status):
+    if status == "collapsed":
+        warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
+                      "or marked next to everything; take another run", stacklevel=3)
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -231,7 +237,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = _of_file(located(path), form="reference")
+    segmenter = _of_file(located(path), form="plain")
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
