@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ilnrepro import norms
 from ilnrepro.errors import InputError
 from ilnrepro.norms import plugins
 from ilnrepro.storage import dataset
@@ -191,13 +192,13 @@ def compare(data: File, methods: Sequence[str], *, hours: float = 2.0, reference
     if plugin:
         checksum, options = plugins.load(plugin), ("--plugin", str(plugin))
     data = Path(data)
-    folder = Path(results) if results else data.with_name(f"{data.stem}-comparison")
+    folder = Path(results) if results else comparison_of(data)
     wanted = comparing.Wanted(tuple(methods), hours, tuple(rates), seeds, jobs, protocol, changes, options, checksum)
     return comparing.compare(data, folder, wanted, reference)
 
 
-def train(data: File, method: str, rate: float, output: File, *, protocol: str | None = None, seed: int = 0,
-          results: File | None = None, plugin: File | None = None,
+def train(data: File, method: str, output: File, rate: float | None = None, *, protocol: str | None = None,
+          seed: int = 0, results: File | None = None, plugin: File | None = None,
           progress: Callable[[int, int], None] = lambda done, total: None,
           stop: Callable[[], bool] = lambda: False, **changes: Any) -> Path:
     """Trains on all subjects of a data set file and writes a network for use; returns its path.
@@ -207,10 +208,11 @@ def train(data: File, method: str, rate: float, output: File, *, protocol: str |
     Args:
       data: the data set file.
       method: of `ilnrepro.norms.METHODS`.
-      rate: initial learning rate.
       output: the file to write (.h5); a training that was interrupted goes on beside it.
-      protocol: a name of `ilnrepro.protocols.PROTOCOLS`; None takes one that suits the data.
-      results: folder with runs of the same method, rate and protocol on each fold, from which its Dice is expected.
+      rate: initial learning rate; None takes the best of a comparison in `results`, or the first that one would try.
+      protocol: a name of `ilnrepro.protocols.PROTOCOLS`; None takes the comparison's, or one that suits the data.
+      results: folder with runs of the same method, rate and protocol on each fold, from which its Dice is expected;
+        None takes that of a comparison beside the data set.
       plugin: a file that registers methods, see `ilnrepro.norms.register`.
       progress: called with (steps done, steps in all).
       stop: asked now and then whether to save the state and raise `ilnrepro.training.loop.Stopped`.
@@ -219,12 +221,25 @@ def train(data: File, method: str, rate: float, output: File, *, protocol: str |
     Raises:
       InputError: what was given does not fit, or `output` cannot be written or holds another network.
     """
-    from ilnrepro.studies import models, suited
+    from ilnrepro.studies import answer, comparing, models, plan, suited
 
     if plugin:
         plugins.load(plugin)
-    chosen = suited.suited(dataset.read(data), protocol, **changes)
-    return models.train(data, method, rate, output, chosen, seed, results, progress, stop)
+    norms.method(method)
+    source, folder = dataset.read(data), Path(results) if results else comparison_of(data)
+    made = plan.read(folder)
+    if made and not protocol and not changes and (made.checksum, method in made.methods) == (source.checksum, True):
+        chosen = made.training
+        rate = rate or answer.best_rate(comparing.records_of(folder, made, [method]))
+    else:
+        chosen = suited.suited(source, protocol, **changes)
+    known = folder if results or made else None
+    return models.train(data, method, rate or suited.rates_of(chosen)[0], output, chosen, seed, known, progress, stop)
+
+
+def comparison_of(data: File) -> Path:
+    """The folder of a data set's comparison, where no other is given: beside it, named after it."""
+    return Path(data).with_name(f"{Path(data).stem}-comparison")
 
 
 def ensemble(runs: Sequence[File], output: File) -> Path:

@@ -54,12 +54,14 @@ def _training(add):
     train = add("train", help="train on all subjects, for use: a network without a test")
     train.add_argument("data", type=Path, help="data set file (.h5)")
     train.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
-    train.add_argument("--rate", required=True, type=float, help="initial learning rate")
+    train.add_argument("--rate", type=float, help="initial learning rate (default: the best of a comparison in "
+                       "--results)")
     train.add_argument("--output", required=True, type=Path, help="file to write (.h5)")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: one that suits the data)")
+    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: the comparison's, or one that "
+                       "suits the data)")
     train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
-                       "fold, from which the network's Dice is expected")
+                       "fold, from which the network's Dice is expected (default: DATA-comparison, where it is there)")
     add_variants(train)
 
 

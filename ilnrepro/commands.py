@@ -65,7 +65,7 @@ def train(arguments):
     title = f"{arguments.method} on all subjects"
     with _progress("bar", title) as report, _interrupting():
         path = api.train(
-            arguments.data, arguments.method, arguments.rate, arguments.output, protocol=arguments.protocol,
+            arguments.data, arguments.method, arguments.output, arguments.rate, protocol=arguments.protocol,
             seed=arguments.seed, results=arguments.results, plugin=arguments.plugin, progress=report,
             stop=_stop_when_asked(), **variants(arguments))
     print(f"{path}: {runfile.read(path).expected['text']}")

@@ -3,44 +3,17 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from experiments.measure.bench import keras_peer
-from ilnrepro.networks.unet import UNet
+from experiments.measure.bench import keras_peer, parity
 
 pytestmark = pytest.mark.slow
 METHODS = ("none", "in", "gn4", "iln")
-RATE = 0.05
-STEPS = 3  # the third shows the momentum
-SIZE = (32, 48)  # not square, so that no axis can be taken for another
-
-
-@pytest.fixture(scope="module")
-def batch():
-    rng = np.random.default_rng(0)
-    return rng.random((2, *SIZE, 1)), rng.integers(0, 2, (2, *SIZE))
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def ours(request, batch):
-    """A method, float64 weights of which no two are alike, and the losses of a few steps from there."""
-    network = UNet(request.param, form="reference", dtype=tf.float64)
-    rng = np.random.default_rng(1)
-    variables = network.named_variables
-    for variable in variables.values():
-        variable.assign_add(rng.normal(0, 0.02, variable.shape))
-    weights = {name: v.numpy() for name, v in variables.items()}
-    momenta = dict.fromkeys(variables, 0.0)
-    images, masks = (tf.constant(values) for values in batch)
-    losses = []
-    for _ in range(STEPS):
-        with tf.GradientTape() as tape:
-            scores = network(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(masks, scores))
-        for name, gradient in tape.gradient(loss, variables).items():
-            momenta[name] = 0.9 * momenta[name] + gradient
-            variables[name].assign_sub(RATE * momenta[name])
-        losses.append(float(loss))
+def ours(request):
+    """A method, weights, and the losses of a few steps from there."""
+    weights, losses = parity.losses(request.param)
     assert losses[-1] < losses[0] - 1e-4
     return request.param, weights, losses
 
@@ -64,24 +37,18 @@ def keras_in_float64():
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
-def test_torch_takes_the_same_steps(torch, ours, batch, layout):
+def test_torch_takes_the_same_steps(torch, ours, layout):
     from experiments.measure.bench import torch_peer
 
     method, weights, losses = ours
-    network = torch_peer.UNet(method).double()
-    assert sum(p.numel() for p in network.parameters()) == sum(w.size for w in weights.values())
-    torch_peer.load(network, weights)
-    step = torch_peer.training_step(network, *batch, RATE, layout)
-    np.testing.assert_allclose([step() for _ in range(STEPS)], losses, rtol=1e-9)
+    assert sum(p.numel() for p in torch_peer.UNet(method).parameters()) == sum(w.size for w in weights.values())
+    np.testing.assert_allclose(parity.of_torch(method, weights, layout), losses, rtol=parity.WITHIN)
 
 
-def test_keras_takes_the_same_steps(keras_in_float64, ours, batch):
+def test_keras_takes_the_same_steps(keras_in_float64, ours):
     method, weights, losses = ours
-    model = keras_peer.unet(method, SIZE, 2)
-    assert model.count_params() == sum(w.size for w in weights.values())
-    keras_peer.load(model, weights)
-    step = keras_peer.training_step(model, *batch, RATE)
-    np.testing.assert_allclose([step() for _ in range(STEPS)], losses, rtol=1e-9)
+    assert keras_peer.unet(method, parity.SIZE, 2).count_params() == sum(w.size for w in weights.values())
+    np.testing.assert_allclose(parity.of_keras(method, weights), losses, rtol=parity.WITHIN)
 
 
 def test_torch_steps(torch):

@@ -93,7 +93,7 @@ def test_volumes(shape, dilation):
 @pytest.mark.parametrize("shape, taps", [((1, 2, 2, 5), 3), ((2, 12, 34, 17), 3), ((1, 6, 4, 40), 2),
                                          ((1, 8, 10, 3), 5), ((1, 4, 6, 8, 5), 2), ((1, 4, 2, 6, 3), 3)], ids=str)
 def test_a_stride_of_2(shape, taps):
-    for outputs, dtype in [(16, np.float32), (3, np.float64)]:
+    for outputs, dtype in [(16, np.float32), (3, np.float64), (80, np.float32)]:  # 80: two blocks of four taps
         check(*arguments(shape, (*[taps] * (len(shape) - 2), shape[-1], outputs), 2, dtype), stride=2)
 
 

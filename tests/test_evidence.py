@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis import captions, former, questions, supplement, verdicts
+from experiments.analysis import captions, former, questions, supplement, tables, verdicts
 from experiments.papers.iln import PAPER
 from experiments.papers.iln.claims import QUESTIONS
+from experiments.papers.iln.tables import TABLES
 from experiments.runs import stages
 from ilnrepro.comparison import differences, sheet, uncertainty
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import cells, rules_of
 from ilnrepro.comparison.differences import compare, fold_scores, interval
 from ilnrepro.comparison.intervals import Estimate
 from ilnrepro.comparison.scores import Record
@@ -243,10 +244,48 @@ def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fol
 
 
 def test_a_grid_on_which_no_rate_can_be_chosen_says_so():
-    records = [record("in", 1, 1.0), record("in", 2, 0.1)]
+    records = [record("in", k, rate, gain=-0.3 * (k == 1 and rate < 1))
+               for k, rate in ((1, 1.0), (1, 0.5), (2, 0.5), (2, 0.1))]
     with pytest.raises(InputError, match="no method has all of its learning rates on any fold yet"):
         captions.about_runs(records)
     assert captions.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
+
+
+def test_one_rate_a_fold_is_taken_as_given(tmp_path):
+    """As where rates were chosen by a cheaper protocol: nothing is chosen, and no cell stays empty."""
+    rates = {"in": (0.5, 0.5, 0.1), "iln": (0.5, 1.5, 0.5)}
+    records = [record(m, k, rates[m][k - 1], seed=s, gain=0.03 * (m == "iln"))
+               for m in rates for k in (1, 2, 3) for s in (0, 1)]
+    assert rules_of(records) == ("given",)
+    assert [cells(records, "given")[m, "LV", k].rate for m in rates for k in (1, 2, 3)] == [*rates["in"], *rates["iln"]]
+    row = verdict_rows(records, tmp_path)["ILN is better than IN (LV)"]
+    assert row["ours"] and row["power"] and not row["test_rule"]
+    (stem, table, tidy), = tables.sheets(TABLES[3], records)
+    assert stem == "table3" and "rate by rule 'taken as given'" in table.title and len(tidy) == 8
+    assert "0.5; 1.5 of LV ILN; 0.1 of LV IN (chosen by the rule 'taken as given'" in table.caption
+    assert "rates" not in supplement.build(records) and rules_of([record("in", 1)]) == ("test",)
+
+
+def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
+    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+        ("in", {1.0: 0.0, 0.1: 0.02}), ("ln", {1.0: 0.0, 0.1: 0.02, 0.02: 0.04})) for k in (1, 2, 3)
+        for rate, g in gains.items()])
+    chosen = {rule: {cell.rate for (m, _, _), cell in cells(records, rule).items() if m == "ln"}
+              for rule in ("test", "cross-fold")}
+    assert chosen == {"test": {0.1}, "cross-fold": {0.02}}
+    texts = {stem: table.caption for stem, table, _ in tables.sheets(TABLES[3], records)}
+    assert "1, 0.1 (chosen" in texts["table3"] and "1, 0.1; 0.02 of LV LN (chosen" in texts["table3-cross-fold"]
+
+
+def test_a_pair_is_compared_at_rates_that_both_have():
+    """ILN's best rate is one that Sigmoid has not; what IN has beyond the paper's rates stays."""
+    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+        ("iln", {1.0: 0.0, 0.1: 0.2}), ("sigmoid", {1.0: 0.1}), ("in", {1.0: 0.0, 0.1: 0.1, 0.02: 0.2}))
+        for k in (1, 2, 3) for rate, g in gains.items()])
+    found = {c.second: c.difference for c in differences.comparisons(
+        records, [("iln", m) for m in ("sigmoid", "in", "bn")], "cross-fold")}
+    assert list(found) == ["sigmoid", "in"]
+    assert found["sigmoid"] < -0.05 and abs(found["in"]) < 0.05
 
 
 def test_synthetic_data_judge_no_claim(tmp_path):

@@ -90,7 +90,7 @@ def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
     grid = three_folds("in", (0.9, 0.9, 0.9), rate=1.0) + three_folds("in", (0.6, 0.6, 0.6), rate=0.1)
     further = three_folds("in", (0.2, 0.2, 0.2), rate=1.0, seed=1)
     seeds = {rule: {tuple(r.configuration.seed for r in cell.records)
-                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.RULES}
+                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.rules_of(grid)}
     assert seeds == {"test": {(0,)}, "cross-fold": {(0, 1)}}
     by_rule = {rule: tables.caption(TABLES[3], grid + further, rule) for rule in choice.RULES}
     assert "Seeds 0. " in by_rule["test"] and "Seeds 0, 1. " in by_rule["cross-fold"]

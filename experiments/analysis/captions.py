@@ -3,7 +3,7 @@
 import math
 import re
 
-from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -31,11 +31,6 @@ def ordered(methods, known=METHODS):
     """The methods in the order of `known`, and after them the others by name."""
     known = list(known)
     return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
-
-
-def rules_of(records):
-    """The names of the rules to show, the primary one first: both where there are several rates, else 'test'."""
-    return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
 
 
 def title_of(method):
@@ -85,12 +80,26 @@ def about(records):
         synthetic = "SYNTHETIC data" if group[0].synthetic else "Data"
         parts.append(f"{synthetic}: {group[0].title}, {sum(images.values())} test images in {len(images)} "
                      f"fold{'s'[:len(images) != 1]}.")
-    rates = sorted({c.rate for c in configurations}, reverse=True)
     variants = {c.variant for c in configurations}
     protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
-    shown = ", ".join(f"{rate:g}" for rate in rates)
-    parts.append(f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}.")
+    parts.append(f"Protocol {protocol}. Rates {rates_in_words(records)}. Seeds {_seeds(records)}.")
     return " ".join(filter(None, [*parts, about_rounding(records)]))
+
+
+def rates_in_words(records):
+    """Those of all methods, and which only some have; all of them where no two have one in common."""
+    by_method = {}
+    for c in (r.configuration for r in records):
+        by_method.setdefault((c.structure, c.method), set()).add(c.rate)
+    some = set.union(*by_method.values())
+    every = set.intersection(*by_method.values()) or some
+    parts = [", ".join(f"{rate:g}" for rate in sorted(every, reverse=True))]
+    for rate in sorted(some - every, reverse=True):
+        of = {s: ordered(m for (t, m), rates in by_method.items() if t == s and rate in rates)
+              for s in structures_of(records)}
+        parts.append(f"{rate:g} of " + ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in of.items()
+                                                 if methods))
+    return "; ".join(parts)
 
 
 def _seeds(records):
@@ -145,6 +154,6 @@ def about_choice(records):
 
 def about_rules(rules):
     """A sentence on the rules by which the learning rates were chosen."""
-    if len(rules) == 1:
+    if rules == ("test",):
         return "One rate, nothing to choose."
     return "Rules: " + "; ".join(f"'{RULE_NAMES[rule]}', {RULES[rule]}" for rule in rules) + "."

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ilnrepro.errors import InputError
@@ -152,6 +152,11 @@ class Paper:
     further: Callable = lambda results, name, datasets, changes, records: []
     commands: Callable = lambda add, paper: None
     recipes: Callable = lambda rates: {}
+
+    def marked(self, records):
+        """The records, with those at further rates of the evidence marked."""
+        further = self.evidence.further_rates if self.evidence else ()
+        return [replace(r, further=r.configuration.rate in further) for r in records]
 
     def preparation(self, title):
         """The command that prepares the data set with this title, or ''."""

@@ -10,7 +10,7 @@ from experiments.analysis.captions import primary_rule
 from experiments.analysis.paper import Paper
 from experiments.analysis.questions import without_answers
 from ilnrepro.comparison.choice import cells
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison.differences import comparisons
 from ilnrepro.comparison.scores import collect
 from ilnrepro.storage import runfile
 
@@ -53,10 +53,8 @@ class Results:
     def per_subject(self, first, second, structure):
         """{subject: Dice of one method − that of another, mean over images and seeds}; empty where either has no
         runs."""
-        table = by_method(self.records, self.rule, structure)
-        if first not in table or second not in table:
-            return {}
-        return compare(table[first], table[second], (first, second)).per_subject
+        found = next(comparisons(self.records, [(first, second)], self.rule, structure), None)
+        return found.per_subject if found else {}
 
     @property
     def datasets(self):
@@ -73,6 +71,7 @@ def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=Non
     records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
+    records = paper.marked(records)
     if paper.evidence:
         records = without_answers(records, paper.evidence.questions)
     return Results(paper, folder, name, records)

@@ -3,10 +3,11 @@ hold for all claims together."""
 
 import numpy as np
 
-from experiments.analysis.captions import about, about_choice, rules_of, written
+from experiments.analysis.captions import about, about_choice, written
 from experiments.analysis.coverage import achieved
-from ilnrepro.comparison import intervals, uncertainty
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison import intervals
+from ilnrepro.comparison.choice import rules_of
+from ilnrepro.comparison.differences import comparisons
 from ilnrepro.comparison.intervals import Folds
 from ilnrepro.comparison.sheet import Sheet
 
@@ -56,12 +57,11 @@ def build(paper, records):
         return None
     structures = {r.configuration.structure for r in records}
     for structure in dict.fromkeys(c.structure for c in paper.claims if c.structure in structures):
-        table = by_method(records, rule, structure)
-        pool = uncertainty.pool(table, records, rule, structure, "dice")
-        claims = [c for c in paper.claims if c.structure == structure and c.first in table and c.second in table]
-        for claim in claims:
-            comparison = compare(table[claim.first], table[claim.second], (claim.first, claim.second), pool=pool)
-            low, high = comparison.estimate.of_level(1 - 0.05 / len(claims))
+        claims = {(c.first, c.second): c for c in paper.claims if c.structure == structure}
+        found = list(comparisons(records, claims, rule, structure))
+        for comparison in found:
+            claim = claims[comparison.first, comparison.second]
+            low, high = comparison.estimate.of_level(1 - 0.05 / len(found))
             averaged = over_rates(records, claim.first, claim.second, structure, paper.averaged_up_to)
             mean, (mean_low, mean_high) = ((averaged[0].mean, averaged[0].interval) if averaged else
                                            (np.nan, (np.nan, np.nan)))

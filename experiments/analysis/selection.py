@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis.captions import about, ordered, rules_of, title_of
+from experiments.analysis.captions import about, ordered, title_of
+from ilnrepro.comparison.choice import rules_of
 from ilnrepro.comparison.differences import by_method
 from ilnrepro.comparison.sheet import Sheet
 
@@ -77,7 +78,7 @@ def gains(records, structure):
         runs = {}
         for r in records:
             c = r.configuration
-            if (c.method, c.structure) == (method, structure):
+            if (c.method, c.structure) == (method, structure) and not r.further:
                 runs.setdefault((c.fold, c.rate), {})[c.seed] = r.score
         numbers, rates = (sorted({key[i] for key in runs}) for i in (0, 1))
         first = min(set.intersection(*map(set, runs.values())), default=None)
@@ -99,8 +100,8 @@ def build(paper, records):
                   **dict(zip(("low", "high"), g.interval, strict=True)), "noise": g.noise, "rates": g.rates,
                   "paper": float("nan")} for m, g in ((m, gain[m]) for m in ordered(gain))]
         for claim in (c for c in paper.claims if c.structure == structure):
-            if claim.first in gain and claim.second in gain:
-                first, second = gain[claim.first], gain[claim.second]
+            first, second = gain.get(claim.first), gain.get(claim.second)
+            if first and second and first.rates == second.rates:
                 low, high = np.percentile(first.draws - second.draws, [2.5, 97.5])
                 tidy.append({"structure": structure, "of": f"{title_of(claim.first)} − {title_of(claim.second)}",
                              "gain": first.gain - second.gain, "low": float(low), "high": float(high),

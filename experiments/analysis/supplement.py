@@ -12,7 +12,6 @@ from experiments.analysis.captions import (
     about_rules,
     marks,
     ordered,
-    rules_of,
     seed_spread,
     structures_of,
     title_of,
@@ -20,18 +19,16 @@ from experiments.analysis.captions import (
 )
 from experiments.analysis.coverage import achieved
 from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import RULE_NAMES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, cells, rules_of
 from ilnrepro.comparison.differences import (
     LOWER_IS_BETTER,
     MEASURES,
-    by_method,
-    compare,
+    comparisons,
     fold_scores,
     interval,
     subjects_of,
 )
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.comparison.uncertainty import pool
 
 _INTERVAL = ("95 % interval in brackets: over subjects and, where a method has several, over seeds, of these splits "
              "and rates")
@@ -47,9 +44,8 @@ def build(records, omitted=()):
       omitted: subjects; where the data have any of them, the differences are given a second time without them.
     """
     rules = rules_of(records)
-    several = len({r.configuration.rate for r in records}) > 1
     tables = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
-            "terciles": _terciles(records, rules), "rates": _rates(records) if several else None}
+              "terciles": _terciles(records, rules), "rates": _rates(records) if len(rules) > 1 else None}
     return {name: one for name, one in tables.items() if one and one[1]}
 
 
@@ -138,12 +134,8 @@ def _differences(records, rules, omitted):
         for structure in structures_of(records):
             for omit in _omissions(records, omitted):
                 for measure in _measures(records):
-                    table = by_method(records, rule, structure, measure, omit)
-                    if "iln" not in table:
-                        continue
-                    pooled = pool(table, records, rule, structure, measure)
-                    for c in (compare(table["iln"], table[m], ("iln", m), measure, pooled)
-                              for m in ordered(table) if m != "iln"):
+                    pairs = [("iln", m) for m in ordered({r.configuration.method for r in records} - {"iln"})]
+                    for c in comparisons(records, pairs, rule, structure, measure, omit):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
                             "other": c.second, "difference": c.difference, "low": c.low, "high": c.high,

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
+from experiments.analysis.captions import rates_in_words
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.comparison.sheet import write as write_sheet
@@ -122,11 +123,11 @@ def caption(paper, records, rule):
                  f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
                  + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
     lines.append(paper.remarks.get(protocol.name, ""))
-    rates = sorted({c.rate for c in configurations}, reverse=True)
     seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.records})
-    choice = f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}" if len(rates) > 1 else \
-        "one rate, nothing to choose"
-    lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({choice}). Seeds {', '.join(map(str, seeds))}.")
+    rates = rates_in_words([r for r in records if rule != "test" or not r.further])
+    choice = "one rate, nothing to choose" if rules_of(records) == ("test",) else \
+        f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}"
+    lines.append(f"Learning rates {rates} ({choice}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
     return " ".join(filter(None, [*lines, about_rounding(records)]))
@@ -186,15 +187,16 @@ def _notes(rows, labels):
 
 
 def sheets(paper, records, methods=None):
-    """[(file stem, `Sheet`, tidy rows)] by the rule 'test', and by 'cross-fold' where there are several rates."""
+    """[(file stem, `Sheet`, tidy rows)] by the rule 'test', and by 'cross-fold' where there are rates to choose; or by
+    'given'."""
     tables = []
-    for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
+    for rule in rules_of(records)[::-1]:
         rows = build(paper, records, rule, methods)
         if not rows:
             continue
         table = sheet(paper, rows, caption(paper, records, rule), any(r.synthetic for r in records))
         tidy = [{column: row[column] for column in COLUMNS} for row in rows]
-        tables.append((paper.stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
+        tables.append((paper.stem + ("-cross-fold" if rule == "cross-fold" else ""), table, tidy))
     return tables
 
 

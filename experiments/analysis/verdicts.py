@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import agreement, former
-from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, rules_of, written
+from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, written
 from experiments.analysis.cost import FILE
 from experiments.analysis.coverage import achieved
-from ilnrepro.comparison import uncertainty
-from ilnrepro.comparison.choice import RULE_NAMES
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison.choice import RULE_NAMES, rules_of
+from ilnrepro.comparison.differences import by_method, comparisons
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.storage import files
 
@@ -148,11 +147,7 @@ class Better(NamedTuple):
         return row
 
     def _compared(self, records, rule, omit=()):
-        table = by_method(records, rule, self.structure, omit=omit)
-        if self.first not in table or self.second not in table:
-            return None
-        return compare(table[self.first], table[self.second], (self.first, self.second),
-                       pool=uncertainty.pool(table, records, rule, self.structure, "dice"))
+        return next(comparisons(records, [(self.first, self.second)], rule, self.structure, omit=omit), None)
 
 
 def _interval(c):

@@ -46,12 +46,23 @@ def device():
             "tensorflow": tf.__version__}
 
 
+VECTORS = {"avx512": ("avx512f", "AVX-512"), "avx2": ("avx2", "AVX2")}  # the flag of each kind, and its name
+
+
+def processor():
+    """The kind of this processor, by which measurements lie: of `VECTORS` the widest it has, or the machine's name."""
+    if Path("/proc/cpuinfo").exists():
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        for kind, (flag, _) in VECTORS.items():
+            if flag in flags:
+                return kind
+    return platform.machine()
+
+
 def machine():
     """{name: value} of the machine in general terms, and of the versions of Python, TensorFlow, Keras and PyTorch."""
-    model = platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        model += ", AVX-512" if "avx512f" in flags else ", AVX2" if "avx2" in flags else ""
+    kind = processor()
+    model = f"{platform.machine()}, {VECTORS[kind][1]}" if kind in VECTORS else kind
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")
                 if importlib.util.find_spec(name)}
     return {"processor": model, "cores": os.cpu_count(), "system": platform.system(),

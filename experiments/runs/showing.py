@@ -25,6 +25,7 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
                              arguments.seeds or None)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
+    records = paper.marked(records)
     if paper.evidence and not arguments.methods:
         records = without_answers(records, paper.evidence.questions)
     folder = arguments.results / "tables"

@@ -28,7 +28,8 @@ class Planner:
             raise InputError(f"--protocol: {name} is not one of {paper.title}; choose one of {', '.join(paper.rates)}")
         self.evidence, self.name, self.rates = paper.evidence, name, paper.rates[name]
         self.sets = {data.structure: (path, data) for path, data in map(_without_images, data_files)}
-        self.results, self.chosen_in, self.read = results, chosen_in or results, {}
+        self.results, self.chosen_in = results, chosen_in or results
+        self.met, self.read = set(), {}
 
     def parts(self, number):
         """The jobs of each part of a stage, planned when it is asked for; None in place of those whose rates an earlier
@@ -40,11 +41,12 @@ class Planner:
         stage = self.evidence.stages[number]
         if stage.structure not in self.sets:
             raise InputError(f"--data: stage {number} takes a data set of {stage.structure}; give one")
-        for needed in stage.needs:
+        for needed in sorted(set(stage.needs) - self.met):
             jobs = [job for part in self.evidence.stages[needed].parts for job in self._jobs(needed, part) or [None]]
             if left := len(jobs) if None in jobs else len(planning.remaining(jobs, self.chosen_in)):
                 raise InputError(f"{self.chosen_in}: {left} runs of stage {needed} are missing, whose answers stage "
                                  f"{number} needs; do stage {needed} first")
+            self.met.add(needed)
         before = []
         for part in stage.parts:
             waits = part.rates == CHOSEN and planning.remaining(before, self.results)

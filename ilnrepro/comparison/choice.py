@@ -9,8 +9,33 @@ import numpy as np
 RULES = {
     "test": "the paper's rule, which looks at the very scores that it reports",
     "cross-fold": "for each fold the rate best on the mean of the other folds",
+    "given": "each method and fold has one rate, chosen elsewhere and taken as it is",
 }
-RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold"}
+RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold", "given": "taken as given"}
+
+
+def rules_of(records):
+    """The rules that make a difference, the primary one first: 'given' where no method has several rates on a fold but
+    not all have the same, and where there is one rate alone 'test', which has nothing to choose."""
+    of_fold = {}
+    for c in (r.configuration for r in records):
+        of_fold.setdefault((c.method, c.structure, c.fold), set()).add(c.rate)
+    if len(set.union(*of_fold.values())) == 1:
+        return ("test",)
+    return ("cross-fold", "test") if any(len(rates) > 1 for rates in of_fold.values()) else ("given",)
+
+
+def on_common_rates(records, first, second):
+    """The records but for those of two methods at a rate of the paper's that the other does not have on the structure,
+    for the best of more rates is the better by chance alone."""
+    if rules_of(records) == ("given",):
+        return records
+    rates = {}
+    for c in (r.configuration for r in records):
+        rates.setdefault((c.method, c.structure), set()).add(c.rate)
+    other = {first: second, second: first}
+    return [r for r in records for c in [r.configuration] if c.method not in other or r.further
+            or c.rate in rates.get((other[c.method], c.structure), ())]
 
 
 @dataclass(frozen=True)
@@ -67,12 +92,15 @@ def cells(records, rule):
     """{(method, structure, fold): `Cell`}, the learning rate of each chosen by `rule`.
 
     The rate with the best mean DSC on the judging folds is chosen: the fold itself under 'test', the structure's other
-    folds under 'cross-fold'. The mean is over the seeds that all rates have. A method with one rate needs no choice.
-    There is no cell where a judging fold lacks one of the method's rates, or where 'cross-fold' has no other fold.
+    folds under 'cross-fold'. The mean is over the seeds that all rates have. A method with one rate on each of its
+    folds needs no choice. There is no cell where a judging fold lacks one of the method's rates, or where 'cross-fold'
+    has no other fold.
 
-    Under 'test' a cell holds only the seeds on which its rate was chosen. Another seed's score, on which nothing was
-    chosen, would stand beside scores that are the best of several.
+    Under 'test' rates beyond the paper's are left out, and a cell holds only the seeds on which its rate was chosen.
+    Another seed's score, on which nothing was chosen, would stand beside scores that are the best of several.
     """
+    if rule == "test":
+        records = [r for r in records if not r.further]
     grid, folds_of_structure = {}, {}
     for record in records:
         c = record.configuration
@@ -81,9 +109,11 @@ def cells(records, rule):
     table = {}
     for (method, structure), folds in grid.items():
         rates = {rate for by_rate in folds.values() for rate in by_rate}
+        given = all(len(by_rate) == 1 for by_rate in folds.values())
         for fold, by_rate in folds.items():
             judges = {fold} if rule == "test" else folds_of_structure[structure] - {fold}
-            rate, seeds = _best_rate([folds.get(k, {}) for k in sorted(judges)], rates)
+            rate, seeds = (next(iter(by_rate)), set()) if given else _best_rate(
+                [folds.get(k, {}) for k in sorted(judges)], rates)
             if rate not in by_rate:
                 continue
             kept = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
@@ -99,15 +129,13 @@ def cells(records, rule):
 def _best_rate(judges, rates):
     """(rate, seeds): the rate with the best mean DSC, and the seeds on which it was chosen.
 
-    The rate is None where a judging fold lacks one of the rates. The set of seeds is empty where there was one rate
-    alone, or where no seed has all rates, and then the mean is over all runs.
+    The rate is None where a judging fold lacks one of the rates. The set of seeds is empty where no seed has all rates,
+    and then the mean is over all runs.
 
     Args:
       judges: {rate: records} of each judging fold.
       rates: all rates of the method.
     """
-    if len(rates) == 1:
-        return next(iter(rates)), set()
     if not judges or not all(rates <= set(by_rate) for by_rate in judges):
         return None, set()
     # Only seeds that all rates have: seeds added at the chosen rate alone must not change the choice.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ilnrepro.comparison import uncertainty
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import cells, on_common_rates
 from ilnrepro.comparison.intervals import Estimate, within
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
@@ -125,6 +125,20 @@ def compare(first, second, names, measure="dice", pool=None):
                       1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
                       len(differences), tuple(min(len(s.seeds) for s in scores) for scores in (first, second)),
                       per_subject)
+
+
+def comparisons(records, pairs, rule, structure="LV", measure="dice", omit=()):
+    """The `Comparison`s of pairs of methods at rates that both have, of those pairs that have all folds."""
+    def whole(of):
+        table = by_method(of, rule, structure, measure, omit)
+        return table, uncertainty.pool(table, of, rule, structure, measure)
+
+    made = whole(records)
+    for pair in pairs:
+        shared = on_common_rates(records, *pair)
+        table, of_all = made if len(shared) == len(records) else whole(shared)
+        if set(pair) <= set(table):
+            yield compare(*(table[method] for method in pair), pair, measure, of_all)
 
 
 def interval(scores):

@@ -1,4 +1,4 @@
-"""Grids of runs, done side by side, one process a run."""
+"""Doing the runs of a grid side by side, each in a process of its own."""
 
 import contextlib
 import functools
@@ -16,15 +16,17 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
     """Does the runs that are not done yet. A failed run does not stop the others.
 
     Args:
+      jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
       jobs_at_once: how many runs side by side; None leaves it to the executor.
       options: further arguments of the `ilnrepro run` commands.
-      further: (how many, their steps together, a function that gives them) of jobs that are known only when all others
-        are done, and are not done where one failed.
+      further: (number, steps, function) of further jobs, which are known only when all others are done: how many, how
+        many steps they take together, and a function without arguments that returns them. They are not done where one
+        of the others failed.
 
     Returns:
-      the failed jobs with their reasons, [(job, reason)].
+      [(job, reason)] of the runs that failed.
 
     Raises:
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another
@@ -35,8 +37,8 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
         todo = _todo(jobs, results, options)
         more, more_steps, then = further or (0, 0, None)
         if then and not todo:
-            jobs, more, more_steps, then = [*jobs, *(following := then())], 0, 0, None
-            todo = _todo(following, results, options)
+            jobs, more, more_steps, then = [*jobs, *(later := then())], 0, 0, None
+            todo = _todo(later, results, options)
         console = Console(stderr=True)
         count = len(todo) + more
         console.print(f"{len(jobs) + more} runs, {len(jobs) - len(todo)} done before, {count} to do")
@@ -45,23 +47,23 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
         with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-            everything = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in todo) + more_steps)
+            task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in todo) + more_steps)
             do = functools.partial(_do, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
-                                   options=options, bar=bar, task=everything, count=count)
+                                   options=options, bar=bar, task=task, count=count)
             failed = do(todo, 0)
             if then and not failed:
-                jobs = [*jobs, *(following := then())]
-                left = _todo(following, results, options)
-                done_before = sum(job.steps for job in following) - sum(job.steps for job in left)
-                bar.advance(everything, more_steps - sum(job.steps for job in following) + done_before)
+                jobs = [*jobs, *(later := then())]
+                left = _todo(later, results, options)
+                done_before = sum(job.steps for job in later) - sum(job.steps for job in left)
+                bar.advance(task, more_steps - sum(job.steps for job in later) + done_before)
                 failed = do(left, count - len(left)) if left else []
-        known = {job for job, _ in failed}
+        reported = {job for job, _ in failed}
         return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
-                         if job not in known and not (results / job.configuration.path).exists()]
+                         if job not in reported and not (results / job.configuration.path).exists()]
 
 
 def _todo(jobs, results, options):
-    """The jobs that are not done; of the others what killed processes left is cleared away."""
+    """The jobs that are not done. Removes checkpoints of the others, which killed processes may have left."""
     todo = remaining(jobs, results, options)
     for job in set(jobs) - set(todo):
         checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
@@ -69,7 +71,8 @@ def _todo(jobs, results, options):
 
 
 def _do(todo, finished, results, executor, jobs_at_once, options, bar, task, count):
-    """Does the runs, after `finished` of `count` others; returns those that failed, with their reasons."""
+    """Does the runs, as number `finished` + 1 to `count` of the progress bar; returns [(job, reason)] of those that
+    failed."""
     failed = []
     ended = executor(todo, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
     with contextlib.closing(ended):

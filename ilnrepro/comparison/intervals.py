@@ -73,18 +73,22 @@ class Estimate:
     @property
     def smallest_shown(self):
         """The true difference at which the interval lies above 0 with probability 0.8."""
-        return (_quantile(self.df, 0.975) + _quantile(self.df, 0.80)) * self.standard_error
+        return self.detectable(0.95)
+
+    def detectable(self, level):
+        """The same for the interval at a confidence level."""
+        return (_quantile(self.df, (1 + level) / 2) + _quantile(self.df, 0.80)) * self.standard_error
 
     def power(self, difference):
         """The probability that the interval would lie above 0 if `difference` were true."""
         return power(difference, self.standard_error, self.df)
 
 
-def power(difference, standard_error, df):
-    """The probability that a 95 % t interval lies above 0 where `difference` is true."""
+def power(difference, standard_error, df, level=0.95):
+    """The probability that a t interval at a confidence level lies above 0 where `difference` is true."""
     from scipy.special import nctdtr
 
-    return 1 - nctdtr(df, difference / standard_error, _quantile(df, 0.975))
+    return 1 - nctdtr(df, difference / standard_error, _quantile(df, (1 + level) / 2))
 
 
 def _quantile(df, share):

@@ -91,16 +91,17 @@ LATEST = 9  # runs, for older ones may be of a slower version or another machine
 def estimate(jobs, folders):
     """Seconds that jobs will take one after another, from the latest finished runs in some results folders whose steps
     are like theirs; None without any."""
-    wanted, found = {_step(job.configuration) for job in jobs}, []
-    for path in (path for folder in folders for path in folder.glob("runs/*/*/*/*.h5")):
+    wanted, times = {_step(job.configuration) for job in jobs}, []
+    paths = [path for folder in folders for path in folder.glob("runs/*/*/*/*.h5")]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            run = runfile.read(path)
+            run = runfile.read(path) if _step(Configuration.from_path(path)) in wanted else None
         except InputError:
             continue
-        if _step(run.configuration) in wanted:
-            time = (run.timing["training"] + run.timing["test"]) / run.timing["steps"]
-            found.append((str(run.provenance.get("date", "")), time))
-    times = [time for _, time in sorted(found)[-LATEST:]]
+        if run:
+            times.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+        if len(times) == LATEST:
+            break
     return sum(job.steps for job in jobs) * statistics.median(times) if times else None
 
 

@@ -56,8 +56,9 @@ def _rest(by_subject):
     return intervals.residuals(by_subject) / ((seeds - 1) * (subjects - 1))
 
 
-def power(v, difference, subjects, seeds, folds):
-    """The probability that an interval lies above 0 for a true difference, with so many subjects, seeds and folds.
+def power(v, difference, subjects, seeds, folds, level=0.95):
+    """The probability that an interval of a level lies above 0 for a true difference, with so many subjects, seeds and
+    folds.
 
     The degrees of freedom are those of seeds and subjects; what folds and the choice of rates add is taken as known, so
     that it is rather too high.
@@ -65,7 +66,8 @@ def power(v, difference, subjects, seeds, folds):
     parts = np.array([(v.subjects + v.within / seeds) / subjects, v.seeds / (seeds * folds)])
     df = np.array([subjects - folds, 2 * folds * (seeds - 1)])
     total = parts.sum() + v.folds / folds + v.choice
-    return float(intervals.power(difference, math.sqrt(total), max(1.0, total ** 2 / (parts ** 2 / df).sum())))
+    df = max(1.0, total ** 2 / (parts ** 2 / df).sum())
+    return float(intervals.power(difference, math.sqrt(total), df, level))
 
 
 def least(shows, most):
@@ -94,11 +96,12 @@ class Needed(NamedTuple):
     subjects_seeds: int
 
 
-def needed(v, difference, subjects, seeds, folds):
-    """The `Needed` from the `Variances` of two methods, of which one has so many subjects, seeds and folds."""
-    few = least(lambda k: power(v, difference, subjects, k, folds) >= POWER, MOST_SEEDS)
+def needed(v, difference, subjects, seeds, folds, level=0.95):
+    """The `Needed` from the `Variances` of two methods, of which one has so many subjects, seeds and folds, for an
+    interval of a level."""
+    few = least(lambda k: power(v, difference, subjects, k, folds, level) >= POWER, MOST_SEEDS)
     for tried in dict.fromkeys((seeds, 10)):
-        many = least(lambda k, s=tried: k > folds and power(v, difference, k, s, folds) >= POWER, MOST_SUBJECTS)
+        many = least(lambda k, s=tried: k > folds and power(v, difference, k, s, folds, level) >= POWER, MOST_SUBJECTS)
         if many is not None:
             break
-    return Needed(power(v, difference, subjects, seeds, folds), few, many, tried)
+    return Needed(power(v, difference, subjects, seeds, folds, level), few, many, tried)

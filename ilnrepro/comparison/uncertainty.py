@@ -64,6 +64,8 @@ def grid(method, records, structure, measure):
         c = r.configuration
         if (c.method, c.structure) == (method, structure):
             runs_of.setdefault((c.fold, c.rate), {})[c.seed] = r
+    if len({fold for fold, _ in runs_of}) == len(runs_of):  # one rate a fold: no choice, whichever it is
+        runs_of = {(fold, None): runs for (fold, _), runs in runs_of.items()}
     folds, rates = (sorted({key[i] for key in runs_of}) for i in (0, 1))
     common = set.intersection(*map(set, runs_of.values())) or None
     deciding = [[[r for s, r in sorted(runs_of.get((k, rate), {}).items()) if common is None or s in common]

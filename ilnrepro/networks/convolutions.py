@@ -14,7 +14,7 @@ def convolution(x, filters, form="fused", dilation=1):
     number of taps in each direction, `dilation` apart.
 
     Args:
-      form: 'fused' takes the native convolution where it suits, 'reference' TensorFlow's always.
+      form: 'fused' takes the native convolution where it suits, others TensorFlow's always.
     """
     if _suits(x, form):
         return kernels.native.convolution(x, filters, dilation=dilation)

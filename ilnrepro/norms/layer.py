@@ -11,7 +11,7 @@ from ilnrepro.norms.methods import method
 from ilnrepro.norms.rules import gated_part
 from ilnrepro.norms.values import Context, Settings
 
-FORMS = ("fused", "reference")
+FORMS = ("fused", "reference")  # those of runs; 'plain' is for what leaves this machine
 
 
 class Normalization:
@@ -22,7 +22,8 @@ class Normalization:
       name_of_method: a name of `METHODS`.
       channels: C.
       settings: what the paper leaves open.
-      form: 'fused' (moments, rule, apply) or 'reference' (the paper's equations, literally).
+      form: 'fused' (moments, rule, apply), 'plain' (the same by TensorFlow's own operations alone, which any process
+        can load) or 'reference' (the paper's equations, literally).
       bias: start of the convolution's bias (paper, section 2.2: 0.1); None where none precedes.
       affine: False leaves γ and β out.
 
@@ -38,7 +39,7 @@ class Normalization:
 
     def __init__(self, name_of_method: str, channels: int, settings: Settings | None = None, form: str = "fused",
                  bias: float | None = 0.1, affine: bool = True, dtype: tf.DType | str = "float32") -> None:
-        if form not in FORMS:
+        if form not in (*FORMS, "plain"):
             raise InputError(f"form: {form!r} is unknown; choose one of {', '.join(FORMS)}")
         self.settings = settings or Settings()
         self.rule = method(name_of_method).rule
@@ -72,10 +73,11 @@ class Normalization:
         bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else
                              tf.convert_to_tensor(v)
                              for v, neutral in ((self.bias, 0), (self.gamma, 1), (self.beta, 0)))
-        if self.form == "fused":
+        if self.form != "reference":
             # Without moving averages a rule is the same in training and test, so one compiled pair serves both.
             follows = training and any(not variable.trainable for variable in self.parameters.values())
-            y, moments = fused.normalize(x, bias, gamma, beta, values, self.rule, self.settings, follows, relu)
+            normalize = fused.normalize if self.form == "fused" else fused.plain
+            y, moments = normalize(x, bias, gamma, beta, values, self.rule, self.settings, follows, relu)
         else:
             context = Context(self.settings, training)
             y = self.rule.reference(tf.nn.bias_add(x, bias), values, context, gamma, beta)

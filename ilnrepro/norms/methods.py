@@ -1,7 +1,7 @@
-"""The table of methods. It drives the command line, the tests, the benchmark, the documentation and the result tables.
+"""The table of methods, from which command lines, tests, benchmark, documentation and result tables take their methods.
 
-To add a normalization, add a line: compose `Mix`, `Cascade` and the pools below, or write a rule of your own beside
-them in `rules.py`. Without editing the package: `plugins.register`.
+A normalization is added as a line of the table: composed of the rules imported below, or with a rule of its own, which
+is written beside them in `rules.py`. `plugins.register` adds one without editing the package.
 """
 
 import re

@@ -32,12 +32,15 @@ def fullest_slice(mask: np.ndarray) -> int:
 
 def surface_distances(truth: np.ndarray, predicted: np.ndarray,
                       spacing: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(HD95, ASSD), each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`: in pixels, or in millimetres
-    where each mask's spacing is given, `[n, dimensions]`.
+    """(HD95, ASSD), each `[n]`, for masks `[n, ...]`, by DeepMind's `surface-distance`.
 
-    HD95 is the larger of the two directed 95 % Hausdorff distances, ASSD the mean distance between the two surfaces
-    over both of them, surface elements weighted by their length or area. One mask empty: the image's diagonal; both
-    empty: 0.
+    HD95 is the larger of the two directed 95 % Hausdorff distances. ASSD is the mean distance between the two surfaces
+    in both directions, its surface elements weighted by their length or area. Where one mask is empty, both are the
+    image's diagonal; where both masks are, 0.
+
+    Args:
+      truth, predicted: masks.
+      spacing: of the masks' pixels in mm, `[n, dimensions]`; None gives distances in pixels.
 
     Raises:
       ImportError: `surface-distance` is not installed (extra `surface`).
@@ -51,9 +54,9 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray,
             diagonal = float(np.linalg.norm(side * a.shape))
             scores.append((diagonal, diagonal) if a.any() or b.any() else (0.0, 0.0))
             continue
-        found = surface_distance.compute_surface_distances(a, b, tuple(side))
-        distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
-        areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
-        scores.append((surface_distance.compute_robust_hausdorff(found, 95), np.average(distances, weights=areas)))
+        surfaces = surface_distance.compute_surface_distances(a, b, tuple(side))
+        distances = np.concatenate([surfaces["distances_gt_to_pred"], surfaces["distances_pred_to_gt"]])
+        areas = np.concatenate([surfaces["surfel_areas_gt"], surfaces["surfel_areas_pred"]])
+        scores.append((surface_distance.compute_robust_hausdorff(surfaces, 95), np.average(distances, weights=areas)))
     hd95, assd = np.array(scores).T
     return hd95, assd

@@ -184,8 +184,8 @@ def _pair(table, of_all, names, level, noise):
     if all(len(s.seeds) > 1 for s in (*first, *second)):
         needed = sample_size.needed(sample_size.variances(first, second, of_all, names), POINT,
                                     sum(len(s.subjects) for s in first), min(len(s.seeds) for s in (*first, *second)),
-                                    len(first))
-    return Pair(*names, float(estimate.mean), low, high, float(estimate.smallest_shown), needed)
+                                    len(first), level)
+    return Pair(*names, float(estimate.mean), low, high, float(estimate.detectable(level)), needed)
 
 
 def _estimate(first, second, of_all, names, noise):

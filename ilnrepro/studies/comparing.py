@@ -73,7 +73,7 @@ def compare(data: Path, results: Path, wanted: Wanted, reference: str | None = N
             _check_same(made, data, source, wanted, results)
         console.print(words.about(made), soft_wrap=True, highlight=False)
         _do(data, results, made, wanted)
-        records = _collect(results, made)
+        records = records_of(results, made)
         found = answer(records)
         costs = {m: plan.cost(m, [runfile.read(r.path) for r in records if r.configuration.method == m])
                  for m in made.methods}
@@ -175,7 +175,7 @@ def _do(data: Path, results: Path, made: Plan, wanted: Wanted) -> None:
 
     def further():
         rule = "cross-fold" if len(made.rates) > 1 else "test"
-        found = cells(_collect(results, made, made.seeds[:1]), rule)
+        found = cells(records_of(results, made, seeds=made.seeds[:1]), rule)
         chosen = {(m, fold): cell.rate for (m, _, fold), cell in found.items()}
         return made.further(data, chosen)
 
@@ -187,9 +187,14 @@ def _do(data: Path, results: Path, made: Plan, wanted: Wanted) -> None:
                          "same command tries them again")
 
 
-def _collect(results: Path, made: Plan, seeds: Sequence[int] | None = None) -> list[scores.Record]:
-    """The records of the plan's runs."""
-    found = scores.collect(results, made.protocol, [made.dataset], made.training.variant, list(made.methods),
-                           list(made.folds), list(made.rates), list(seeds or made.seeds))
+def records_of(results: Path, made: Plan, methods: Sequence[str] = (), seeds: Sequence[int] = ()
+               ) -> list[scores.Record]:
+    """The records of a plan's runs, of all its methods and seeds or some.
+
+    Raises:
+      InputError: there are none, or some cannot be used.
+    """
+    found = scores.collect(results, made.protocol, [made.dataset], made.training.variant,
+                           list(methods or made.methods), list(made.folds), list(made.rates), list(seeds or made.seeds))
     order = {m: i for i, m in enumerate(made.methods)}
     return sorted(found, key=lambda r: order[r.configuration.method])

@@ -42,7 +42,7 @@ def train(data: str | PathLike[str], method: str, rate: float, output: str | Pat
     from ilnrepro.training import loop, process
 
     loop.check(configuration, source)
-    if output.is_dir() or not output.suffix:
+    if output.is_dir():
         raise InputError(f"{output}: is no name for a file; give one that ends in .h5")
     known = expected(Path(results), configuration, source.folds) if results else NOT_KNOWN
     files.check_writable(output.parent)

@@ -43,7 +43,7 @@ def content(findings: Findings, source: DataSet) -> dict[str, Any]:
     train = shlex.join(findings.train)
     return {
         "findings": findings, "plan": plan, "answer": answer, "source": source, "measure": MEASURES["dice"],
-        "level": f"{LEVEL:.1%}", "title_of": words.title, "words": words,
+        "level": f"{100 * LEVEL:g} %", "title_of": words.title, "words": words,
         "standings": [(s, method_row(s.method).description, findings.costs[s.method]) for s in answer.standings],
         "forest": forest(findings.pairs), "all_pairs": answer.pairs, "width": WIDTH,
         "commands": {"again": shlex.join(command), "train": train,

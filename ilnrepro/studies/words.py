@@ -64,7 +64,13 @@ class Findings:
     @property
     def needs(self) -> list[str]:
         """What would be needed to tell apart those of the best that are not told apart."""
-        return [need for m in self.answer.best[1:] if (need := _needed(self.answer.pair(self.answer.best[0], m)))]
+        best, *others = self.answer.best
+        alike: dict[str, list[str]] = {}
+        for m in others:
+            if need := _needed(self.answer.pair(best, m)):
+                alike.setdefault(need, []).append(m)
+        return [f"To show a difference of {100 * POINT:g} point between {title(best)} and {_listed(several)} four "
+                f"times in five: {need}" for need, several in alike.items()]
 
     @property
     def train(self) -> list[str]:
@@ -82,7 +88,7 @@ class Findings:
     @property
     def lines(self) -> list[str]:
         """The few lines for a terminal."""
-        found = [self.verdict, f"Differences in points of Dice, {LEVEL:.1%} intervals for all at once:",
+        found = [self.verdict, f"Differences in points of Dice, {100 * LEVEL:g} % intervals for all at once:",
                  *(f"  {pair_in_words(pair)}" for pair in self.pairs), "Cost on this machine:",
                  *(f"  {title(m)}: {cost_in_words(*self.costs[m])}" for m in self.plan.methods), *self.needs]
         if self.plan.steps < self.plan.full:
@@ -134,14 +140,11 @@ def _needed(pair: Pair) -> str:
     if pair.better or pair.needed is None:
         return ""
     seeds, subjects = pair.needed.seeds, pair.needed.subjects
-    text = f"To show a difference of {100 * POINT:g} point between {title(pair.first)} and {title(pair.second)} four " \
-        "times in five: "
     if seeds is None and subjects is None:
-        return f"{text}neither more seeds nor more subjects would do, for the splits and the choice of rates alone " \
-            "make as much."
+        return "neither more seeds nor more subjects would do, for splits and the choice of rates alone make as much."
     ways = [f"{seeds} seeds with these subjects"] if seeds else []
     ways += [f"{subjects} subjects with {pair.needed.subjects_seeds} seeds"] if subjects else []
-    return f"{text}{', or '.join(ways)}{'' if seeds else ' (no number of seeds alone)'}."
+    return f"{', or '.join(ways)}{'' if seeds else ' (no number of seeds alone)'}."
 
 
 def short(plan: Plan) -> str:

@@ -9,8 +9,6 @@ from ilnrepro.ops.slabs import cut, joined
 
 COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 
-COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
-
 
 def predict(training, images, truth, protocol):
     """Masks uint8 of the shape of `images`; volumes are predicted slab by slab."""
@@ -29,25 +27,26 @@ def _in_batches(training, images, batch, truth=None):
 
 
 def scores(truth, predicted, whole, spacing=None):
-    """What a run file holds of every test image's masks, by name: see `runfile.Run.test`.
+    """{name: `[n]`} of the counts of pixels and the distances that a run file holds of test images, see
+    `runfile.Run.test`.
 
     Args:
-      truth, predicted: as the network saw the images.
+      truth, predicted: masks at the resolution of the network.
       whole: the true masks at the data set's own resolution.
-      spacing: of those, mm, `[n, dimensions]`; None where it is not known.
+      spacing: of `whole`, in mm, `[n, dimensions]`; None where it is not known.
     """
-    found = dict(zip(COUNTS, overlap(truth, predicted), strict=True))
-    found |= at_own_resolution(whole, predicted)
+    by_name = dict(zip(COUNTS, overlap(truth, predicted), strict=True))
+    by_name |= at_own_resolution(whole, predicted)
     try:
-        found |= dict(zip(("hd95", "assd"), surface_distances(truth, predicted), strict=True))
+        by_name |= dict(zip(("hd95", "assd"), surface_distances(truth, predicted), strict=True))
         if spacing is not None:
-            found |= dict(zip(("hd95_mm", "assd_mm"), surface_distances(whole, enlarged(predicted, whole), spacing),
+            by_name |= dict(zip(("hd95_mm", "assd_mm"), surface_distances(whole, enlarged(predicted, whole), spacing),
                               strict=True))
     except ImportError:  # an extra; the other scores stand without it
         pass
-    return found
+    return by_name
 
 
 def at_own_resolution(whole, predicted):
-    """The counts of pixels by name with `predicted` masks enlarged to the resolution of the true ones."""
+    """{name: `[n]`} of the counts of pixels, with the predicted masks enlarged to the resolution of `whole`."""
     return {f"whole_{key}": n for key, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
-from ilnrepro.ops.metrics import dice, overlap
+from ilnrepro.ops.metrics import dice, fullest_slice, overlap
 from ilnrepro.storage import dataset, files, hdf5
 from ilnrepro.use import images, nifti
 from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
@@ -123,9 +123,14 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
     sizes in mm or None.
 
     Raises:
-      InputError: a pixel's size is needed and None.
+      InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
     """
     preparation = segment.preparation
+    if segment.slab:
+        if len(slices) < segment.slab:
+            raise InputError(f"{path}: {len(slices)} slices; this network sees {segment.slab} at once, and takes "
+                             "volumes of as many or more")
+        batch = len(slices)
     try:
         prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
     except InputError as error:
@@ -151,10 +156,19 @@ def _beside(target, name, suffix=None):
 
 def _predict_data_set(segment, path, target, batch, progress, probability):
     data = dataset.read(path)
-    if data.images.ndim != 3:
-        raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
+    if (data.images.ndim == 4) != bool(segment.slab):
+        kinds = "volumes", "images [n, H, W]"
+        raise InputError(f"{path}: holds {kinds[data.images.ndim == 3]}; this network takes {kinds[not segment.slab]}")
     spacings = data.optional.get("spacing", [None] * len(data))
-    outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
+    if segment.slab:
+        of_each = []
+        for k, (volume, spacing) in enumerate(zip(data.images, spacings, strict=True), 1):
+            of_pixel = [None if spacing is None else tuple(spacing[-2:])] * len(volume)
+            of_each.append(outputs_of(segment, volume, of_pixel, path))
+            progress(k, len(data))
+        outputs = {name: np.stack([one[name] for one in of_each]) for name in of_each[0]}
+    else:
+        outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
     masks, each = outputs["mask"], own_masks(outputs)
     apart = None if each is None else [disagreement(of_image) for of_image in each.swapaxes(0, 1)]
     with hdf5.writing(target) as file:
@@ -170,6 +184,9 @@ def _predict_data_set(segment, path, target, batch, progress, probability):
             file[key] = getattr(data, key).astype(object)
     folder = target.with_name(target.stem.removesuffix("-mask") + "-overlay")
     for name, image, mask in zip(data.name, data.images, masks, strict=True):
+        if mask.ndim == 3:
+            k = fullest_slice(mask)
+            image, mask = image[k], mask[k]
         _write_overlay(folder / f"{_file_name(name)}.png", image, mask)
     return Outcome(float(dice(*overlap(data.masks, masks)).mean()), None if apart is None else float(np.mean(apart)))
 

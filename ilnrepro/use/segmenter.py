@@ -21,6 +21,7 @@ import numpy as np
 from ilnrepro import networks, tf
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.losses import margin
 from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.preparation import Preparation
 from ilnrepro.storage import ensemble, runfile
@@ -33,30 +34,31 @@ class Segmenter:
 
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
-    and cropped. `from_source` does what its data set's preparation did before, and brings masks back.
+    and cropped. `from_source` does what its data set's preparation did before, and brings masks back. A network of
+    volumes takes the slices of one volume, `[D, H, W]`, stretched together, and sees them slab by slab. A run that
+    collapsed gets a warning.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
-      form: 'fused' computes fast; 'reference' uses plain TensorFlow operations only.
+      form: 'fused' computes fast; 'plain' uses TensorFlow's own operations alone.
       run: what the file holds, where it is read already.
 
     Raises:
-      InputError: the run file is damaged, of volumes, of a network told the true masks, or holds no weights.
+      InputError: the run file is damaged, of a network told the true masks, or holds no weights.
     """
 
     def __init__(self, path: str | PathLike[str], form: str = "fused", run: runfile.Run | None = None) -> None:
         run = run or runfile.read(path)
         self.configuration, self.preparation, self.status = run.configuration, run.preparation, run.status
         protocol = run.configuration.protocol
-        if protocol.slab:
-            raise InputError(f"{path}: its network, {protocol.network}, takes volumes slab by slab, and images alone "
-                             "are segmented here; give a run of an image protocol")
         if protocol.class_mask == "oracle":
             raise InputError(f"{path}: it was told the true masks; give a run of another --class-mask")
         if not run.weights:
             raise InputError(f"{path}: holds no weights; run it again with --keep-weights")
+        _warn_of_collapse(path, run.status)
         self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
-        self.multiple, self.shrink = 2**self.network.pools, protocol.shrink
+        self.multiple, self.shrink, self.slab = 2**self.network.pools, protocol.shrink, protocol.slab
+        self.threshold = protocol.threshold
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
@@ -72,16 +74,33 @@ class Segmenter:
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = self.multiple * self.shrink
         x = images[..., tf.newaxis]
-        low = tf.reduce_min(x, [1, 2, 3], keepdims=True)
-        x = tf.math.divide_no_nan(x - low, tf.reduce_max(x, [1, 2, 3], keepdims=True) - low)
+        together = None if self.slab else [1, 2, 3]
+        low = tf.reduce_min(x, together, keepdims=True)
+        x = tf.math.divide_no_nan(x - low, tf.reduce_max(x, together, keepdims=True) - low)
         x = tf.pad(x, [[0, 0], [0, -height % side], [0, -width % side], [0, 0]])
         if self.shrink > 1:
             x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
-        probability = tf.nn.softmax(self.network.scores(x))[..., 1]
+        probability = self._of_volume(x) if self.slab else tf.nn.softmax(self.network.scores(x))[..., 1]
         for axis in (1, 2):
             probability = tf.repeat(probability, self.shrink, axis)
         probability = probability[:, :height, :width]
-        return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability}
+        return {"mask": tf.cast(probability > self.threshold, tf.uint8), "probability": probability}
+
+    def _of_volume(self, x: tf.Tensor) -> tf.Tensor:
+        """The structure's probability `[D, H, W]` in a volume `[D, H, W, 1]`, cut and joined as `ops.slabs` has it."""
+        slab, depth = self.slab, tf.shape(x)[0]
+        starts = tf.concat([tf.range(0, depth - slab, slab // 2), [depth - slab]], 0)
+
+        def probability(start):
+            part = tf.ensure_shape(x[tf.newaxis, start:start + slab], [1, slab, None, None, 1])
+            return tf.sigmoid(margin(self.network.scores(part)))[0]
+
+        slabs = tf.map_fn(probability, starts, fn_output_signature=tf.float32)
+        # A slice comes of the last slab whose margin it lies beyond; the first slab has none.
+        first = tf.concat([[0], starts[1:] + slab // 4], 0)
+        slices = tf.range(depth)
+        chosen = tf.searchsorted(first, slices, side="right") - 1
+        return tf.gather_nd(slabs, tf.stack([chosen, slices - tf.gather(starts, chosen)], 1))
 
 
 class Ensemble:
@@ -96,7 +115,8 @@ class Ensemble:
 
     def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
         self.members = [Segmenter(path, form, run) for run in ensemble.read(path)]
-        self.preparation = self.members[0].preparation
+        self.preparation, self.slab = self.members[0].preparation, self.members[0].slab
+        self.threshold = self.members[0].threshold
         collapsed = any(member.status == "collapsed" for member in self.members)
         self.status = "collapsed" if collapsed else "complete"
         self.variables_by_name = {f"{i}/{name}": variable for i, member in enumerate(self.members, 1)
@@ -113,7 +133,7 @@ class Ensemble:
         outputs = [member.segment(images) for member in self.members]
         each = tf.stack([one["probability"] for one in outputs])
         probability = tf.reduce_mean(each, axis=0)
-        return {"mask": tf.cast(probability > 0.5, tf.uint8), "probability": probability,
+        return {"mask": tf.cast(probability > self.threshold, tf.uint8), "probability": probability,
                 "uncertainty": tf.math.reduce_std(each, axis=0),
                 **{f"mask {i}": one["mask"] for i, one in enumerate(outputs, 1)}}
 
@@ -156,10 +176,12 @@ class Model(NamedTuple):
     Attributes:
       segment: the function.
       preparation: what brings an image to that grid and a mask back.
+      slab: of a network of volumes, how many slices it sees at once; None of one of images.
     """
 
     segment: Callable[[Any], dict[str, tf.Tensor]]
     preparation: Preparation
+    slab: int | None = None
 
     def __call__(self, images: Any) -> dict[str, tf.Tensor]:
         """The function's value."""
@@ -168,7 +190,7 @@ class Model(NamedTuple):
 
 def load(path: str | PathLike[str]) -> Model:
     """The model of a run file, an ensemble, an exported model's folder, or the name of a network that comes with the
-    package; it warns of a network that finds nothing.
+    package; it warns of a network that collapsed.
 
     Raises:
       InputError: neither of them.
@@ -183,16 +205,22 @@ def load(path: str | PathLike[str]) -> Model:
             about = json.loads((path / "about.json").read_text(encoding="utf-8"))
             preparation = Preparation.from_json(json.dumps(about.get("preparation", {})))
             status = about.get("status", "complete")
+            slab = (about.get("networks") or [about])[0].get("protocol", {}).get("slab")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
+        _warn_of_collapse(path, status)
     else:
         model = _of_file(path)
-        preparation, status = model.preparation, model.status
+        preparation, slab = model.preparation, model.slab
+    # The function holds the model, whose own functions would let it go.
+    return Model(lambda images: model.segment(images), preparation, slab)
+
+
+def _warn_of_collapse(path, status):
     if status == "collapsed":
         warnings.warn(f"{path}: a network that collapsed: it found next to nothing of the structure in its own test, "
-                      "or marked next to everything; take another run", stacklevel=2)
-    return Model(lambda images: model.segment(images), preparation)  # holds the model; its function would let it go
+                      "or marked next to everything; take another run", stacklevel=3)
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -209,7 +237,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = _of_file(located(path), form="reference")
+    segmenter = _of_file(located(path), form="plain")
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

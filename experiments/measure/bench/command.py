@@ -1,54 +1,63 @@
-"""`python -m experiments bench`: measures everything, writes bench.json, prints tables. About 45 minutes."""
+"""`python -m experiments bench`: measures everything, writes bench.json, prints tables. About two hours."""
 
 import functools
 import json
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments.measure.bench import end_to_end, limits, ours, rounds
-from experiments.measure.bench.targets import targets
-from experiments.measure.clock import machine
-from ilnrepro.comparison.sheet import Sheet
+from experiments.measure import clock
+from experiments.measure.bench import convolutions, end_to_end, limits, ours, rounds
+from experiments.measure.bench.sheets import sheets
 from ilnrepro.storage import files
 
 PEER_METHODS = ["none", "in", "gn4", "iln"]
-SETTINGS = ((256, 1, 2), (256, 8, 2), (128, 1, 1))  # size, batch, threads
-ORDER = ("reference", "tensorflow", "native", "torch-eager", "torch-compile", "keras")
 GROWTH = [(size, 1) for size in (64, 128, 256, 512)] + [(256, batch) for batch in (2, 4, 8, 16)]
+
+
+class Extent(NamedTuple):
+    """How much is measured: rounds, our methods, and by how much all sides are divided."""
+
+    rounds: int
+    methods: list
+    shrink: int = 1
 
 
 def add(commands):
     """Adds the command."""
-    one = commands.add_parser("bench", help="measure what each method costs, here and in other frameworks (45 minutes)")
-    one.add_argument("--output", type=Path, default=Path("build/bench/bench.json"))
+    one = commands.add_parser("bench", help="measure what each method costs, here and in other frameworks (two hours)")
+    one.add_argument("--output", type=Path, help="default: build/bench/PROCESSOR/bench.json")
     one.add_argument("--rounds", type=int, default=7)
     one.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
                      f"{', '.join(PARTS)}")
+    one.add_argument("--short", action="store_true", help="see whether all of it works: a round of few methods on "
+                     "small images, in minutes")
     one.set_defaults(act=bench)
 
 
 def bench(arguments):
     """Runs the benchmark; returns the exit status."""
-    parts = arguments.only or PARTS
+    extent = Extent(1, PEER_METHODS, 4) if arguments.short else Extent(arguments.rounds, ours.methods())
+    kind = f"{clock.processor()}{'-short' if arguments.short else ''}"
+    output = arguments.output or Path("build/bench", kind, "bench.json")
     console = Console(stderr=True)
-    keep = arguments.only and arguments.output.exists()
-    found = json.loads(arguments.output.read_text(encoding="utf-8")) if keep else {}
-    found["machine"] = machine()
+    found = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
+    found["machine"] = clock.machine()
     with console.status("benchmark: nothing else should run on this machine") as status:
-        for part in parts:
-            new = PARTS[part](arguments.rounds, lambda text: (status.update(text), console.log(text)))
-            settings = {_setting(row) for row in new.get("steps", [])}
-            kept_rows = [row for row in found.get("steps", []) if _setting(row) not in settings]
-            found |= new | ({"steps": kept_rows + new["steps"]} if settings else {})
-            files.write_json(arguments.output, found)
+        for part in arguments.only or PARTS:
+            new = PARTS[part](extent, lambda text: (status.update(text), console.log(text)))
+            if "steps" in new:
+                settings = {_setting(row) for row in new["steps"]}
+                new["steps"] += [row for row in found.get("steps", []) if _setting(row) not in settings]
+            found |= new
+            files.write_json(output, found)
     out = Console(width=max(160, Console().width))
-    tables = arguments.output.parent / "tables"
+    tables = output.parent / "tables"
     for name, table in sheets(found).items():
         out.print(table.rich())
         files.write(tables / f"{name}.md", table.markdown())
-    print(f"benchmark: {arguments.output} (tables: {tables})")
+    print(f"benchmark: {output} (tables: {tables})")
     return 0
 
 
@@ -56,124 +65,70 @@ def _setting(row):
     return row["size"], row["batch"], row["threads"]
 
 
-def _steps(setting, count, say):
-    # A round of batch 1 takes half as long, and its short steps scatter more.
-    rows, skipped = rounds.measure(*setting, {"ours": ours.methods(), "torch": PEER_METHODS, "keras": PEER_METHODS},
-                                   2 * count if setting[1] == 1 else count, say)
+def _steps(batch, extent, say):
+    # A round of batch 1 takes an eighth as long, and its short steps scatter more.
+    count, own = (2 * extent.rounds, extent.methods) if batch == 1 else (extent.rounds, PEER_METHODS)
+    peers = dict.fromkeys(("torch", "keras", "keras-onednn"), PEER_METHODS)
+    rows, skipped = rounds.measure(
+        256 // extent.shrink, batch, 2,
+        {"ours": own, "installed": ["reference/none"], **peers, "product": ["numpy", "tensorflow"]}, count, say)
     return {"steps": rows, "skipped": skipped}
 
 
-def _limits(count, say):
-    say("limits: matrix product, kernels, memory")
-    ours.set_threads(2)
-    rate, kernels = limits.matrix_product_rate(), limits.kernel_rates()
-    step = ours.steps(256, 1, ["iln"], ["native"])["native", "iln"]
-    times = []
-    for _ in range(count):
-        started = time.perf_counter()
-        step(5)
-        times.append((time.perf_counter() - started) / 5)
-    again = limits.matrix_product_rate()
-    flop, best = limits.step_flop(256), max(rate, again)
-    memory = {form: limits.peak_memory("iln", form) for form in ("fused", "reference")}
-    return {"limits": {"step_gflop": flop / 1e9, "step_gflop_per_s": flop / sorted(times)[len(times) // 2] / 1e9,
-                       "matrix_product_gflop_per_s": best / 1e9,
-                       "share": flop / sorted(times)[len(times) // 2] / best, "kernels_gb_per_s": kernels},
-            "memory": {"size": 256, "batch": 8, "mib": memory, "ratio": memory["fused"] / memory["reference"]}}
+def _methods(extent, say):
+    """Every method against our network without normalization."""
+    rows, ours_alone = [], {"ours": [f"native/{m}" for m in extent.methods]}
+    for size in (256, 128, 64):
+        for threads in (1, 2):
+            new, _ = rounds.measure(size // extent.shrink, 1, threads, ours_alone, extent.rounds, say,
+                                    plain=("native", "none"))
+            rows += new
+    return {"methods": rows}
 
 
-def _growth(count, say):
+def _volumes(extent, say):
+    rows, _ = rounds.measure(64 // extent.shrink, 1, 2, {"volumes": ["reference/none", *(f"native/{m}" for m in (
+        "none", "bn", "in", "iln"))]}, extent.rounds, say)
+    return {"volumes": rows}
+
+
+def _growth(extent, say):
     rows = []
     for size, batch in GROWTH:
-        new, _ = rounds.measure(size, batch, 2, {"ours": ["none", "in", "iln"]}, max(3, count // 2), say)
-        rows += [row for row in new if (row["implementation"], row["method"]) in
-                 (("reference", "none"), ("native", "none"), ("native", "in"), ("native", "iln"))]
+        new, _ = rounds.measure(size // extent.shrink, batch, 2, {"ours": [
+            "reference/none", "native/none", "native/in", "native/iln"]}, max(1, extent.rounds // 2), say)
+        rows += new
     return {"growth": rows}
 
 
-def _end_to_end(count, say):
+def _use(extent, say):
+    ways = [rounds.measure(256 // extent.shrink, 1, 2, {"use": ["none", "iln"]}, extent.rounds, say,
+                           plain=(way, "none"))[0] for way in ("exported", "predict")]
+    return {"use": [row for way, rows in zip(("exported", "predict"), ways, strict=True) for row in rows
+                    if row["implementation"] == way]}
+
+
+def _convolutions(extent, say):
+    shapes = convolutions.SHAPES if extent.shrink == 1 else convolutions.SHAPES[-3:]
+    return {"convolutions": [convolutions.measure(threads, extent.rounds, say, shapes) for threads in (1, 2)]}
+
+
+def _limits(extent, say):
+    say("limits: kernels, memory")
+    ways = [(implementation, method) for implementation, methods in (
+        ("reference", ("none", "iln")), ("native", ("none", "in", "iln"))) for method in methods]
+    memory = [{"network": network, "size": size, "batch": batch, "implementation": implementation, "method": method,
+               "mib": limits.peak_memory(implementation, method, size, batch, network)}
+              for network, size, batch in (("paper", 256 // extent.shrink, 8), ("kolarik", 64 // extent.shrink, 1))
+              for implementation, method in ways]
+    return {"kernels_gb_per_s": limits.kernel_rates(), "memory": memory}
+
+
+def _end_to_end(extent, say):
     say("end to end: training from a file, against the bare step; two runs side by side")
-    return {"end_to_end": [end_to_end.measure(size, rounds=count) for size in (128, 256)]}
+    return {"end_to_end": [end_to_end.measure(size // extent.shrink, rounds=extent.rounds) for size in (128, 256)]}
 
 
-PARTS = {**{f"steps-{size}-batch{batch}": functools.partial(_steps, (size, batch, threads))
-            for size, batch, threads in SETTINGS}, "limits": _limits, "growth": _growth, "end_to_end": _end_to_end}
-
-
-def sheets(found):
-    """The tables of a benchmark, by name."""
-    where = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-    return {name: sheet for part in (_targets_sheets, _steps_sheets, _limits_sheets, _growth_sheets, _end_to_end_sheets)
-            for name, sheet in part(found, where)}
-
-
-def _targets_sheets(found, where):
-    body = [[t.words, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
-            for t in targets(found)]
-    if body:
-        yield "targets", Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
-                               ["what", "target", "measured", "reached"], body)
-
-
-def _steps_sheets(found, where):
-    for size, batch, threads in SETTINGS:
-        rows = [r for r in found.get("steps", []) if _setting(r) == (size, batch, threads)]
-        if not rows:
-            continue
-        ms = next(r["ms"] for r in rows if (r["implementation"], r["method"]) == ("reference", "none"))
-        columns = [name for name in ORDER if any(r["implementation"] == name for r in rows)]
-        body = []
-        for method in ours.methods():
-            cells = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
-            # Of two memory layouts the better is quoted.
-            body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in cells)])
-        skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
-        yield f"steps-{size}-batch{batch}", Sheet(
-            f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
-            f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization written as "
-            f"plain tf.nn convolution, bias and ReLU ({ms:.1f} ms), median over interleaved rounds, "
-            f"each ratio to the plain steps just before and after. {where}.{skipped}", ["method", *columns], body)
-
-
-def _limits_sheets(found, where):
-    if "limits" not in found:
-        return
-    limit, memory = found["limits"], found["memory"]
-    body = [["step of ILN at 256², batch 1", f"{limit['step_gflop']:.1f} GFLOP"],
-            ["its rate", f"{limit['step_gflop_per_s']:.0f} GFLOP/s"],
-            ["4096×4096 matrix product", f"{limit['matrix_product_gflop_per_s']:.0f} GFLOP/s"],
-            ["share", f"{limit['share']:.2f}"],
-            *([f"kernel {name}" if name != "copy" else "plain copy", f"{rate:.0f} GB/s"]
-              for name, rate in limit["kernels_gb_per_s"].items()),
-            *([f"peak memory of the step, ILN {form}, 256², batch 8", f"{mib:.0f} MiB"]
-              for form, mib in memory["mib"].items()),
-            ["ours over literal", f"{memory['ratio']:.2f}"]]
-    yield "limits", Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
-
-
-def _growth_sheets(found, where):
-    if "growth" not in found:
-        return
-    body = []
-    for size, batch in GROWTH:
-        rows = {(r["implementation"], r["method"]): r for r in found["growth"]
-                if (r["size"], r["batch"]) == (size, batch)}
-        body.append([f"{size}²", str(batch), f"{rows['reference', 'none']['ms']:.1f}",
-                     *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
-    yield "growth", Sheet(
-        "Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
-        ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
-
-
-def _end_to_end_sheets(found, where):
-    rows = found.get("end_to_end", [])
-    if not rows:
-        return
-    headings = ["size", "bare step", "training", "training / bare", "one run, two threads",
-                "two runs, one thread each", "gain"]
-    body = [[f"{r['size']}²", *(f"{r[key]:.1f}" for key in ("bare", "training")), f"{r['training_over_bare']:.2f}",
-             *(f"{r[key]:.1f}" for key in ("one_run_two_threads", "two_runs_one_thread")),
-             f"{r['side_by_side_gain']:.2f}"]
-            for r in rows]
-    yield "end-to-end", Sheet(
-        "End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
+PARTS = {**{f"steps-batch{batch}": functools.partial(_steps, batch) for batch in (1, 8)}, "methods": _methods,
+         "volumes": _volumes, "growth": _growth, "use": _use, "convolutions": _convolutions, "limits": _limits,
+         "end-to-end": _end_to_end}

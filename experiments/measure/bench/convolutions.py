@@ -1,19 +1,18 @@
-"""Convolutions by themselves: `python -m experiments.measure.bench.convolutions`, in GFLOP/s by shape and pass.
+"""Convolutions by themselves, in GFLOP/s by shape and pass.
 
 TensorFlow's own operations, its oneDNN ones and the native ones take turns, and the best turn of each counts. With one
 thread it is the processor's time that counts, so that what else the machine does matters less.
 """
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 
 import numpy as np
-from rich.console import Console
 
+from experiments.measure.bench import product
+from experiments.measure.bench.rounds import environment
 from ilnrepro import tf
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.norms.kernels import native
@@ -75,14 +74,16 @@ def works(shape, way):
 
 
 def worker(threads):
-    """Answers for each [way, shape] on standard input with the best seconds of each pass in a few calls."""
+    """Answers for each [way, shape] on standard input with the best seconds of each pass in a few calls; of the way
+    'product', for which the shape says nothing, of the libraries' matrix product."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     clock, ready = time.process_time if threads == 1 else time.perf_counter, {}
     for line in sys.stdin:
         way, shape = json.loads(line)
         if (way, str(shape)) not in ready:
-            ready[way, str(shape)] = works(shape, way)
+            ready[way, str(shape)] = works(shape, way) if way != "product" else {
+                library: step for (_, library), step in product.steps(None, None, ("numpy", "tensorflow")).items()}
         best = {}
         for kind, work in ready[way, str(shape)].items():
             times = []
@@ -94,56 +95,55 @@ def worker(threads):
         print("{}" + json.dumps(best), flush=True)
 
 
-def measure(threads, rounds, say):
-    """{(shape, pass): {way: seconds}}."""
+def measure(threads, rounds, say, shapes=SHAPES):
+    """The best seconds of each shape, pass and way, and the rate of the product in the same rounds.
+
+    Returns:
+      {threads, rounds, instruction_set, product_gflop_per_s, rows: [{shape, pass, gflop, seconds: {way: seconds}}]}.
+    """
     processes = {}
     for way, onednn in (("TensorFlow", "0"), ("oneDNN", "1")):
         processes[way] = subprocess.Popen(
-            [sys.executable, "-m", "experiments.measure.bench.convolutions", "--worker", "--threads", str(threads)],
-            env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPP_MIN_LOG_LEVEL": "3"}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
-    processes["native"] = processes["TensorFlow"]
-    found = {(name(shape), kind): dict.fromkeys(WAYS, float("inf")) for shape in SHAPES for kind in PASSES}
+            [sys.executable, "-m", "experiments.measure.bench.convolutions", str(threads)],
+            env=environment(threads, onednn), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, encoding="utf-8")
+    processes["native"] = processes["product"] = processes["TensorFlow"]
+    best = {}
     for n in range(rounds):
-        say(f"round {n + 1} of {rounds}")
-        for shape in SHAPES:
-            for way, process in processes.items():
-                process.stdin.write(json.dumps([way, shape]) + "\n")
-                process.stdin.flush()
-                answer = next(line for line in process.stdout if line.startswith("{}"))
-                for kind, seconds in json.loads(answer[2:]).items():
-                    found[name(shape), kind][way] = min(found[name(shape), kind][way], seconds)
+        say(f"convolutions, {threads} thread(s): round {n + 1} of {rounds}")
+        for way, shape in [("product", None), *((way, shape) for shape in shapes for way in WAYS)]:
+            processes[way].stdin.write(json.dumps([way, shape]) + "\n")
+            processes[way].stdin.flush()
+            answer = next(line for line in processes[way].stdout if line.startswith("{}"))
+            for kind, seconds in json.loads(answer[2:]).items():
+                key = way, shape, kind
+                best[key] = min(best.get(key, seconds), seconds)
     for process in (processes["TensorFlow"], processes["oneDNN"]):
         process.stdin.close()
         process.wait()
-    return found
+    fastest = min(seconds for (way, *_), seconds in best.items() if way == "product")
+    return {"threads": threads, "rounds": rounds, "instruction_set": native.instruction_set(),
+            "product_gflop_per_s": product.FLOP / fastest / 1e9,
+            "rows": [{"shape": name(shape), "pass": kind, "gflop": flop(shape) / 1e9,
+                      "seconds": {way: best[way, shape, kind] for way in WAYS}}
+                     for shape in shapes for kind in PASSES]}
 
 
-def sheet(found, threads, rounds):
+def sheet(found, where):
     """GFLOP/s by shape and pass, and the native ones over the better of TensorFlow's."""
-    flops = {name(shape): flop(shape) for shape in SHAPES}
-    body = [[shape, kind, *(f"{flops[shape] / times[way] / 1e9:.1f}" for way in WAYS),
-             f"{min(times['TensorFlow'], times['oneDNN']) / times['native']:.2f}"]
-            for (shape, kind), times in found.items()]
-    return Sheet("Convolutions", f"GFLOP/s at batch 1, {threads} thread(s), {native.instruction_set()}: the best of "
-                 f"{rounds} rounds of turns.", ["shape", "pass", *WAYS, "native over the better"], body)
-
-
-def main():
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.measure.bench.convolutions", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        worker(arguments.threads)
-        return
-    found = measure(arguments.threads, arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True))
-    table = sheet(found, arguments.threads, arguments.rounds)
-    Console(width=120).print(table.rich())
-    print(table.caption)
+    body = []
+    for row in found["rows"]:
+        seconds = row["seconds"]
+        native_rate = row["gflop"] / seconds["native"]
+        body.append([row["shape"], row["pass"], *(f"{row['gflop'] / seconds[way]:.1f}" for way in WAYS),
+                     f"{min(seconds['TensorFlow'], seconds['oneDNN']) / seconds['native']:.2f}",
+                     f"{native_rate / found['product_gflop_per_s']:.2f}"])
+    return Sheet(
+        f"Convolutions, {found['threads']} thread(s)",
+        f"GFLOP/s at batch 1, {found['threads']} thread(s), {found['instruction_set']}: the best of {found['rounds']} "
+        f"rounds of turns; a 2048² float32 product reached {found['product_gflop_per_s']:.0f} in the same. {where}.",
+        ["shape", "pass", *WAYS, "native over the better", "share of the product"], body)
 
 
 if __name__ == "__main__":
-    main()
+    worker(int(sys.argv[1]))

@@ -1,6 +1,5 @@
-"""The physical limits: arithmetic against a matrix product, kernels against a copy, memory against the literal form."""
+"""The physical limits: a step's arithmetic, kernels against a copy, and memory."""
 
-import resource
 import subprocess
 import sys
 import time
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.measure.bench.ours import ready_step
+from experiments.measure.bench.ours import IMPLEMENTATIONS, ready, ready_step
 from ilnrepro import tf
 from ilnrepro.networks.layers import TransposedConvolution
 from ilnrepro.networks.unet import UNet
@@ -30,15 +29,6 @@ def step_flop(size, batch=1):
         positions = (side // 2) ** 2 if isinstance(layer, TransposedConvolution) else side**2
         total += 2 * positions * int(tf.size(layer.weights)) * (2 if i == 0 else 3)
     return total * batch
-
-
-def matrix_product_rate(side=4096, repeats=3):
-    """Best rate of a float32 matrix product, FLOP/s, on the threads that TensorFlow has."""
-    a = tf.random.stateless_normal([side, side], (0, 0))
-    product = tf.function(lambda a: tf.matmul(a, a))
-    product(a)
-    best = min(_seconds(lambda: product(a).numpy()[0, 0]) for _ in range(repeats))
-    return 2 * side**3 / best
 
 
 def _seconds(work):
@@ -71,28 +61,30 @@ def kernel_rates(shape=(8, 256, 256, 16), repeats=7):
     return {name: passes * numbers / min(times[name]) / 1e9 for name, (passes, _) in works.items()}
 
 
-def peak_memory(method, form, size=256, batch=8):
-    """MiB that a training step adds to a process at its peak, measured in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", __name__, method, form, str(size), str(batch)],
+def peak_memory(implementation, method, size=256, batch=8, network="paper"):
+    """MiB that training steps add to a process at their peak, measured in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", __name__, implementation, method, str(size), str(batch), network],
                           capture_output=True, encoding="utf-8", check=True)
     return float(done.stdout.split()[-1])
 
 
-def _step_memory(method, form, size, batch):
-    rng = np.random.default_rng(0)
+def _steps_memory(implementation, method, size, batch, network, steps=10):
+    """The largest resident size during some steps less that before the first."""
+    form, kernel = IMPLEMENTATIONS[implementation]
+    # Libraries and compiled rules are in memory from here on.
+    ready_step(method, form, kernel, *ready(32, 1, network), network)
+    data = ready(size, batch, network)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak so far is forgotten
+    before = _status("VmRSS")
+    ready_step(method, form, kernel, *data, network)(steps)
+    return (_status("VmHWM") - before) / 1024
 
-    def ready(side, n):
-        return (tf.constant(rng.random((n, side, side, 1)), tf.float32),
-                tf.constant(rng.integers(0, 2, (n, side, side)), tf.int32))
 
-    ready_step(method, form, "auto", *ready(32, 1))  # libraries and compiled rules are in memory from here on
-    images, masks = ready(size, batch)
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS"):
-            before = int(line.split()[1])
-    ready_step(method, form, "auto", images, masks)(2)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def _status(key):
+    """A size of this process, KiB."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 if __name__ == "__main__":
-    print(_step_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    print(_steps_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))

@@ -20,28 +20,36 @@ def methods():
     return [*names[:4], "gn4", "gn16", *names[4:]]
 
 
-def steps(size, batch, methods, implementations=IMPLEMENTATIONS):
-    """{(implementation, method): step}, where step(n) takes n steps on a ready batch [batch, size, size, 1].
+def steps(size, batch, methods, network="paper"):
+    """{(implementation, method): step}, where step(n) takes n steps on a ready batch of images of `size`².
 
     ('reference', 'none') is the plain network: tf.nn convolution, bias and ReLU.
+
+    Args:
+      methods: each a method's name, in all implementations, or implementation/method.
+      network: a protocol's name; of volumes, one slab of `size`² is an image.
     """
-    rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((batch, size, size, 1)), tf.float32)
-    masks = tf.constant(rng.integers(0, 2, (batch, size, size)), tf.int32)
-    made = {}
-    for implementation in implementations:
+    wanted = [tuple(m.split("/")) for m in methods if "/" in m]
+    wanted += [(implementation, m) for implementation in IMPLEMENTATIONS for m in methods if "/" not in m]
+    made, data = {}, ready(size, batch, network)
+    for implementation, method in wanted:
         form, kernel = IMPLEMENTATIONS[implementation]
-        if kernel == "native" and not kernels.native.available():
-            continue
-        for method in methods:
-            made[implementation, method] = ready_step(method, form, kernel, images, masks)
+        if kernel != "native" or kernels.native.available():
+            made[implementation, method] = ready_step(method, form, kernel, *data, network)
     return made
 
 
-def ready_step(method, form, kernel, images, masks):
+def ready(size, batch, network="paper"):
+    """Random images `[batch, ..., 1]` and masks for a protocol's network."""
+    rng, slab = np.random.default_rng(0), protocol(network).slab
+    shape = (batch, *([slab] if slab else []), size, size)
+    return tf.constant(rng.random((*shape, 1)), tf.float32), tf.constant(rng.integers(0, 2, shape), tf.int32)
+
+
+def ready_step(method, form, kernel, images, masks, network="paper"):
     """step(n) for one method on one ready batch, traced and warmed up. The rate is 0, so that all steps are alike."""
     kernels.use(kernel)
-    chosen = protocol("paper", form=form, kernels=kernel)
+    chosen = protocol(network, form=form, kernels=kernel)
     training = Training(Configuration("ready", "", "LV", method, 1, 0.1, 0, chosen))
     ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
 

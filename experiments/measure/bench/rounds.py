@@ -1,23 +1,64 @@
 """Interleaved rounds over several frameworks: each in a process of its own, one at work at a time."""
 
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
+from typing import NamedTuple
+
+from experiments.measure.bench import parity
 
 PLAIN = ("reference", "none")  # the plain network
 
 
-def measure(size, batch, threads, frameworks, rounds, say):
+class Framework(NamedTuple):
+    """What a worker runs.
+
+    Attributes:
+      module: of this package, with `steps(size, batch, methods)`.
+      onednn: $TF_ENABLE_ONEDNN_OPTS; None leaves TensorFlow as it installs itself.
+      name: of its implementation, where the module's own does not tell it from another.
+      options: further arguments of `steps`.
+    """
+
+    module: str
+    onednn: str | None = "1"
+    name: str | None = None
+    options: dict = {}
+
+
+FRAMEWORKS = {
+    "ours": Framework("ours"),
+    "installed": Framework("ours", None, "installed"),
+    "volumes": Framework("ours", options={"network": "kolarik"}),
+    "torch": Framework("torch_peer"),
+    "keras": Framework("keras_peer", None),
+    "keras-onednn": Framework("keras_peer", "1", "keras-onednn"),
+    "use": Framework("use"),
+    "product": Framework("product"),
+}
+
+
+def environment(threads, onednn="1"):
+    """The environment of a process that is measured."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    found = os.environ | dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    found.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    return found if onednn is None else found | {"TF_ENABLE_ONEDNN_OPTS": onednn}
+
+
+def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
     """Milliseconds a step for everything that the frameworks offer.
 
     In every round everything is measured once, in an order drawn anew so that a disturbance does not always meet the
-    same, and the plain network between any two.
+    same, and the plain network between any two. A peer is first asked whether it is the same network.
 
     Args:
-      frameworks: {'ours' | 'torch' | 'keras': methods}.
+      frameworks: {a key of FRAMEWORKS: methods}.
       say: called with a line of progress.
+      plain: (implementation, method) of what the others are divided by.
 
     Returns:
       a list of dictionaries (implementation, method, size, batch, threads, ms (median), ms_low, ms_high (quartiles),
@@ -25,37 +66,44 @@ def measure(size, batch, threads, frameworks, rounds, say):
       {framework: reason} for those that are missing.
     """
     turns, workers, skipped = {}, [], {}
-    for framework, methods in frameworks.items():
-        say(f"{size}², batch {batch}, {threads} thread(s): building {framework}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.measure.bench.worker", framework, str(size), str(batch), str(threads),
-             ",".join(methods)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            encoding="utf-8")
-        answer = _answer(process)
+    for name, methods in frameworks.items():
+        say(f"{size}², batch {batch}, {threads} thread(s): building {name}")
+        module = FRAMEWORKS[name].module
+        answer = {"skipped": parity.refusal(module, methods)} if module in parity.PEERS else {}
+        if not answer.get("skipped"):
+            process = _start(name, size, batch, threads, methods)
+            answer = _answer(process)
         if "ready" in answer:
             workers.append(process)
             turns |= {tuple(key): (process, i) for i, key in enumerate(answer["ready"])}
         else:
-            skipped[framework] = answer.get("skipped", "ended without a word")
+            skipped[name] = answer.get("skipped", "ended without a word")
     found = []
     for n in range(rounds):
         say(f"{size}², batch {batch}, {threads} thread(s): round {n + 1} of {rounds}")
-        found.append(one_round(list(turns), lambda key: _ask(*turns[key])))
+        found.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
     for process in workers:
         process.stdin.close()
         process.wait()
     return summary(found, size, batch, threads), skipped
 
 
-def one_round(keys, ms):
+def one_round(keys, ms, plain=PLAIN):
     """{key: (milliseconds, ratio to the plain network)}; `ms` measures a key once."""
-    found, before = {}, ms(PLAIN)
+    found, before = {}, ms(plain)
     random.shuffle(keys)
     for key in keys:
-        one, after = ms(key), ms(PLAIN)
+        one, after = ms(key), ms(plain)
         found[key] = one, 2 * one / (before + after)
         before = after
     return found
+
+
+def _start(name, size, batch, threads, methods):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.measure.bench.worker", name, str(size), str(batch), str(threads),
+         ",".join(methods)], env=environment(threads, FRAMEWORKS[name].onednn), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
 
 
 def _ask(process, number):

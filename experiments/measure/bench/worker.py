@@ -4,36 +4,34 @@ It answers in lines of JSON: first the (implementation, method, ...) of its step
 of them on standard input, its milliseconds a step. Between turns the process sleeps.
 """
 
+import importlib
 import json
 import sys
 import time
 
+from experiments.measure.bench.rounds import FRAMEWORKS
+
 LEAST = 0.25  # seconds that one measurement takes at least
 
 
-def main(framework, size, batch, threads, methods):
+def main(name, size, batch, threads, methods):
     """Makes the steps, then measures one for each line on standard input."""
+    framework = FRAMEWORKS[name]
     try:
-        if framework == "ours":
-            from experiments.measure.bench import ours as peer
-
-            peer.set_threads(int(threads))
-        elif framework == "torch":
-            import torch
-
-            from experiments.measure.bench import torch_peer as peer
-
-            torch.set_num_threads(int(threads))
+        peer = importlib.import_module(f"experiments.measure.bench.{framework.module}")
+        if framework.module == "torch_peer":
+            peer.torch.set_num_threads(int(threads))
         else:
-            from experiments.measure.bench import keras_peer as peer
             from experiments.measure.bench.ours import set_threads
 
             set_threads(int(threads))
-        steps = peer.steps(int(size), int(batch), methods.split(","))
+        steps = peer.steps(int(size), int(batch), methods.split(","), **framework.options)
     except ImportError as error:
         print(json.dumps({"skipped": str(error)}), flush=True)
         return
-    block = framework == "ours"  # several steps in one call, as training takes them
+    if framework.name:
+        steps = {(framework.name, *key[1:]): step for key, step in steps.items()}
+    block = framework.module == "ours"  # several steps in one call, as training takes them
     repeats = {}
     for key, step in steps.items():
         for _ in range(2):  # a framework may compile in its first steps

@@ -8,23 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operations.h"
 
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-using tensorflow::shape_inference::DimensionHandle;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
 
 class ConvolutionOp : public OpKernel {
  public:
@@ -32,8 +19,8 @@ class ConvolutionOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("stride", &stride_));
     OP_REQUIRES_OK(context, context->GetAttr("dilation", &dilation_));
     OP_REQUIRES(context, stride_ == 1 || dilation_ == 1,
-                absl::InvalidArgumentError(absl::StrCat(type_string(), ": one of stride and dilation must be 1; "
-                                                        "they are ", stride_, " and ", dilation_)));
+                Refused(type_string(), ": one of stride and dilation must be 1; they are ", stride_, " and ",
+                        dilation_));
   }
 
  protected:
@@ -53,12 +40,6 @@ class ConvolutionOp : public OpKernel {
     }
     return g;
   }
-  static auto Parallel(OpKernelContext* context) {
-    auto* workers = context->device()->tensorflow_cpu_worker_threads()->workers;
-    return [workers](int64_t items, int64_t cycles, const auto& work) {
-      workers->ParallelFor(items, tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(cycles), work);
-    };
-  }
   int64_t stride_, dilation_;
 };
 
@@ -73,17 +54,17 @@ class Convolution : public ConvolutionOp {
     const Tensor &x = context->input(0), &filters = context->input(1);
     const int rank = x.dims();
     OP_REQUIRES(context, (rank == 4 || rank == 5) && filters.dims() == rank,
-                Refused("x must be [N, (D,) H, W, C] and the filters one rank with it", x, filters));
+                Misfit("x must be [N, (D,) H, W, C] and the filters one rank with it", x, filters));
     OP_REQUIRES(context, x.dim_size(rank - 1) == filters.dim_size(rank - (flipped_ ? 1 : 2)),
-                Refused("the channels of x must be those of the filters", x, filters));
+                Misfit("the channels of x must be those of the filters", x, filters));
     TensorShape shape = x.shape();
     shape.set_dim(rank - 1, filters.dim_size(rank - (flipped_ ? 2 : 1)));
     for (int i = 1; i < rank - 1; ++i) {
       const int64_t size = x.dim_size(i);
       OP_REQUIRES(context, filters.dim_size(i - 1) >= stride_,
-                  Refused("filters must not be smaller than the stride", x, filters));
+                  Misfit("filters must not be smaller than the stride", x, filters));
       OP_REQUIRES(context, flipped_ || size % stride_ == 0,
-                  Refused("the stride must divide the sides of x", x, filters));
+                  Misfit("the stride must divide the sides of x", x, filters));
       shape.set_dim(i, flipped_ ? size * stride_ : size / stride_);
     }
     Tensor *y, packed;
@@ -105,10 +86,9 @@ class Convolution : public ConvolutionOp {
     const auto sizes = filters.shape().dim_sizes();
     return {sizes.begin(), sizes.end()};
   }
-  absl::Status Refused(const char* why, const Tensor& x, const Tensor& filters) const {
-    return absl::InvalidArgumentError(absl::StrCat(
-        type_string(), ": ", why, "; x is ", x.shape().DebugString(), ", the filters are ",
-        filters.shape().DebugString(), ", the stride is ", stride_));
+  absl::Status Misfit(const char* why, const Tensor& x, const Tensor& filters) const {
+    return Refused(type_string(), ": ", why, "; x is ", x.shape().DebugString(), ", the filters are ",
+                   filters.shape().DebugString(), ", the stride is ", stride_);
   }
   bool flipped_;
 };
@@ -130,9 +110,8 @@ class ConvolutionFilterGradient : public ConvolutionOp {
       fits = x.dim_size(i) == stride_ * dy.dim_size(i) && taps_[i - 1] >= stride_;
     }
     OP_REQUIRES(context, fits,
-                absl::InvalidArgumentError(absl::StrCat(
-                    type_string(), ": for x of shape ", x.shape().DebugString(), ", ", absl::StrJoin(taps_, "x"),
-                    " taps and stride ", stride_, ", dy does not fit: ", dy.shape().DebugString())));
+                Refused(type_string(), ": for x of shape ", x.shape().DebugString(), ", ", absl::StrJoin(taps_, "x"),
+                        " taps and stride ", stride_, ", dy does not fit: ", dy.shape().DebugString()));
     std::vector<int64_t> sizes = taps_;
     sizes.insert(sizes.end(), {x.dim_size(rank - 1), dy.dim_size(rank - 1)});
     Tensor *dfilters, partial;

@@ -19,7 +19,8 @@
 
 namespace {
 
-constexpr int64_t kInputs = 32;                // channels in a block of the input: its weights fit the first cache
+constexpr int64_t kInputs = 32;                // channels in a block of the input, at least
+constexpr int64_t kRows = 288;                 // of the weights of such a block: they fit the first cache
 constexpr int64_t kSlabBytes = 256 << 10;      // of a copied slab, in the second cache
 constexpr int64_t kRun = 128;                  // pixels over which a gradient is summed in registers
 constexpr int64_t kPartialValues = 512 << 10;  // in all partial sums of a gradient, roughly
@@ -91,6 +92,10 @@ struct Split {
 
 // ---- Pieces
 
+// Channels in a block of the input where each has so many taps: of few taps more, or sums would be read and written for
+// little.
+int64_t InputBlock(int64_t taps) { return std::max<int64_t>(kRows / taps / 8 * 8, kInputs); }
+
 // The channels of the output by whole blocks of registers, the last one perhaps narrower.
 template <typename T>
 struct OutputBlock {
@@ -111,6 +116,7 @@ struct Unit {
   int64_t instance, d, row, rows;  // d and row: numbers of outputs within their phases
 
   int64_t windows() const { return depth->count * height->count; }
+  int64_t taps() const { return windows() * width->count; }
   int64_t slab_width() const { return width->Neighbours(width->outputs); }
   int64_t slab_rows() const { return height->Neighbours(rows); }
   int64_t slab_pixels() const { return depth->count * slab_rows() * slab_width(); }
@@ -160,13 +166,13 @@ struct Unit {
 template <typename T>
 std::vector<Unit<T>> Units(const Geometry& g) {
   std::vector<Unit<T>> units;
-  const int64_t channels = std::min(g.inputs, kInputs);
   const int64_t all_rows = g.instances * g.axes[0].out * g.axes[1].out;
   for (int64_t n = 0; n < g.instances; ++n) {
     for (const Phase& depth : g.axes[0].phases) {
       for (int64_t d = 0; d < depth.outputs; ++d) {
         for (const Phase& height : g.axes[1].phases) {
           for (const Phase& width : g.axes[2].phases) {
+            const int64_t channels = std::min(g.inputs, InputBlock(depth.count * height.count * width.count));
             const int64_t values = depth.count * height.step * width.Neighbours(width.outputs) * channels;
             const int64_t fit = kSlabBytes / std::max<int64_t>(values * sizeof(T), 1) - 2;
             const int64_t most = std::clamp<int64_t>(fit, 4, std::max<int64_t>(all_rows / kItems, 8));
@@ -231,7 +237,6 @@ void ForEachTap(const Geometry& g, const std::array<const Phase*, 3>& p, int64_t
 template <typename T, typename Parallel>
 void Pack(const Geometry& g, const PackedFilters& packed, const T* filters, T* to, const Parallel& parallel) {
   using Block = OutputBlock<T>;
-  const Split inputs(g.inputs, kInputs);
   const int64_t blocks = Block::Number(g.outputs);
   parallel(blocks, 2 * g.values() / blocks, [&](int64_t first, int64_t limit) {
     for (int64_t b = first; b < limit; ++b) {
@@ -239,6 +244,7 @@ void Pack(const Geometry& g, const PackedFilters& packed, const T* filters, T* t
       for (size_t set = 0; set < packed.begins.size(); ++set) {
         const auto& p = packed.phases[set];
         const int64_t taps = p[0]->count * p[1]->count * p[2]->count;
+        const Split inputs(g.inputs, InputBlock(taps));
         for (int64_t i = 0; i < inputs.pieces; ++i) {
           T* piece = to + packed.begins[set] + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
           ForEachTap(g, p, inputs.Begin(i), inputs.Count(i), [&](int64_t row, int64_t at) {
@@ -258,20 +264,19 @@ void Convolve(const Geometry& g, const T* x, const PackedFilters& packed, const 
               const Parallel& parallel) {
   using Block = OutputBlock<T>;
   const std::vector<Unit<T>> units = Units<T>(g);
-  const Split inputs(g.inputs, kInputs);
-  int64_t slab_pixels = 0, windows = 0;
+  int64_t slab_values = 0, windows = 0;
   for (const Unit<T>& unit : units) {
-    slab_pixels = std::max(slab_pixels, unit.slab_pixels());
+    slab_values = std::max(slab_values, unit.slab_pixels() * std::min(g.inputs, InputBlock(unit.taps())));
     windows = std::max(windows, unit.windows());
   }
   const int64_t pixels = units.empty() ? 0 : units[0].rows * units[0].width->outputs;
   parallel(units.size(), g.values() * pixels / 8 + 1, [&](int64_t first, int64_t limit) {
-    std::vector<T> slab(slab_pixels * std::min(g.inputs, kInputs));
+    std::vector<T> slab(slab_values);
     std::vector<int64_t> starts(windows);
     for (int64_t u = first; u < limit; ++u) {
       const Unit<T>& unit = units[u];
-      const Split tiles(unit.width->outputs, kHeight);
-      const int64_t taps = unit.windows() * unit.width->count;
+      const int64_t taps = unit.taps();
+      const Split tiles(unit.width->outputs, kHeight), inputs(g.inputs, InputBlock(taps));
       const T* own = filters + packed.begins[PackedFilters::Index(g, *unit.depth, *unit.height, *unit.width)];
       for (int64_t i = 0; i < inputs.pieces; ++i) {
         const int64_t channels = inputs.Count(i), y_step = unit.width->out_step * g.outputs;

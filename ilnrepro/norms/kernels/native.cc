@@ -11,22 +11,10 @@
 #include <numeric>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "operations.h"
 #include "vectors.h"
 
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
 
 constexpr int kTile = 4;             // vectors side by side whose sums stay in registers along a column
 constexpr int kUnit = 16;            // a row's width is a multiple of this, which is one of any kLanes
@@ -71,9 +59,7 @@ void ForEachBlock(OpKernelContext* context, const Layout& s, MakeWork make_work)
                  (instance * s.pixels + pixel) * s.channels});
     }
   };
-  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
-      s.instances * s.blocks_per_instance,
-      tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(kBlockCycles), range);
+  Parallel(context)(s.instances * s.blocks_per_instance, kBlockCycles, range);
 }
 
 // The same from a feature map. Hardware alone does not fetch two streams early enough to fill the bandwidth.
@@ -106,10 +92,11 @@ INLINE inline void Sweep(const Layout& s, int64_t pixels, Begin begin, Step step
   };
   const int64_t rows = pixels / s.pixels_per_row, rest = pixels % s.pixels_per_row * s.channels;
   const int64_t rows_per_chunk = std::max<int64_t>(kChunkValues / s.width, 8);
-  for (int64_t r = 0; r < rows; r += rows_per_chunk) {
-    chunk(r * s.width, s.width, std::min(rows_per_chunk, rows - r));
+  // The last chunk is what fills no row. One call, for all that it inlines is compiled for each.
+  for (int64_t r = 0, count; r < rows + (rest > 0); r += count) {
+    count = r < rows ? std::min(rows_per_chunk, rows - r) : 1;
+    chunk(r * s.width, r < rows ? s.width : rest, count);
   }
-  if (rest > 0) chunk(rows * s.width, rest, 1);
 }
 
 // One value for each column of a row, rounded up to whole vectors.
@@ -166,11 +153,12 @@ class Coefficients : public Row<T> {
   double factor_;
 };
 
-// The centred affine map of one instance, and its rectification.
-template <typename T, bool relu>
+// The centred affine map of one instance, and its rectification: where there is none, the floor is below all.
+template <typename T>
 struct AffineMap {
-  AffineMap(OpKernelContext* context, const Layout& s, int first)
-      : mean(context, s, first), scale(context, s, first + 1), offset(context, s, first + 2) {}
+  AffineMap(OpKernelContext* context, const Layout& s, int first, bool relu)
+      : mean(context, s, first), scale(context, s, first + 1), offset(context, s, first + 2),
+        floor(relu ? T(0) : -std::numeric_limits<T>::infinity()) {}
   void Select(int64_t instance) {
     mean.Select(instance);
     scale.Select(instance);
@@ -178,18 +166,19 @@ struct AffineMap {
   }
   // One vector of it. The gradient's mask is the sign of the forward pass's very expression.
   struct Column {
-    Vector<T> mean, scale, offset;
+    Vector<T> mean, scale, offset, floor;
     INLINE Vector<T> Forward(Vector<T> d) const {
       const Vector<T> z = scale * d + offset;
-      return relu ? (z <= 0 ? Vector<T>{} : z) : z;  // NaN stays NaN
+      return z <= floor ? floor : z;  // NaN stays NaN
     }
     INLINE Vector<T> Gradient(Vector<T> dy, Vector<T> d) const {
-      return relu ? (scale * d + offset > 0 ? dy : Vector<T>{}) : dy;
+      return scale * d + offset > floor ? dy : Vector<T>{};
     }
   };
-  INLINE Column operator[](int64_t j) const { return {mean[j], scale[j], offset[j]}; }
+  INLINE Column operator[](int64_t j) const { return {mean[j], scale[j], offset[j], Vector<T>{} + floor}; }
 
   Coefficients<T> mean, scale, offset;
+  T floor;
 };
 
 // Reduces a feature map to two arrays [N, C]. work(block, first, second) sets two doubles a channel for a
@@ -237,8 +226,7 @@ struct Moments {
   // Sums about a shift, the mean of the block's first K of B pixels. As (mean - shift)^2 <= squares / K, the
   // shift costs digits of no more than a factor B / K, whatever the values, outliers among the K included. It
   // is itself taken about the first pixel, so that a constant channel is its own shift.
-  template <bool relu>
-  static void Run(OpKernelContext* context, const Layout& s) {
+  static void Run(OpKernelContext* context, const Layout& s, bool) {
     struct Column {
       Vector<T> shift, sum, square;
     };
@@ -288,16 +276,15 @@ template <typename T>
 struct Apply {
   static constexpr int kFeatureMaps = 1;
 
-  template <bool relu>
-  static void Run(OpKernelContext* context, const Layout& s) {
-    using Map = AffineMap<T, relu>;
+  static void Run(OpKernelContext* context, const Layout& s, bool relu) {
+    using Map = AffineMap<T>;
     Tensor* output;
     const TensorShape& shape = context->input(0).shape();
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, shape, &output));
     const T* x = Data<T>(context, 0);
     T* y = output->flat<T>().data();
     ForEachBlock(context, s, [&] {
-      return [=, &s, map = Map(context, s, kFeatureMaps)](const Block& block) mutable {
+      return [=, &s, map = Map(context, s, kFeatureMaps, relu)](const Block& block) mutable {
         map.Select(block.instance);
         const auto begin = [&](int64_t j) INLINE { return map[j]; };
         const auto step = [=](const typename Map::Column& f, int64_t at, auto lanes) INLINE {
@@ -314,16 +301,15 @@ template <typename T>
 struct ApplyGradientSums {
   static constexpr int kFeatureMaps = 2;
 
-  template <bool relu>
-  static void Run(OpKernelContext* context, const Layout& s) {
-    using Map = AffineMap<T, relu>;
+  static void Run(OpKernelContext* context, const Layout& s, bool relu) {
+    using Map = AffineMap<T>;
     struct Column : Map::Column {
       Vector<T> dscale, doffset;
     };
     const T* dy = Data<T>(context, 0);
     const T* x = Data<T>(context, 1);
     const auto make_work = [&] {
-      return [=, &s, map = Map(context, s, kFeatureMaps), row_dscale = Row<T>(s),
+      return [=, &s, map = Map(context, s, kFeatureMaps, relu), row_dscale = Row<T>(s),
               row_doffset = Row<T>(s)](const Block& block, double* dscale, double* doffset) mutable {
         map.Select(block.instance);
         row_dscale.Clear();
@@ -359,9 +345,8 @@ template <typename T>
 struct ApplyGradientInput {
   static constexpr int kFeatureMaps = 2;
 
-  template <bool relu>
-  static void Run(OpKernelContext* context, const Layout& s) {
-    using Map = AffineMap<T, relu>;
+  static void Run(OpKernelContext* context, const Layout& s, bool relu) {
+    using Map = AffineMap<T>;
     struct Column : Map::Column {
       Vector<T> constant, slope;
     };
@@ -372,7 +357,7 @@ struct ApplyGradientInput {
     const T* x = Data<T>(context, 1);
     T* dx = output->flat<T>().data();
     ForEachBlock(context, s, [&] {
-      return [=, &s, map = Map(context, s, kFeatureMaps),
+      return [=, &s, map = Map(context, s, kFeatureMaps, relu),
               constant = Coefficients<T>(context, s, 5, 1.0 / s.pixels),
               slope = Coefficients<T>(context, s, 6, 2.0 / s.pixels)](const Block& block) mutable {
         map.Select(block.instance);
@@ -391,11 +376,6 @@ struct ApplyGradientInput {
   }
 };
 
-template <typename... Parts>
-absl::Status Error(const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(parts...));
-}
-
 template <typename Pass>
 class StreamingOp : public OpKernel {
  public:
@@ -406,17 +386,17 @@ class StreamingOp : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const TensorShape& shape = context->input(Pass::kFeatureMaps - 1).shape();
     OP_REQUIRES(context, shape.dims() >= 2,
-                Error(type_string(), ": x must be [N, ..., C]; it is ", shape.DebugString()));
+                Refused(type_string(), ": x must be [N, ..., C]; it is ", shape.DebugString()));
     const Layout layout(shape);
     const TensorShape coefficients({layout.instances, layout.channels});
     for (int i = 0; i < context->num_inputs(); ++i) {
       const TensorShape& expected = i < Pass::kFeatureMaps ? shape : coefficients;
       const TensorShape& actual = context->input(i).shape();
       OP_REQUIRES(context, actual == expected,
-                  Error(type_string(), ": for x of shape ", shape.DebugString(), ", input ", i, " must be ",
-                        expected.DebugString(), "; it is ", actual.DebugString()));
+                  Refused(type_string(), ": for x of shape ", shape.DebugString(), ", input ", i, " must be ",
+                          expected.DebugString(), "; it is ", actual.DebugString()));
     }
-    relu_ ? Pass::template Run<true>(context, layout) : Pass::template Run<false>(context, layout);
+    Pass::Run(context, layout, relu_);
   }
 
  private:

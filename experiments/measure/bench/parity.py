@@ -1,0 +1,97 @@
+"""Whether a peer is the same network: the same losses, step by step, from the same weights."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from ilnrepro import tf
+from ilnrepro.networks.unet import UNet
+
+RATE, STEPS = 0.05, 3  # the third step shows the momentum
+SIZE = (32, 48)  # not square, so that no axis can be taken for another
+WITHIN = 1e-9  # relative, of float64
+
+
+def batch():
+    """Random images `[2, H, W, 1]` and masks, for `losses` and for peers."""
+    rng = np.random.default_rng(0)
+    return rng.random((2, *SIZE, 1)), rng.integers(0, 2, (2, *SIZE))
+
+
+def losses(method):
+    """Weights in float64 of which no two are alike, and our losses of a few steps from there."""
+    network = UNet(method, form="reference", dtype=tf.float64)
+    rng = np.random.default_rng(1)
+    variables = network.named_variables
+    for variable in variables.values():
+        variable.assign_add(rng.normal(0, 0.02, variable.shape))
+    weights = {name: v.numpy() for name, v in variables.items()}
+    momenta = dict.fromkeys(variables, 0.0)
+    images, masks = (tf.constant(values) for values in batch())
+    found = []
+    for _ in range(STEPS):
+        with tf.GradientTape() as tape:
+            scores = network(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(masks, scores))
+        for name, gradient in tape.gradient(loss, variables).items():
+            momenta[name] = 0.9 * momenta[name] + gradient
+            variables[name].assign_sub(RATE * momenta[name])
+        found.append(float(loss))
+    return weights, found
+
+
+def of_torch(method, weights, layout="channels_last"):
+    """PyTorch's losses from these weights."""
+    from experiments.measure.bench import torch_peer
+
+    network = torch_peer.UNet(method).double()
+    torch_peer.load(network, weights)
+    step = torch_peer.training_step(network, *batch(), RATE, layout)
+    return [step() for _ in range(STEPS)]
+
+
+def of_keras(method, weights):
+    """Keras's losses from these weights, its precision being set to float64."""
+    from experiments.measure.bench import keras_peer
+
+    model = keras_peer.unet(method, SIZE, 2)
+    keras_peer.load(model, weights)
+    step = keras_peer.training_step(model, *batch(), RATE)
+    return [step() for _ in range(STEPS)]
+
+
+PEERS = {"torch_peer": of_torch, "keras_peer": of_keras}
+
+
+def refusal(module, methods):
+    """Why a peer, a key of `PEERS`, must not be timed: the method by which it differs; None if all agree.
+
+    Found in a process of its own; a peer that cannot be loaded is left to tell so itself.
+    """
+    done = subprocess.run([sys.executable, "-m", __name__, module, ",".join(methods)], capture_output=True,
+                          encoding="utf-8")
+    answer = next((line for line in done.stdout.splitlines() if line.startswith("{")), "{}")
+    for method, difference in json.loads(answer).items():
+        if not difference <= WITHIN:
+            return f"its {method} is another network: losses differ by {difference:.1e}"
+    return None
+
+
+def main(module, methods):
+    """Prints the largest relative difference of the losses by method."""
+    if module == "keras_peer":
+        import keras
+
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+    found = {}
+    for method in methods.split(","):
+        weights, ours = losses(method)
+        found[method] = float(np.max(np.abs(np.array(PEERS[module](method, weights)) / ours - 1)))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
