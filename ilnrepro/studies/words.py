@@ -122,7 +122,7 @@ def _listed(methods):
 
 def points(value: float) -> str:
     """A difference in points."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")  # no −0.0
 
 
 def interval(low: float, high: float) -> str:
