@@ -71,9 +71,10 @@ def marks(runs, folds):
 
 
 def resolution(records):
-    """The size of the masks in words, '128×128 pixels'."""
+    """The size of the masks in words, '128×128 pixels'; none is known where all runs diverged."""
     shapes = dict.fromkeys(r.shape for r in records if r.shape)
-    return " or ".join("×".join(map(str, shape)) for shape in shapes) + " pixels"
+    words = " or ".join("×".join(map(str, shape)) for shape in shapes)
+    return f"{words} pixels" if words else "the resolution of the network"
 
 
 def about(records):
