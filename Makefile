@@ -112,8 +112,8 @@ plan: setup ## how many seeds and subjects would show a difference, from the run
 	$(BIN)/python -m experiments plan $(SHOWN) $(if $(METHODS),--methods $(METHODS)) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(OPTIONS)
 
 compare: setup ## which methods are better on your data: LV=mine.h5 METHODS="in iln gn8" HOURS=2
-	$(BIN)/ilnrepro compare $(or $(LV),$(RV)) --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
-		$(if $(RESULTS),--results $(RESULTS)) $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
+	$(BIN)/ilnrepro compare "$(or $(LV),$(RV))" --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(RESULTS),--results "$(RESULTS)") $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(OPTIONS)
 
 coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes

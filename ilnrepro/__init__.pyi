@@ -4,6 +4,7 @@ from ilnrepro.api import Segmenter as Segmenter
 from ilnrepro.api import compare as compare
 from ilnrepro.api import data_set as data_set
 from ilnrepro.api import ensemble as ensemble
+from ilnrepro.api import export as export
 from ilnrepro.api import read_data as read_data
 from ilnrepro.api import scores as scores
 from ilnrepro.api import train as train

@@ -250,3 +250,16 @@ def ensemble(runs: Sequence[File], output: File) -> Path:
     """
     ensembles.write(output, runs)
     return Path(output)
+
+
+def export(model: File, output: File) -> Path:
+    """Writes a trained network, or an ensemble, for use without this package: as a TensorFlow SavedModel, a folder; or
+    where the name ends in .onnx, as an ONNX file, by tf2onnx (the extra `onnx`).
+
+    Raises:
+      InputError: a model without weights, or `output` is there already or cannot be written.
+    """
+    from ilnrepro.use import onnx_export, segmenter
+
+    (onnx_export if Path(output).suffix == ".onnx" else segmenter).export(model, output)
+    return Path(output)

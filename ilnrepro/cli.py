@@ -79,9 +79,9 @@ def _using(add):
     predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "
                          "of a run with --batch-statistics batch, which was tested with its protocol's")
     predict.add_argument("--probability", action="store_true", help="write the structure's probability as well")
-    export = add("export", help="write a TensorFlow SavedModel that needs nothing of this package")
+    export = add("export", help="write a TensorFlow SavedModel, or an ONNX file, that needs nothing of this package")
     export.add_argument("run", type=Path, help="run file that kept its weights, or ensemble")
-    export.add_argument("--output", type=Path, required=True, help="folder to write")
+    export.add_argument("--output", type=Path, required=True, help="folder to write, or a file that ends in .onnx")
 
 
 def _looking(add):

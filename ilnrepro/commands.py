@@ -187,11 +187,8 @@ def ensemble(arguments):
 
 
 def export(arguments):
-    """Writes a SavedModel."""
-    from ilnrepro.use import segmenter
-
-    segmenter.export(arguments.run, arguments.output)
-    print(arguments.output)
+    """Writes a SavedModel, or an ONNX file."""
+    print(api.export(arguments.run, arguments.output))
     return 0
 
 

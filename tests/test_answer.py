@@ -1,5 +1,6 @@
 """What a comparison says: no winner where there is none, the loser where there is one; and plans within a budget."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -118,6 +119,14 @@ def test_a_budget_that_allows_no_run_says_what_would():
 
 def test_so_many_seeds_as_are_asked_for_are_planned():
     assert within(2, given_seeds=4)[1] == 4
+
+
+def test_methods_none_of_whose_runs_learned_anything_are_not_told_apart():
+    every = [dataclasses.replace(r, status="collapsed", dice=0 * r.dice, measures={"dice": 0 * r.dice})
+             for r in records(Study(2, 12), np.random.default_rng(0))]
+    said = answer(every)
+    assert said.winner is None and math.isnan(said.pairs[0].low) and said.pairs[0].needed is None
+    assert [s.collapsed for s in said.standings] == [s.runs for s in said.standings]
 
 
 def test_a_pair_without_an_interval_is_not_told_apart():

@@ -168,6 +168,29 @@ def test_an_exported_ensemble_says_the_same(folder, together, tmp_path):
     np.testing.assert_allclose(ours["probability"], served["probability"], atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one network", "ensemble"])
+def test_onnx_says_the_same_at_any_size(folder, together, tmp_path, kind):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
+    model = together if kind == "ensemble" else folder / "model.h5"
+    done = tiny.command("ilnrepro", "export", model, "--output", tmp_path / "m.onnx")
+    assert done.returncode == 0, done.stderr
+    session, ours = runtime.InferenceSession(str(tmp_path / "m.onnx")), segmenter.of_file(model, "plain")
+    names = [output.name for output in session.get_outputs()]
+    assert "preparation" in session.get_modelmeta().custom_metadata_map["about"]
+    for shape in ((3, 32, 32), (1, 30, 45), (2, 61, 20)):
+        images = np.random.default_rng(0).random(shape).astype(np.float32)
+        served = dict(zip(names, session.run(None, {session.get_inputs()[0].name: images}), strict=True))
+        wanted = {name: values.numpy() for name, values in ours.from_source(images).items()}
+        assert set(wanted) == set(names)
+        assert np.abs(served["probability"] - wanted["probability"]).max() < 1e-5
+        sure = np.abs(wanted["probability"] - 0.5) > 1e-4 / 4  # a logit of 1e-4 about the threshold
+        np.testing.assert_array_equal(served["mask"][sure], wanted["mask"][sure])
+    again = tiny.command("ilnrepro", "export", model, "--output", tmp_path / "m.onnx")
+    assert again.returncode == 2 and "is there already" in again.stderr
+
+
 @pytest.mark.parametrize("case, message", [
     ("one", "is no ensemble"), ("twice", "the same run as"), ("another method", "method 'iln' differs from 'in'"),
     ("no weights", "holds no weights"), ("no run", "no such file"),

@@ -11,6 +11,7 @@ from data_prep import __main__ as data_prep
 from experiments import __main__ as experiments
 from experiments.runs import reproducing
 from figures import __main__ as figures
+from ilnrepro import cli
 
 REPRODUCING = ("reproduce", "reproduce-table1", "reproduce-rho", "reproduce-family", "reproduce-kolarik",
                "reproduce-dualnorm")
@@ -21,6 +22,16 @@ REPRODUCING = ("reproduce", "reproduce-table1", "reproduce-rho", "reproduce-fami
 def test_make_gives_one_command_that_the_command_line_takes(target):
     line, = recipe(target, "STAGE=1", "LV=a.h5", "PROTOCOL=quick")
     experiments.parser().parse_args(shlex.split(line)[3:])
+
+
+def test_make_compare_gives_a_command_that_the_command_line_takes():
+    given = ["LV=my data/a.h5", "METHODS=in iln", "HOURS=1", "RESULTS=r", "RATES=0.1 0.5", "PROTOCOL=quick"]
+    done = subprocess.run(["make", "-n", "compare", *given], cwd=tiny.ROOT, capture_output=True, encoding="utf-8",
+                          check=True)
+    words = shlex.split(done.stdout.replace("\\\n", " ").splitlines()[-1])
+    arguments = cli.parser().parse_args(words[1:])
+    assert str(arguments.data) == "my data/a.h5" and arguments.methods == ["in", "iln"]
+    assert arguments.hours == 1 and arguments.rates == [0.1, 0.5] and arguments.protocol == "quick"
 
 
 def test_make_hands_on_what_it_is_given():

@@ -51,7 +51,7 @@ class Standing:
 @dataclass(frozen=True)
 class Pair:
     """first − second in Dice, with an interval that holds together with those of all other pairs; NaN where there is
-    none.
+    none, for one seed tells too little, or for no score differs from another, as where no network has learned.
 
     Attributes:
       detectable: the true difference that such data would show four times in five.
@@ -179,6 +179,8 @@ def _noise(method, folds, records, structure):
 def _pair(table, of_all, names, level, noise):
     first, second = (table[m] for m in names)
     estimate = _estimate(first, second, of_all, names, noise)
+    if not estimate.standard_error > 0:
+        return Pair(*names, float(estimate.mean), *[float("nan")] * 3, None)
     low, high = map(float, estimate.of_level(level))
     needed = None
     if all(len(s.seeds) > 1 for s in (*first, *second)):

@@ -49,17 +49,8 @@ def content(findings: Findings, source: DataSet) -> dict[str, Any]:
         "commands": {"again": shlex.join(command), "train": train,
                      "predict": shlex.join(["ilnrepro", "predict", findings.model, "IMAGE", "--output", "masks"]),
                      "export": shlex.join(["ilnrepro", "export", findings.model, "--output", "model"])},
-        "notes": [*findings.needs, *([words.short(plan)] if plan.steps < plan.full else []), *_lost(findings)],
+        "notes": [*findings.needs, *([words.short(plan)] if plan.steps < plan.full else []), *findings.lost],
     }
-
-
-def _lost(findings):
-    """Runs that were lost, in words."""
-    for s in findings.answer.standings:
-        parts = [f"{n} {what}" for n, what in ((s.diverged, "diverged"), (s.collapsed, "found nothing")) if n]
-        if parts:
-            yield (f"{words.title(s.method)}: of {s.runs} runs {' and '.join(parts)}, at rates that were tried; a run "
-                   "that diverged counts as Dice 0.")
 
 
 def forest(pairs: list[Pair]) -> dict[str, Any]:

@@ -73,6 +73,18 @@ class Findings:
                 f"times in five: {need}" for need, several in alike.items()]
 
     @property
+    def lost(self) -> list[str]:
+        """Which runs were lost."""
+        found = []
+        for s in self.answer.standings:
+            counts = (s.diverged, "diverged"), (s.collapsed, "found next to nothing")
+            parts = [f"{n} {what}" for n, what in counts if n]
+            if parts:
+                found.append(f"{title(s.method)}: of {s.runs} runs at all rates {' and '.join(parts)}"
+                             f"{'; a run that diverged counts as Dice 0' if s.diverged else ''}.")
+        return found
+
+    @property
     def train(self) -> list[str]:
         """The words of the command that trains the best on all subjects."""
         best = next(s for s in self.answer.standings if s.method == self.answer.best[0])
@@ -90,7 +102,8 @@ class Findings:
         """The few lines for a terminal."""
         found = [self.verdict, f"Differences in points of Dice, {100 * LEVEL:g} % intervals for all at once:",
                  *(f"  {pair_in_words(pair)}" for pair in self.pairs), "Cost on this machine:",
-                 *(f"  {title(m)}: {cost_in_words(*self.costs[m])}" for m in self.plan.methods), *self.needs]
+                 *(f"  {title(m)}: {cost_in_words(*self.costs[m])}" for m in self.plan.methods),
+                 *self.needs, *self.lost]
         if self.plan.steps < self.plan.full:
             found.append(short(self.plan))
         what = "the winner" if self.answer.winner else f"{title(self.answer.best[0])}, the highest mean of those,"

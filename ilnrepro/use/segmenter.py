@@ -77,7 +77,8 @@ class Segmenter:
         together = None if self.slab else [1, 2, 3]
         low = tf.reduce_min(x, together, keepdims=True)
         x = tf.math.divide_no_nan(x - low, tf.reduce_max(x, together, keepdims=True) - low)
-        x = tf.pad(x, [[0, 0], [0, -height % side], [0, -width % side], [0, 0]])
+        # Written without the remainder of a negative number, which converters take for another one.
+        x = tf.pad(x, [[0, 0], *([0, (side - n % side) % side] for n in (height, width)), [0, 0]])
         if self.shrink > 1:
             x = tf.nn.avg_pool2d(x, self.shrink, self.shrink, "VALID")
         probability = self._of_volume(x) if self.slab else tf.nn.softmax(self.network.scores(x))[..., 1]
@@ -165,7 +166,8 @@ def disagreement(masks: np.ndarray) -> float:
     return 1 - float(np.mean([dice(*overlap(a[None], b[None]))[0] for a, b in pairs]))
 
 
-def _of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ensemble:
+def of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ensemble:
+    """The network of a run file, or the networks of an ensemble."""
     return Ensemble(path, form) if ensemble.is_ensemble(path) else Segmenter(path, form)
 
 
@@ -211,7 +213,7 @@ def load(path: str | PathLike[str]) -> Model:
                              "folder that `ilnrepro export` made") from error
         _warn_of_collapse(path, status)
     else:
-        model = _of_file(path)
+        model = of_file(path)
         preparation, slab = model.preparation, model.slab
     # The function holds the model, whose own functions would let it go.
     return Model(lambda images: model.segment(images), preparation, slab)
@@ -237,7 +239,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = _of_file(located(path), form="plain")
+    segmenter = of_file(located(path), form="plain")
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
