@@ -24,17 +24,17 @@ export ADDRESS GPUS
 
 SELECTION = $(if $(METHODS),--methods $(METHODS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(RATES),--rates $(RATES)) \
 	$(if $(SEEDS),--seeds $(SEEDS))
-SOURCES = $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(strip $(LV)$(RV)),--data $(LV) $(RV))
+SOURCES = $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(strip $(LV)$(RV)),--data $(if $(LV),"$(LV)") $(if $(RV),"$(RV)"))
 DOING = $(if $(JOBS),--jobs $(JOBS)) $(if $(EXECUTOR),--executor $(EXECUTOR))
-RUNS = $(SOURCES) $(if $(RESULTS),--results $(RESULTS)) $(SELECTION) $(DOING) $(OPTIONS)
-SHOWN = --results $(or $(RESULTS),build/results) $(SOURCES)
+RUNS = $(SOURCES) $(if $(RESULTS),--results "$(RESULTS)") $(SELECTION) $(DOING) $(OPTIONS)
+SHOWN = --results "$(or $(RESULTS),build/results)" $(SOURCES)
 # The installation takes TensorFlow with CUDA where the machine shows an Nvidia driver.
 EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan coverage figures report bench faults \
-	scale readme verify-gpu inspect clean
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan compare coverage figures report bench faults \
+	scale readme docs verify-gpu inspect clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## ?/\1\t/' | expand -t 20
@@ -65,7 +65,7 @@ breakages: setup ## break the code in many small ways and see that a test notice
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile -rs
 
 $(VENV)/ready-slow: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,bench]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,bench,docs,notebook]"
 	@touch $@
 
 lint: setup ## check the style
@@ -94,13 +94,13 @@ reproduce-family: setup ## every method of the table at batch 4 on one data set 
 	$(BIN)/python -m experiments reproduce family $(RUNS)
 
 reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against IN
-	$(BIN)/python -m experiments cost --results $(or $(RESULTS),build/results)
+	$(BIN)/python -m experiments cost --results "$(or $(RESULTS),build/results)"
 
-reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1, then 2, then 3; LV=FILE.h5
+reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1 to 8; LV=FILE.h5, stage 5 RV=FILE.h5
 	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
 reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
-	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data $(SPINE)) $(RUNS)
+	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data "$(SPINE)") $(RUNS)
 
 reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
 	$(BIN)/python -m experiments reproduce dualnorm $(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(RUNS)
@@ -110,6 +110,11 @@ tables: setup ## write the tables again, from run files alone
 
 plan: setup ## how many seeds and subjects would show a difference, from the runs in RESULTS: DIFFERENCE=0.5 points
 	$(BIN)/python -m experiments plan $(SHOWN) $(if $(METHODS),--methods $(METHODS)) $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(OPTIONS)
+
+compare: setup ## which methods are better on your data: LV=mine.h5 METHODS="in iln gn8" HOURS=2
+	$(BIN)/ilnrepro compare $(or $(LV),$(RV)) --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(RESULTS),--results $(RESULTS)) $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(OPTIONS)
 
 coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
 	$(BIN)/python -m experiments coverage $(OPTIONS)
@@ -132,8 +137,15 @@ bench: setup ## what each method costs, against none, the literal equations and 
 verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict
 	$(BIN)/python -m experiments verify-gpu
 
-readme: setup ## insert the tables into README.md
+readme: setup ## insert the tables into README.md and docs/
 	$(BIN)/python -m experiments readme
+
+docs: setup $(VENV)/ready-docs ## build the documents as a site that can be searched, in build/site
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
 
 inspect: setup ## print what a file holds: FILE=...
 	$(BIN)/ilnrepro inspect $(if $(FILE),"$(FILE)")

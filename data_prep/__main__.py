@@ -43,13 +43,13 @@ def parser():
     spines.add_argument("--subjects", type=int, default=10)
     spines.add_argument("--seed", type=int, default=0)
     spines.add_argument("--crop", type=float, default=1.0, help="share of the field of view that is kept")
-    made = [phantom, spines]
+    parsers = [phantom, spines]
     for name, (source, what, where) in SOURCES.items():
-        made.append(commands.add_parser(name, help=what, description=f"{what}. The data: {where}"))
-        source.add_arguments(made[-1])
-        made[-1].add_argument("--allow-partial", action="store_true",
+        parsers.append(commands.add_parser(name, help=what, description=f"{what}. The data: {where}"))
+        source.add_arguments(parsers[-1])
+        parsers[-1].add_argument("--allow-partial", action="store_true",
                               help="leave damaged cases out, and take less than the whole release")
-    for command_parser in made:
+    for command_parser in parsers:
         command_parser.add_argument("--output", type=Path, required=True, help="data set file to write (.h5)")
     show = commands.add_parser("show", help="draw a montage with contours")
     show.add_argument("file", type=Path)

@@ -14,6 +14,7 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
             "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")
@@ -47,23 +48,26 @@ def prepare(arguments, audit):
     Raises:
       InputError: a source that is missing, not this release, or damaged; size or spacing not positive.
     """
-    cases.check_frame(arguments.size, arguments.spacing)
+    preparation = cases.cropping(arguments.size, arguments.spacing)
     volumes, labels, patients = _scan(arguments.source, audit)
-    found = []
+    slices = []
     for key in sorted(volumes | labels):
         with audit.case("_frame".join(key)):
-            found += _read_volume(key, volumes.get(key), labels.get(key), arguments, audit)
+            slices += _read_volume(key, volumes.get(key), labels.get(key), LABEL[arguments.structure], preparation,
+                                  audit)
             for path in (volumes[key], labels[key]):
                 audit.checksum(key[0], path)
     disease = {patient: _disease(folder) for patient, folder in patients.items()}
-    audit.found["patients by disease"] = _count({case.subject for case in found}, disease)
+    audit.counts["patients by disease"] = _count({case.subject for case in slices}, disease)
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed, disease)
 
-    return cases.data_set(found, audit, split, arguments.keep_empty, title=f"ACDC, {arguments.structure.upper()}",
-                          structure=arguments.structure.upper(), source=arguments.source.resolve().name,
-                          licence="for research, by the challenge organisers' terms", citation=CITATION)
+    structure = arguments.structure.upper()
+    return cases.data_set(slices, audit, split, arguments.keep_empty, preparation, title=f"ACDC, {structure}",
+                          structure=structure, source=arguments.source.resolve().name,
+                          licence="for research, by the challenge organisers' terms", citation=CITATION,
+                          restricted=True)
 
 
 def _scan(folder, audit):
@@ -85,14 +89,14 @@ def _scan(folder, audit):
     if not volumes and not labels:
         raise InputError(f"{folder}: no patient001_frame01.nii.gz or the like in it; give ACDC's folder")
     unlabelled = set(patients) - {patient for patient, _ in labels}
-    audit.found["files passed over"] = {**passed, "others (4-D volumes, ...)": others}
+    audit.counts["files passed over"] = {**passed, "others (4-D volumes, ...)": others}
     audit.leave_out(len(unlabelled), "patients without label volumes")
     volumes, labels = ({key: path for key, path in kind.items() if key[0] not in unlabelled and key not in twice}
                        for kind in (volumes, labels))
     return volumes, labels, patients
 
 
-def _read_volume(key, image_path, label_path, arguments, audit):
+def _read_volume(key, image_path, label_path, number_of_structure, preparation, audit):
     """The cases of one volume."""
     if image_path is None or label_path is None:
         lacking = "image" if image_path is None else "label"
@@ -105,15 +109,15 @@ def _read_volume(key, image_path, label_path, arguments, audit):
                          "only 0 to 3 are defined: get it again")
     if picture.values.ndim != 3:
         picture.values, label = picture.values[None], label[None]
-    values = images.grey(picture.values, image_path)
-    masks = (label == LABEL[arguments.structure]).astype(np.uint8)
+    values = readers.grey(picture.values, image_path)
+    masks = (label == number_of_structure).astype(np.uint8)
     patient, frame = key
-    found = []
+    slices = []
     for number, (image, mask) in enumerate(zip(values, masks, strict=True), 1):
         name = f"{patient}_frame{frame}_slice{number:02d}"
         case = Case(name, patient, image, mask, picture.spacing, {"slice": number, "frame": int(frame)})
-        found.append(cases.framed(case, arguments.size, arguments.spacing, audit))
-    return found
+        slices.append(cases.prepared(case, preparation, audit))
+    return slices
 
 
 def _disease(folder):
@@ -122,8 +126,8 @@ def _disease(folder):
         text = (folder / "Info.cfg").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "unknown"
-    found = re.search(r"^\s*Group\s*[:=]\s*(\w+)", text, re.MULTILINE)
-    return found[1] if found and found[1] in GROUPS else "unknown"
+    match = re.search(r"^\s*Group\s*[:=]\s*(\w+)", text, re.MULTILINE)
+    return match[1] if match and match[1] in GROUPS else "unknown"
 
 
 def _count(patients, disease):

@@ -24,13 +24,13 @@ class Audit:
       allow_partial: whether damaged cases may be left out and expected totals missed.
       damaged: item and reason of each damaged case.
       left_out: number and reason of what a rule leaves out.
-      found: whatever else the source's reader counts, by name.
+      counts: whatever else the source's reader counts, by name.
     """
 
     def __init__(self, source, allow_partial=False):
         """Of the file or folder `source`, to which checksums' paths are relative."""
         self.source, self.allow_partial = source, allow_partial
-        self.damaged, self.left_out, self.found = [], [], {}
+        self.damaged, self.left_out, self.counts = [], [], {}
         self._digests = {}
 
     @contextlib.contextmanager
@@ -64,15 +64,15 @@ class Audit:
             damage = f" left, of {len(self.damaged)} damaged ones ({self.damaged[0]['reason']})" if self.damaged else ""
             raise InputError(f"{self.source}: no labelled images{damage}; check the source")
 
-    def expect(self, found, expected, missing=()):
+    def expect(self, counted, expected, missing=()):
         """Compares totals by name with the complete source's, and raises InputError unless less is allowed.
 
         `missing` names what is known to lack a partner; complete totals excuse it.
         """
-        self.found["expected"] = {key: f"{found[key]} of {expected[key]}" for key in expected}
-        if found == expected or self.allow_partial:
+        self.counts["expected"] = {key: f"{counted[key]} of {expected[key]}" for key in expected}
+        if counted == expected or self.allow_partial:
             return
-        totals = ", ".join(f"{found[key]} {key} found, {expected[key]} expected" for key in expected)
+        totals = ", ".join(f"{counted[key]} {key} found, {expected[key]} expected" for key in expected)
         lacking = f"; {len(missing)} contours lack their image, first {missing[0]}" if missing else ""
         raise InputError(f"{self.source}: {totals}{lacking}; get the missing part, or allow less with "
                          "--allow-partial")
@@ -89,7 +89,7 @@ class Audit:
             "subjects": len(set(data.subject)),
             "images": len(data),
             "images per subject": _counts(data.subject),
-            **self.found,
+            **self.counts,
             "sizes": {format_shape(data.images.shape[1:]): len(data)},
             "spacings (mm)": _counts(spacings),
             "mask pixels": {"least": int(area.min()), "median": float(np.median(area)),
@@ -107,8 +107,8 @@ class Audit:
     def _checksums(self):
         each = {subject: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
                 for subject, lines in sorted(self._digests.items())}
-        every = "\n".join(f"{subject} {value}" for subject, value in each.items())
-        return {"all": hashlib.sha256(every.encode()).hexdigest(), **each}
+        joined = "\n".join(f"{subject} {value}" for subject, value in each.items())
+        return {"all": hashlib.sha256(joined.encode()).hexdigest(), **each}
 
 
 def duplicates(images, names):
@@ -172,9 +172,9 @@ def displacements(images, masks, subjects):
     for image, mask, subject in zip(images, masks, subjects, strict=True):
         if mask.any():
             maps.setdefault(str(subject), []).append(contrast(image, mask, reach, ring))
-    mean = {subject: np.mean(found, axis=0) for subject, found in maps.items()}
+    mean = {subject: np.mean(contrasts, axis=0) for subject, contrasts in maps.items()}
     sign = -1 if sum(c[reach, reach] for c in mean.values()) < 0 else 1
-    found = {}
+    moved = {}
     for subject, c in mean.items():
         row, column = np.unravel_index(np.argmax(sign * c), c.shape)
         share = c[reach, reach] / c[row, column] if c[row, column] else 1.0
@@ -182,8 +182,8 @@ def displacements(images, masks, subjects):
         around = sign * c[reach - near:reach + near + 1, reach - near:reach + near + 1]
         place = np.array(np.unravel_index(np.argmax(around), around.shape))
         peak = bool(((place > 0) & (place < 2 * near)).all())
-        found[subject] = int(row) - reach, int(column) - reach, float(share), peak
-    return found
+        moved[subject] = int(row) - reach, int(column) - reach, float(share), peak
+    return moved
 
 
 def suspected(displacement, side):

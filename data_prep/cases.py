@@ -7,8 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from data_prep import images
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import AS_IT_IS, Preparation, stretched
 from ilnrepro.storage.dataset import DataSet
 from ilnrepro.use.images import format_shape
 
@@ -36,29 +36,44 @@ class Case:
 CUT, LOST = "structure cut at the border", "structure lost whole by the size or spacing"
 
 
-def check_frame(size, spacing):
-    """Raises InputError unless a frame's size and spacing, where given, are positive."""
-    if size is not None and size < 1 or spacing is not None and not 0 < spacing < np.inf:
+def cropping(size, spacing):
+    """The `Preparation` that crops or pads to size² pixels, of `spacing` mm if given.
+
+    Raises:
+      InputError: a size or spacing that is not positive.
+    """
+    if size < 1 or spacing is not None and not 0 < spacing < np.inf:
         raise InputError(f"--size {size}, --spacing {spacing}: must be positive")
+    return Preparation((size, size), "crop", spacing)
 
 
-def framed(case, size, to, audit):
-    """The case on size² pixels, see `images.framed`; what that does to its structure is told to the audit."""
-    if to is not None and case.spacing is None:
+def prepared(case, preparation, audit):
+    """The case in a `Preparation`'s grid; what that does to its structure is told to the audit."""
+    to, before = preparation.spacing, case.spacing
+    if to is not None and before is None:
         raise InputError(f"{case.name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
-    image, mask, outside = images.framed(case.image, case.mask, case.spacing, size, to)
-    lists = [audit.found.setdefault(key, []) for key in (CUT, LOST)]
+    image, mask = preparation.image(case.image, before), preparation.mask(case.mask, before)
+    lists = [audit.counts.setdefault(key, []) for key in (CUT, LOST)]
     if case.mask.any() and not mask.any():
         lists[1].append(case.name)
-    elif outside:
+    elif _is_cut(case.mask, before, mask, preparation):
         lists[0].append(case.name)
-    return Case(case.name, case.subject, image, mask, (to, to) if to else case.spacing, case.details)
+    return Case(case.name, case.subject, image, mask, (to, to) if to else before, case.details)
+
+
+def _is_cut(mask, spacing, in_grid, preparation):
+    """Whether some of a mask lies beyond the grid."""
+    if preparation.spacing is None:
+        return np.count_nonzero(mask) > np.count_nonzero(in_grid)
+    rows, columns = (np.abs(np.arange(n) - (n - 1) / 2) * s <= size * preparation.spacing / 2
+                     for n, size, s in zip(mask.shape, preparation.size, spacing, strict=True))
+    return np.count_nonzero(mask) > np.count_nonzero(mask[np.ix_(rows, columns)])
 
 
 def _without_empty(cases, audit):
     """The cases whose masks hold something; the others are reported to `audit`."""
     kept = [case for case in cases if case.mask.any()]
-    lost = len(audit.found.get(LOST, ()))
+    lost = len(audit.counts.get(LOST, ()))
     audit.leave_out(len(cases) - len(kept) - lost, "images without the structure (--keep-empty keeps them)")
     audit.leave_out(lost, f"images with the {LOST} (--keep-empty keeps them)")
     return kept
@@ -74,7 +89,7 @@ def _groups(cases, kept, audit):
     same, first = {}, {case.subject: case.subject for case in cases}
     for case in sorted(cases, key=lambda case: case.name):
         if case.image.min() < case.image.max():
-            key = hashlib.sha256(images.stretched(case.image).tobytes()).digest(), case.image.shape
+            key = hashlib.sha256(stretched(case.image).tobytes()).digest(), case.image.shape
             same.setdefault(key, {}).setdefault(case.subject, case)
     shared = {}
     for of_image in same.values():
@@ -86,7 +101,7 @@ def _groups(cases, kept, audit):
         low, high = sorted((first[a], first[b]))
         first = {subject: low if group == high else group for subject, group in first.items()}
     if shared:
-        audit.found["subjects that share images, in one fold"] = {
+        audit.counts["subjects that share images, in one fold"] = {
             f"{a} and {b}": _agreement(pairs) for (a, b), pairs in sorted(shared.items())}
     return first
 
@@ -98,12 +113,12 @@ def _agreement(pairs):
         sums = frames.setdefault(a.details.get("frame"), [0, 0])
         sums[0] += 2 * np.count_nonzero(a.mask & b.mask)
         sums[1] += np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
-    found = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
+    scores = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
                       for frame, (both, either) in frames.items())
-    return f"{len(pairs)} images, Dice of their masks {found}"
+    return f"{len(pairs)} images, Dice of their masks {scores}"
 
 
-def data_set(cases, audit, split, keep_empty=True, **text):
+def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text):
     """The data set of some cases, ordered by name; the cases give their images away.
 
     A case of another size than most is a damaged one. Spacing and details are kept where all cases have them.
@@ -112,7 +127,8 @@ def data_set(cases, audit, split, keep_empty=True, **text):
       audit: see `data_prep.audit.Audit`; asked to settle before anything is made.
       split: from the subjects [n] to the folds [n]; given the same name for subjects that share images.
       keep_empty: whether images without the structure stay.
-      text: title, structure, source, licence and citation.
+      preparation: the `Preparation` of the images.
+      text: title, structure, source, licence and citation, and where it is so that they are restricted.
 
     Raises:
       InputError: damaged cases that the audit does not let pass, or nothing left.
@@ -146,4 +162,4 @@ def data_set(cases, audit, split, keep_empty=True, **text):
         pixels[i], masks[i] = case.image, case.mask
         case.image = case.mask = None
     return DataSet(images=pixels, masks=masks, subject=subject, name=np.array([case.name for case in kept], str),
-                   fold=split(group), synthetic=False, optional=optional, **text)
+                   fold=split(group), synthetic=False, optional=optional, preparation=preparation, **text)

@@ -7,6 +7,7 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import AS_IT_IS
 from ilnrepro.use import images as readers
 
 
@@ -33,20 +34,20 @@ def source(arguments):
 
 def prepare(arguments, audit):
     """The data set from the command line's `arguments`; see `read_cases`."""
-    cases.check_frame(arguments.size, arguments.spacing)
-    if arguments.spacing and not arguments.size:
+    if arguments.spacing is not None and arguments.size is None:
         raise InputError("--spacing: resampled images need a common size; give --size too")
-    found = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
-                       size=arguments.size, spacing=arguments.spacing, label=arguments.label)
-    if found and arguments.label is not None and not any(case.mask.any() for case in found):
+    preparation = AS_IT_IS if arguments.size is None else cases.cropping(arguments.size, arguments.spacing)
+    labelled = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
+                       preparation=preparation, label=arguments.label)
+    if labelled and arguments.label is not None and not any(case.mask.any() for case in labelled):
         raise InputError(f"--label: no mask in {arguments.masks} holds {arguments.label}; look the number up")
     name, structure = arguments.images.resolve().name, arguments.structure
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)
 
-    return cases.data_set(found, audit, split, arguments.keep_empty, title=arguments.title or f"{name}, {structure}",
-                          structure=structure, source=name, licence="", citation="")
+    return cases.data_set(labelled, audit, split, arguments.keep_empty, preparation, structure=structure, source=name,
+                          title=arguments.title or f"{name}, {structure}", licence="", citation="")
 
 
 def subject_finder(pattern):
@@ -58,8 +59,8 @@ def subject_finder(pattern):
                          ) from error
 
     def subject_of(name):
-        found = compiled.search(name)
-        subject = found and (found[1] if compiled.groups else found[0])
+        match = compiled.search(name)
+        subject = match and (match[1] if compiled.groups else match[0])
         if not subject:
             raise InputError(f"{name}: --subject-pattern {pattern!r} finds no subject in it; change it")
         return subject
@@ -67,7 +68,7 @@ def subject_finder(pattern):
     return subject_of
 
 
-def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SUFFIXES, size=None, spacing=None,
+def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SUFFIXES, preparation=AS_IT_IS,
                label=None):
     """A case for each image, or each slice of a volume, whose mask has the same path below its folder.
 
@@ -79,7 +80,7 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
       audit: told of damaged cases (without partner, of other size than the mask, not square, ...) and of
         files passed over.
       suffixes: endings of the files to read.
-      size, spacing: see `images.framed`; without a size images stay as they are and must be square.
+      preparation: see `cases.prepared`; without a size images stay as they are and must be square.
       label: the masks' value to take.
 
     Raises:
@@ -88,7 +89,7 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
     image_files, mask_files = (_by_stem(folder, suffixes, audit) for folder in (image_folder, mask_folder))
     if not image_files:
         raise InputError(f"{image_folder}: no image files ({', '.join(suffixes)}); check the path")
-    found = []
+    labelled = []
     for name in sorted(set(image_files) | set(mask_files)):
         with audit.case(name):
             for here, there, folder in ((image_files, mask_files, mask_folder),
@@ -101,19 +102,21 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
                                      "give every image one mask of the same name")
             subject, image_path, mask_path = subject_of(name), image_files[name][0], mask_files[name][0]
             for case in _read_pair(name, image_path, mask_path, subject, label, audit):
-                if size is None:
+                if preparation.size is None:
                     images.check_square(case.image, image_path)
-                found.append(case if size is None else cases.framed(case, size, spacing, audit))
+                    labelled.append(case)
+                else:
+                    labelled.append(cases.prepared(case, preparation, audit))
             audit.checksum(subject, image_path, image_folder)
             audit.checksum(subject, mask_path, mask_folder)
-    return found
+    return labelled
 
 
 def _by_stem(folder, suffixes, audit):
     """Lists of the folder's image files by their path below it without ending."""
     files, passed = images.files_in(folder)
     readable = [path for path in files if readers.ending(path) in suffixes]
-    counts = audit.found.setdefault("files passed over", {})
+    counts = audit.counts.setdefault("files passed over", {})
     for reason, number in {**passed, "others": len(files) - len(readable)}.items():
         counts[reason] = counts.get(reason, 0) + number
     by_stem = {}
@@ -125,7 +128,7 @@ def _by_stem(folder, suffixes, audit):
 def _read_pair(name, image_path, mask_path, subject, label, audit):
     """The cases of one pair of files: one, or one a slice."""
     picture, mask = images.pair(image_path, mask_path, audit)
-    values, mask = images.grey(picture.values, image_path), images.binary(mask, mask_path, label)
+    values, mask = readers.grey(picture.values, image_path), images.binary(mask, mask_path, label)
     if values.ndim == 2:
         return [Case(name, subject, values, mask, picture.spacing)]
     return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,

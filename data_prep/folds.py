@@ -15,8 +15,8 @@ def known_groups(subjects, groups):
     Returns:
       [n] integers, or None if a subject has no group, or all are of one (there would be nothing to train on).
     """
-    found = {groups.get(str(subject)) for subject in subjects}
-    if None in found or len(found) < 2:
+    numbers = {groups.get(str(subject)) for subject in subjects}
+    if None in numbers or len(numbers) < 2:
         return None
     return np.array([groups[str(subject)] for subject in subjects])
 

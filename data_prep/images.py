@@ -13,41 +13,16 @@ from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
 
-def grey(values, path):
-    """The image as a data set takes it, uint8 as it is, everything else as float32.
-
-    Raises:
-      InputError: NaN, infinite or too large values.
-    """
-    if values.dtype == np.uint8:
-        return values
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
-    return values
-
-
-def stretched(values):
-    """Min-max to 0..255, uint8: `⌈255·(v − min)/(max − min) − ½⌉`; a constant image becomes zeros.
-
-    That is rounding with halves down, as they went when the 805 Sunnybrook images in circulation were made.
-    """
-    values = np.asarray(values, np.float64)
-    low, high = values.min(), values.max()
-    return np.ceil(255 * (values - low) / (high - low or 1) - 0.5).astype(np.uint8)
-
-
 def binary(values, path, label=None):
     """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or where a `label` is.
 
     Raises:
       InputError: other values, unless a label is wanted.
     """
-    found, counts = np.unique(np.round(values, 2), return_counts=True)
-    if label is None and not (np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all()):
-        shown = ", ".join(f"{v:g} ({n}×)" for v, n in zip(found[:8], counts[:8], strict=True))
-        raise InputError(f"{path}: mask values {shown}{', ...' * (len(found) > 8)}; make it 0 and 1, or 0 and 255, or "
+    levels, counts = np.unique(np.round(values, 2), return_counts=True)
+    if label is None and not (np.isin(levels, (0, 1)).all() or np.isin(levels, (0, 255)).all()):
+        shown = ", ".join(f"{v:g} ({n}×)" for v, n in zip(levels[:8], counts[:8], strict=True))
+        raise InputError(f"{path}: mask values {shown}{', ...' * (len(levels) > 8)}; make it 0 and 1, or 0 and 255, or "
                          "take one structure of several (`folder --label`)")
     values = whole(values, path)
     return (values == label if label is not None else values > 0).astype(np.uint8)
@@ -62,7 +37,7 @@ def pair(image_path, mask_path, audit):
     picture, mask = readers.read(image_path), readers.read(mask_path)
     values, told = into_grid(mask, picture, mask_path, image_path)
     if told:
-        audit.found.setdefault("masks brought into the image's grid", {})[Path(mask_path).name] = told
+        audit.counts.setdefault("masks brought into the image's grid", {})[Path(mask_path).name] = told
     return picture, values
 
 
@@ -87,48 +62,6 @@ def check_square(values, path):
     if values.shape[-1] != values.shape[-2]:
         raise InputError(f"{path}: image size {format_shape(values.shape)} is not square; crop or pad it "
                          "(`folder --size` does)")
-
-
-def fitted(values, size, fill):
-    """The central `size`² pixels of [H, W], `fill` where the image is smaller; whole pixels, no resampling.
-
-    Of an odd difference the larger half is cut or added at the lower and the right side.
-    """
-    result = np.full((size, size), fill, values.dtype)
-    source, target = zip(*((slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + size),
-                            slice(max(0, (size - n) // 2), max(0, (size - n) // 2) + min(n, size)))
-                           for n in values.shape), strict=True)
-    result[target] = values[source]
-    return result
-
-
-def resampled(values, spacing, to, size, order, fill):
-    """`size`² pixels of `to` mm a side about the centre of [H, W].
-
-    Pixel i of a side takes the value at `(i − (size−1)/2)·to/spacing + (n−1)/2`, n the side's pixels, by
-    interpolation of `order` (0 nearest, 1 linear); `fill` outside. No smoothing, so meant for factors near 1.
-    """
-    from scipy import ndimage
-
-    step = [to / s for s in spacing]
-    offset = [(n - 1) / 2 - (size - 1) / 2 * f for n, f in zip(values.shape, step, strict=True)]
-    return ndimage.affine_transform(values, step, offset, (size, size), order=order, cval=fill)
-
-
-def framed(image, mask, spacing, size, to=None):
-    """Image and mask on `size`² pixels about the centre, and how many of the mask's pixels fell outside.
-
-    Whole pixels are cut or added, with the image's least value; with `to` both are resampled to that many mm first,
-    the image linearly, the mask to the nearest.
-    """
-    low = image.min()
-    if to is None:
-        small = fitted(mask, size, 0)
-        return fitted(image, size, low), small, int(mask.sum(dtype=int) - small.sum(dtype=int))
-    rows, columns = (np.abs(np.arange(n) - (n - 1) / 2) * s <= size * to / 2
-                     for n, s in zip(image.shape, spacing, strict=True))
-    lost = np.count_nonzero(mask) - np.count_nonzero(mask[np.ix_(rows, columns)])
-    return resampled(image, spacing, to, size, 1, low), resampled(mask, spacing, to, size, 0, 0), lost
 
 
 def files_in(folder):

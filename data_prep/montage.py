@@ -6,8 +6,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from ilnrepro.ops.metrics import fullest_slice
 from ilnrepro.storage import files
-from ilnrepro.training.metrics import fullest_slice
 
 SUBJECTS, SLICES = 6, 6
 

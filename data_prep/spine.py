@@ -14,6 +14,7 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
@@ -48,17 +49,18 @@ def prepare(arguments, audit):
     if arguments.size < 1:
         raise InputError(f"--size: {arguments.size} must be positive")
     readers.simpleitk()
+    preparation = Preparation((arguments.size, arguments.size), "resize")
     volumes, labels = _scan(arguments.source, audit)
-    found = []
+    labelled = []
     for subject in sorted(volumes | labels):
         with audit.case(subject):
-            found.append(_read(subject, volumes.get(subject), labels.get(subject), arguments.size, audit))
+            labelled.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
-    depth = max((len(case.image) for case in found), default=0)
-    audit.found["slices"] = {case.subject: len(case.image) for case in found}
-    audit.found["slices filled up to"] = depth
-    for case in found:
+    depth = max((len(case.image) for case in labelled), default=0)
+    audit.counts["slices"] = {case.subject: len(case.image) for case in labelled}
+    audit.counts["slices filled up to"] = depth
+    for case in labelled:
         missing = ((0, depth - len(case.image)), (0, 0), (0, 0))
         case.image = np.pad(case.image, missing, constant_values=case.image.min())
         case.mask = np.pad(case.mask, missing)
@@ -66,9 +68,9 @@ def prepare(arguments, audit):
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)
 
-    return cases.data_set(found, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
+    return cases.data_set(labelled, audit, split, title="CSI 2014 thoracic spine CT", structure="spine",
                           source=arguments.source.resolve().name, licence="by the challenge organisers' terms",
-                          citation=CITATION)
+                          citation=CITATION, preparation=preparation)
 
 
 def _scan(folder, audit):
@@ -91,13 +93,13 @@ def _scan(folder, audit):
         raise InputError(f"{folder}: no case1.nrrd with case1_label.nrrd or the like in it; give the folder of volumes "
                          "and labels")
     unlabelled = set(volumes) - set(labels)
-    audit.found["files passed over"] = {**passed, "others (.raw beside its header, ...)": others}
+    audit.counts["files passed over"] = {**passed, "others (.raw beside its header, ...)": others}
     audit.leave_out(len(unlabelled), "volumes without labels")
     return tuple({subject: path for subject, path in kind.items() if subject not in unlabelled | twice}
                  for kind in (volumes, labels))
 
 
-def _read(subject, image_path, label_path, size, audit):
+def _read(subject, image_path, label_path, preparation, audit):
     """The case of one subject."""
     if image_path is None:
         raise InputError(f"{label_path}: no volume of this name without its ending; get it again")
@@ -109,15 +111,12 @@ def _read(subject, image_path, label_path, size, audit):
     label = images.whole(label, label_path)
     if not label.any():
         raise InputError(f"{label_path}: no vertebra in it; leave the pair out, or get it again")
-    values = images.grey(picture.values, image_path)
-    side, low = values.shape[-1], values.min()
-    step = side / size
+    values = readers.grey(picture.values, image_path)
+    step = values.shape[-1] / preparation.size[-1]
 
-    def fitted(slices, fill):
-        if side == size:
-            return slices
-        return np.stack([images.resampled(one, (1, 1), step, size, 1, fill) for one in slices])
+    def resized(slices):
+        return np.stack([preparation.image(one) for one in slices])
 
-    mask = (fitted((label > 0).astype(np.float32), 0) >= 0.5).astype(np.uint8)
+    mask = (resized((label > 0).astype(np.float32)) >= 0.5).astype(np.uint8)
     height, width = picture.spacing
-    return Case(subject, subject, fitted(values, low), mask, (picture.slice_spacing, height * step, width * step))
+    return Case(subject, subject, resized(values), mask, (picture.slice_spacing, height * step, width * step))

@@ -9,6 +9,8 @@ from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
+from ilnrepro.use import images as readers
 
 CITATION = ("P. Radau et al., Evaluation framework for algorithms segmenting short axis cardiac MRI, "
             "The MIDAS Journal, 2009")
@@ -51,14 +53,15 @@ def prepare(arguments, audit):
     if contour == "o" and not raw:
         raise InputError(f"--contour o: {path} holds endocardial masks only; give the raw release's folder")
     if raw:
-        found = sunnybrook_raw.read_cases(path, contour, audit)
+        labelled = sunnybrook_raw.read_cases(path, contour, audit)
     else:
-        found = _from_pngs(path, audit) if path.is_dir() else _from_npz(path, audit)
+        labelled = _from_pngs(path, audit) if path.is_dir() else _from_npz(path, audit)
     part = {"i": "endocardium", "o": "epicardium"}[contour]
-    data = cases.data_set(found, audit, lambda subject: _folds(subject, arguments, audit),
+    data = cases.data_set(labelled, audit, lambda subject: _folds(subject, arguments, audit),
                           title=f"Sunnybrook Cardiac Data, LV {part}",
                           structure="LV" if contour == "i" else "LV with myocardium",
-                          source=path.resolve().name, licence="CC0-1.0", citation=CITATION)
+                          source=path.resolve().name, licence="CC0-1.0", citation=CITATION,
+                          preparation=Preparation(stretch=raw))
     if raw:
         sunnybrook_raw.check_totals(data, contour, audit)
     if arguments.sites:
@@ -78,7 +81,7 @@ def _pathologies(subjects):
 def _folds(subject, arguments, audit):
     """The challenge's groups if the subjects have them and they are wanted, else a seeded split."""
     fold = folds.known_groups(subject, GROUP) if arguments.folds == "challenge" else None
-    audit.found["folds"] = "the challenge's groups" if fold is not None else f"random, seed {arguments.seed}"
+    audit.counts["folds"] = "the challenge's groups" if fold is not None else f"random, seed {arguments.seed}"
     return folds.random_split(subject, 3, arguments.seed) if fold is None else fold
 
 
@@ -103,37 +106,37 @@ def _from_npz(path, audit):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in zip(keys, arrays, strict=True))
         raise InputError(f"{path}: {shapes} do not fit together; give numbers [n, H, W], names [n]")
     audit.checksum("all subjects", path)
-    found = []
+    labelled = []
     for i, called in enumerate(name.astype(str)):
         with audit.case(called):
             where = f"{path}: {called}"
-            found.append(Case(called, str(subject[i]), images.grey(image[i], where),
+            labelled.append(Case(called, str(subject[i]), readers.grey(image[i], where),
                               images.binary(mask[i], where)))
-    return found
+    return labelled
 
 
 def _from_pngs(path, audit):
     """Cases from subfolders of image and mask PNGs with the same names."""
     def subject_of(name):
-        found = sunnybrook_raw.SUBJECT.search(name)
-        if not found:
+        match = sunnybrook_raw.SUBJECT.search(name)
+        if not match:
             raise InputError(f"{path}: {name}: no subject such as SC-HF-I-01 in the name; "
                              "name it as the release does")
-        return sunnybrook_raw.padded(found[0])
+        return sunnybrook_raw.padded(match[0])
 
     mask_folder = _subfolder(path, "mask")
     if mask_folder is None:
         raise InputError(f"{path}: neither mask nor masks in it; give subfolders of images and of masks")
     image_folder = _subfolder(path, "image")
     elsewhere = [p for p in images.files_in(path)[0] if not {image_folder, mask_folder} & set(p.parents)]
-    found = folder.read_cases(image_folder, mask_folder, subject_of, audit, (".png",))
-    audit.found["files passed over"]["beside images and masks"] = len(elsewhere)
-    return found
+    labelled = folder.read_cases(image_folder, mask_folder, subject_of, audit, (".png",))
+    audit.counts["files passed over"]["beside images and masks"] = len(elsewhere)
+    return labelled
 
 
 def _subfolder(path, name):
     """The subfolder of that name or its plural, or None. Raises InputError if there are both."""
-    found = [path / n for n in (name, name + "s") if (path / n).is_dir()]
-    if len(found) > 1:
+    present = [path / n for n in (name, name + "s") if (path / n).is_dir()]
+    if len(present) > 1:
         raise InputError(f"{path}: both {name} and {name}s in it; keep one of them")
-    return found[0] if found else None
+    return present[0] if present else None

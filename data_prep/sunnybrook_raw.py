@@ -21,6 +21,7 @@ import numpy as np
 from data_prep import contours, images
 from data_prep.cases import Case
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import stretched
 from ilnrepro.use import images as readers
 
 EXPECTED = {"i": {"subjects": 45, "images": 805}, "o": {"subjects": 45}}
@@ -43,38 +44,38 @@ def read_cases(folder, contour, audit):
     """
     readers.simpleitk()
     frames, outlines = _scan(folder, contour, audit)
-    found = []
-    audit.found[_MISSING] = []
+    labelled = []
+    audit.counts[_MISSING] = []
     for subject, by_number in sorted(outlines.items()):
         series = frames.get(subject, {})
         try:
-            chosen = _series(subject, series, by_number)
+            contoured = _series(subject, series, by_number)
         except InputError as error:
             with audit.case(subject):
                 raise error
             continue
         for number, paths in sorted(by_number.items()):
-            if number not in chosen:
-                audit.found[_MISSING] += [path.relative_to(folder).as_posix() for path in paths]
+            if number not in contoured:
+                audit.counts[_MISSING] += [path.relative_to(folder).as_posix() for path in paths]
                 continue
             with audit.case(paths[0].relative_to(folder)):
-                found.append(_read_case(subject, chosen[number], paths))
-                for path in (chosen[number][0], paths[0]):
+                labelled.append(_read_case(subject, contoured[number], paths))
+                for path in (contoured[number][0], paths[0]):
                     audit.checksum(subject, path)
     number = sum(len(by_number) for series in frames.values() for by_number in series.values())
-    audit.found["images without contour"] = number - len(found)
-    _number_slices(found)
-    return found
+    audit.counts["images without contour"] = number - len(labelled)
+    _number_slices(labelled)
+    return labelled
 
 
 def check_totals(data, contour, audit):
     """Raises InputError unless the release is complete, or less is allowed."""
-    found = {"subjects": len(set(data.subject)), "images": len(data)}
-    missing = audit.found[_MISSING]
+    totals = {"subjects": len(set(data.subject)), "images": len(data)}
+    missing = audit.counts[_MISSING]
     expected = EXPECTED[contour]
     if "images" not in expected and missing:  # the number is not known, so each contour must have its frame
         expected = {**expected, "images": len(data) + len(missing)}
-    audit.expect({key: found[key] for key in expected}, expected, missing)
+    audit.expect({key: totals[key] for key in expected}, expected, missing)
 
 
 def _scan(folder, contour, audit):
@@ -106,7 +107,7 @@ def _scan(folder, contour, audit):
             series = frames.setdefault(subject, {}).setdefault((path.parent, frame[1]), {})
             series.setdefault(int(frame[2]), []).append(path)
     passed_over["others"] = others
-    audit.found["files passed over"] = passed_over
+    audit.counts["files passed over"] = passed_over
     wanted = {"frames (IM-*.dcm)": frames, f"contours (*-{contour}contour-manual.txt)": outlines}
     for what, some in wanted.items():
         if not some and not audit.damaged:
@@ -128,8 +129,8 @@ def _nearest_subject(path, folder):
 
 def padded(name):
     """A subject's name with at least two digits: SC-HF-I-1 -> SC-HF-I-01. None if it is no subject's name."""
-    found = SUBJECT.fullmatch(name.strip())
-    return f"SC-{found[1].upper()}-{int(found[2]):02d}" if found else None
+    match = SUBJECT.fullmatch(name.strip())
+    return f"SC-{match[1].upper()}-{int(match[2]):02d}" if match else None
 
 
 def _patients(files, folder):
@@ -197,16 +198,16 @@ def _read_case(subject, frames, outlines):
     images.check_square(picture.values, frame)
     mask = contours.mask(contours.read(path), picture.values.shape, path)
     name = f"{subject}-{_CONTOUR.fullmatch(path.name)[1]}"
-    return Case(name, subject, images.stretched(images.grey(picture.values, frame)), mask, picture.spacing,
+    return Case(name, subject, stretched(readers.grey(picture.values, frame)), mask, picture.spacing,
                 {} if picture.position is None else {"position": picture.position})
 
 
-def _number_slices(found):
+def _number_slices(labelled):
     """Gives each case whose slice's position is known the position's rank, from 1, among its subject's."""
     places = {}
-    for case in found:
+    for case in labelled:
         places.setdefault(case.subject, set()).add(np.round(case.details.get("position", np.nan), 1))
-    for case in found:
+    for case in labelled:
         if "position" in case.details:
             place = sorted(places[case.subject]).index(np.round(case.details.pop("position"), 1))
             case.details["slice"] = place + 1

@@ -16,7 +16,7 @@ import numpy as np
 
 from ilnrepro.console import command
 from ilnrepro.keras import Normalization, replace
-from ilnrepro.training.metrics import dice, overlap
+from ilnrepro.ops.metrics import dice, overlap
 
 
 def unet(channels=(16, 32, 64)):

@@ -6,12 +6,12 @@ from pathlib import Path
 from experiments.analysis import coverage as known
 from experiments.analysis import needs, readme, results
 from experiments.analysis.paper import methods_of
-from experiments.measure import coverage
+from experiments.measure import coverage, last_steps, winners
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
-from experiments.runs import doing, options, reproducing
+from experiments.runs import doing, options, reproducing, rescoring
 from experiments.runs.showing import show, show_tables
-from ilnrepro.arguments import add_variants, variants
+from ilnrepro.arguments import add_variants, integer, variants
 from ilnrepro.comparison import planning
 from ilnrepro.console import command
 from ilnrepro.errors import InputError
@@ -21,7 +21,7 @@ from ilnrepro.storage import files
 
 
 def parser():
-    """The command line's grammar; papers add commands of their own."""
+    """The parser of the command line, to which papers add commands of their own."""
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs of some tables, then write the tables")
@@ -43,13 +43,15 @@ def parser():
         paper.commands(commands, paper)
     reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
+    rescoring.add(commands)
+    last_steps.add(commands)
     _add_sureness(commands)
-    commands.add_parser("readme", help="insert the tables into README.md").set_defaults(act=_readme)
+    commands.add_parser("readme", help="insert the tables into README.md and docs/").set_defaults(act=_readme)
     return top
 
 
 def _add_sureness(commands):
-    """Adds the commands on how sure differences are."""
+    """Adds the commands `plan` and `coverage`, on the intervals of differences."""
     needed = commands.add_parser("plan", help="how many seeds and subjects would show a difference, from one's runs")
     needed.add_argument("--difference", type=options.points, default=0.5, help="in points of Dice (default: 0.5)")
     needed.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)}")
@@ -61,6 +63,10 @@ def _add_sureness(commands):
     covered.add_argument("--results", type=Path, help="do every cell, and write coverage.{md,csv} there (default: "
                          "every tenth cell, printed)")
     covered.set_defaults(act=_coverage)
+    named = commands.add_parser("winners", help="simulate how often a comparison names a winner, rightly and wrongly")
+    named.add_argument("--studies", type=integer(1), default=winners.STUDIES, help=f"of each kind (default: "
+                       f"{winners.STUDIES}, ten minutes)")
+    named.set_defaults(act=lambda arguments: _winners(arguments.studies))
 
 
 def main(argv=None):
@@ -103,8 +109,14 @@ def _coverage(arguments):
     return 0
 
 
+def _winners(studies):
+    show([winners.measure(studies).rich()])
+    return 0
+
+
 def _readme(_):
-    readme.update("README.md")
+    for document in readme.documents(Path()):
+        readme.update(document, Path())
     return 0
 
 

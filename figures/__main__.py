@@ -1,13 +1,13 @@
-"""`python -m figures`: every figure, from run files alone; `python -m figures report`: the report."""
+"""`python -m figures`: the figures, from run files alone; `python -m figures report`: the report."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from experiments.analysis import captions, results, sites, supplement
+from experiments.analysis import captions, judgements, results, sites, supplement
 from experiments.analysis.paper import methods_of
 from experiments.papers import paper_of
-from figures import differences, examples, gates, learning, predictions, rates, rho
+from figures import examples, forest, gates, learning, predictions, rates, rho
 from figures import sites as sites_figure
 from figures.report import command as report
 from ilnrepro.arguments import add_variants, variant, variants
@@ -49,49 +49,56 @@ def draw(arguments, datasets, present):
     """
     shown = results.read(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
     folder, about = arguments.results / "figures", captions.about_runs(shown.records)
-    methods = list(dict.fromkeys(method for method, _, _ in shown.chosen))
-    example = next((m for m in ("iln", "in") if m in methods), methods[0])
-    tested = [run for run in (shown.run(key) for key in shown.chosen if key[0] == example) if run.test]
+    methods = captions.ordered(dict.fromkeys(method for method, _, _ in shown.chosen),
+                               methods_of(shown.paper.chosen_tables()))
+    runs = [shown.run(key) for key in sorted(shown.chosen, key=lambda key: (methods.index(key[0]), *key[1:]))]
+    tested = [run for run in runs if run.test]
     known = {d.checksum: d for d in map(dataset.read, present)} if tested else {}
-    drawn = [examples.draw(folder, tested, known, about)] if tested else []
-    drawn += _curves(folder, shown, methods, example, about)
-    order = captions.ordered(methods, methods_of(shown.paper.chosen_tables()))
-    first_folds = {structure: min(fold for _, s, fold in shown.chosen if s == structure)
-                   for _, structure, _ in shown.chosen}
-    runs = [shown.run(key) for key in sorted(shown.chosen, key=lambda key: order.index(key[0]))
-            if key[2] == first_folds[key[1]]]
+    pictured = [run for run in tested if len(run.example_truth) or run.configuration.dataset_checksum in known]
+    drawn = [examples.draw(folder, pictured, known, about)] if pictured else []
+    drawn += _curves(folder, shown, runs, about)
     drawn.append(learning.draw(folder, runs, about))
-    if tested and "predictions" in shown.paper.figures:
-        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == tested[0].configuration.fold],
-                                      known, about))
+    if pictured and "predictions" in shown.paper.figures:
+        fold = pictured[0].configuration.fold
+        drawn.append(predictions.draw(folder, [r for r in runs if r.configuration.fold == fold], known, about))
     drawn += _of_tables(folder, shown)
     if "sites" in shown.paper.figures:
-        found = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))
-        drawn.append(sites_figure.draw(folder, sites.rows(found),
-                                       captions.about([r for group in found for r in group.records])))
+        groups = sites.groups(arguments.results, shown.protocol, datasets, **variants(arguments))
+        drawn.append(sites_figure.draw(folder, sites.rows(groups),
+                                       captions.about([r for group in groups for r in group.records])))
     return drawn
 
 
-def _curves(folder, shown, methods, example, about):
-    """The curves of every method's gates, and what a gate is."""
+def _curves(folder, shown, runs, about):
+    """The curves of each method's gates, and what a gate is."""
+    gated = {}
+    # The ILN paper shows LV-1.
+    for run in sorted(runs, key=lambda run: (run.configuration.structure != "LV", run.configuration.fold)):
+        if run.layers:
+            gated.setdefault(run.configuration.method, run)
+    example = "iln" if "iln" in gated else next(iter(gated), None)
     curves = []
-    for method in methods:
-        # The ILN paper shows LV-1.
-        key = min((key for key in shown.chosen if key[0] == method), key=lambda key: (key[1] != "LV", key[2]))
-        first = shown.run(key)
-        if first.layers:
-            curves.append(rho.draw(folder, first, about, "figure3-rho" if method == example else f"rho-{method}"))
+    for method, run in gated.items():
+        ends = shown.ends(method, run.configuration.structure)[..., 0] if run.rho.shape[2] == 1 else None
+        curves.append(rho.draw(folder, run, ends, about, "figure3-rho" if method == example else f"rho-{method}"))
     return [gates.draw(folder), *curves] if curves else []
 
 
 def _of_tables(folder, shown):
-    tables = supplement.build(shown.records)
-    if "rates" in tables:
-        table, rows = tables["rates"]
+    built = supplement.build(shown.records)
+    if "rates" in built:
+        table, rows = built["rates"]
         yield rates.draw(folder, rows, table.caption)
-    if "differences" in tables:
-        yield differences.draw(folder, tables["differences"][1],
-                               f"{captions.about_one_seed(shown.records)}{captions.about(shown.records)}")
+    usual = not shown.records[0].configuration.variant
+    judged = {stem: one for stem, *one in (judgements.build(shown.paper, shown.records, shown.folder) if usual else ())}
+    entries = forest.rows(judged["verdicts"][1] if "verdicts" in judged else None,
+                        built["differences"][1] if "differences" in built else (), shown.rule)
+    if entries:
+        yield forest.draw_claims(folder, entries, f"{captions.about_one_seed(shown.records)}"
+                                 f"{captions.about(shown.records)} {captions.about_choice(shown.records)}")
+    if "best-by-chance" in judged:
+        table, rows = judged["best-by-chance"]
+        yield forest.draw_chance(folder, rows, table.caption)
 
 
 if __name__ == "__main__":

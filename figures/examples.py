@@ -1,56 +1,86 @@
-"""Figure 2: test examples, truth red, prediction green, overlap yellow."""
+"""Figure 2: the same test cases by each method, truth red, prediction green, overlap yellow."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from figures.crop import box
+from figures.sources import source
 from figures.style import GREEN, VERMILION, YELLOW, plt, save
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.norms import method as method_row
+from ilnrepro.ops.metrics import fullest_slice
 
-EXAMPLES = 8
+HARD, RANDOM = 3, 3
+_BLANK = 0.93  # the grey of the ground where the image is not at hand
 
 
 def draw(folder, runs, datasets, about):
-    """Draws eight test examples drawn at random from some runs.
+    """Draws test cases in rows and methods in columns: the hardest of those whose truth run files hold, and others.
 
     Args:
-      runs: `Run`s of one method, one a structure and fold.
+      runs: `Run`s, one a method, structure and fold, whose examples' true masks are known; those that tested nothing
+        are left out.
       datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
       about: data, protocol, n, rates, seeds and rule in words.
     """
-    cases = [(run, i) for run in runs for i in range(len(run.examples))]
-    drawn = np.random.default_rng(0).permutation(len(cases))[:EXAMPLES]
-    columns = min(EXAMPLES // 2, len(drawn))
-    rows = -(-len(drawn) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.2 * rows), layout="constrained", squeeze=False)
+    methods = list(dict.fromkeys(run.configuration.method for run in runs))
+    by_fold = {}
+    for run in runs:
+        if run.test:
+            c = run.configuration
+            by_fold.setdefault((c.structure, c.fold), {})[c.method] = run
+    cases = select(by_fold)
+    figure, axes = plt.subplots(len(cases), len(methods) + 1, figsize=(1.15 * (len(methods) + 1), 1.33 * len(cases)),
+                                layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, k in zip(axes.flat, sorted(drawn), strict=False):
-        run, i = cases[k]
-        case = run.examples[i]
-        axis.imshow(_picture(run, i, datasets.get(run.configuration.dataset_checksum)), interpolation="nearest")
-        configuration = run.configuration
-        axis.set_title(f"{configuration.structure}-{configuration.fold}  DSC {run.dice[case]:.2f}", fontsize=8)
-    first = runs[0]
-    missing = "" if datasets else " The grey images are not in the run files: name the data sets to see them."
+    images = False
+    for row, (key, i, hard) in zip(axes, cases, strict=True):
+        of_case = by_fold[key]
+        first = next(iter(of_case.values()))
+        case = first.examples[i]
+        image, truth = source(first, case, datasets.get(first.configuration.dataset_checksum))
+        part = fullest_slice(truth) if truth.ndim == 3 else ...
+        image, truth = None if image is None else image[part], truth[part].astype(bool)
+        images = images or image is not None
+        masks = {method: run.masks[case][part].astype(bool) for method, run in of_case.items()}
+        left, top, width, height = box([truth, *masks.values()])
+        shown = slice(top, top + height), slice(left, left + width)
+        image = None if image is None else image[shown]
+        row[0].imshow(picture(image, truth[shown], None), interpolation="nearest")
+        row[0].set_title(f"{key[0]}-{key[1]}{', hard' if hard else ''}", fontsize=7, pad=2)
+        for axis, method in zip(row[1:], methods, strict=True):
+            if method in of_case:
+                axis.imshow(picture(image, truth[shown], masks[method][shown]), interpolation="nearest")
+                axis.set_title(f"{method_row(method).title} {of_case[method].dice[case]:.2f}", fontsize=7, pad=2)
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
-    caption = (f"Figure 2. {min(EXAMPLES, len(cases))} test examples drawn at random{slices}, method "
-               f"{first.configuration.method}. Red: truth. Green: prediction. Yellow: both.{missing} {about}")
-    return save(figure, folder, "figure2-examples", caption)
+    missing = "" if images else " The grey images are not in the run files: name the data sets to see them."
+    return save(figure, folder, "figure2-examples",
+                f"Figure 2. {len(cases)} test cases{slices} by each method, with their Dice; first those hardest for "
+                "the methods together, then others drawn at random. First column: truth. Red: truth. Green: "
+                f"prediction. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
 
 
-def _picture(run, i, data):
-    case = run.examples[i]
-    truth, predicted = run.example_truth[i].astype(bool), run.masks[case].astype(bool)
-    part = fullest_slice(truth) if truth.ndim == 3 else ...
-    truth, predicted = truth[part], predicted[part]
-    picture = np.zeros((*truth.shape, 3))
-    opacity = 1.0
-    if data is not None:
-        index = run.test["index"][case]
-        image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1], run.configuration.protocol.shrink)
-        picture[:] = image[0][part][..., np.newaxis]
-        opacity = 0.6
+def select(by_fold):
+    """[((structure, fold), number of the example, whether it is among the hardest)] of {(structure, fold): {method:
+    `Run`}}."""
+    scored = [(float(np.mean([run.dice[case] for run in of_case.values()])), key, i)
+              for key, of_case in sorted(by_fold.items())
+              for i, case in enumerate(next(iter(of_case.values())).examples)]
+    order = sorted(range(len(scored)), key=lambda k: scored[k][0])
+    hard, others = order[:HARD], sorted(order[HARD:])
+    drawn = sorted(np.random.default_rng(0).permutation(len(others))[:RANDOM])
+    return [(*scored[k][1:], k in hard) for k in (*hard, *(others[n] for n in drawn))]
+
+
+def picture(image, truth, predicted):
+    """An RGB picture: the image, stretched between its percentiles, the masks over it; `predicted` None shows truth."""
+    if image is None:
+        shown, opacity = np.full((*truth.shape, 3), _BLANK), 1.0
+    else:
+        dark, bright = np.percentile(image, [1, 99])
+        shown = np.repeat(np.clip((image - dark) / max(bright - dark, 1e-6), 0, 1)[..., np.newaxis], 3, axis=-1)
+        opacity = 0.55
+    predicted = np.zeros_like(truth) if predicted is None else predicted
     for mask, colour in ((truth & ~predicted, VERMILION), (predicted & ~truth, GREEN), (truth & predicted, YELLOW)):
-        picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour))
-    return picture
+        shown[mask] = (1 - opacity) * shown[mask] + opacity * np.array(to_rgb(colour))
+    return shown

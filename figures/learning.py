@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from figures.style import CYCLE, plt, save
+from figures.style import look, plt, save
 from ilnrepro.norms import method as method_row
 
 
@@ -28,33 +28,46 @@ def smoothed(loss, width):
 def rate_falls(runs):
     """How the learning rate falls over training, in words; nothing where it stays."""
     protocol = runs[0].configuration.protocol
-    return (f"The rate falls {protocol.rate_divisor:g}-fold at every epoch after the first of {protocol.epochs}. "
+    return (f"The rate falls {protocol.rate_divisor:g}-fold at each epoch after the first of {protocol.epochs}. "
             if protocol.rate_divisor != 1 else "")
 
 
 def draw(folder, runs, about):
-    """Draws the loss of one run a method and structure.
+    """Draws the loss of one run a method, structure and fold.
 
     Args:
-      runs: `Run`s; one panel a structure.
+      runs: `Run`s; one panel a structure and fold.
       about: data, protocol, n, rates, seeds and rule in words.
     """
     methods = list(dict.fromkeys(run.configuration.method for run in runs))
-    structures = list(dict.fromkeys(run.configuration.structure for run in runs))
+    structures = sorted({run.configuration.structure for run in runs})
+    folds = sorted({run.configuration.fold for run in runs})
     width = window(runs)
-    figure, axes = plt.subplots(1, len(structures), figsize=(5.4 * len(structures), 3.4), layout="constrained",
-                                squeeze=False, sharey=True)
-    for axis, structure in zip(axes[0], structures, strict=True):
-        group = [run for run in runs if run.configuration.structure == structure]
-        for run in group:
-            n = methods.index(run.configuration.method)
-            label = method_row(run.configuration.method).title + (" (diverged)" if run.status == "diverged" else "")
-            axis.plot(*smoothed(run.loss, width), color=CYCLE[n % len(CYCLE)],
-                      linestyle=("-", "--", ":", "-.")[(n + n // len(CYCLE)) % 4], linewidth=1.2,
-                      label=f"{label}, rate {run.configuration.rate:g}")
-        axis.set(xlabel="step", yscale="log", title=f"{structure}-{group[0].configuration.fold}")
-        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
-    axes[0, 0].set_ylabel(f"loss ({runs[0].configuration.protocol.loss}), running median")
+    figure, axes = plt.subplots(len(structures), len(folds), figsize=(2.9 * len(folds) + 1.8, 3.1 * len(structures)),
+                                layout="constrained", squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for run in sorted(runs, key=lambda run: methods.index(run.configuration.method)):
+        c = run.configuration
+        axis = axes[structures.index(c.structure), folds.index(c.fold)]
+        axis.set_visible(True)
+        n, (steps, loss) = methods.index(c.method), smoothed(run.loss, width)
+        apart = max(1, len(steps) // 6)
+        axis.plot(steps, loss, linewidth=1.1, markevery=(n * apart // len(methods), apart), **look(n))
+        axis.set(xlabel="step", yscale="log", title=f"{c.structure}-{c.fold}")
+    for row in axes:
+        row[0].set_ylabel(f"loss ({runs[0].configuration.protocol.loss}), running median")
+    keys = [plt.Line2D([], [], label=_label(method, [r for r in runs if r.configuration.method == method]),
+                       linewidth=1.6, **look(n)) for n, method in enumerate(methods)]
+    figure.legend(handles=keys, loc="outside right upper", fontsize=7.5, handlelength=3.2)
     return save(figure, folder, "learning-curves",
                 f"Learning curves: training loss, running median over {width} steps, each method at its chosen "
-                f"rate. {rate_falls(runs)}{about}")
+                f"rates. {rate_falls(runs)}{about}")
+
+
+def _label(method, runs):
+    """'ILN, rates 0.5, 1.5, 0.5' of the folds in order, '(diverged)' behind those that did."""
+    runs = sorted(runs, key=lambda run: (run.configuration.structure, run.configuration.fold))
+    rates = [f"{r.configuration.rate:g}{' (diverged)' if r.status == 'diverged' else ''}" for r in runs]
+    shown = rates[0] if len(set(rates)) == 1 else ", ".join(rates)
+    return f"{method_row(method).title}, rate{'s'[:len(set(rates)) > 1]} {shown}"

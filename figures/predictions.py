@@ -2,35 +2,31 @@
 
 import numpy as np
 
+from figures.sources import source
 from figures.style import plt, save
 from ilnrepro.norms import method as method_row
-from ilnrepro.training.augmentation import prepare
-from ilnrepro.training.metrics import fullest_slice
+from ilnrepro.ops.metrics import fullest_slice
 
 
 def draw(folder, runs, datasets, about):
     """Draws the slice that holds most truth of one test volume.
 
     Args:
-      runs: `Run`s of volumes, one a method, all of one fold, one of them tested at least.
+      runs: `Run`s of volumes, one a method, all of one fold, one of them tested at least and its truth known.
       datasets: `DataSet`s by checksum; where the runs' is there, its grey slice comes first.
       about: data, protocol, n, rates, seeds and rule in words.
     """
     first = next(run for run in runs if run.test)
     case = first.examples[0]
-    truth = first.example_truth[0]
+    image, truth = source(first, case, datasets.get(first.configuration.dataset_checksum))
     k = fullest_slice(truth)
     panels = [("truth", truth[k])]
     for run in runs:
         mask = run.masks[case][k] if run.test else np.zeros_like(truth[k])
         score = f"DSC {run.dice[case]:.2f}" if run.test else "diverged"
         panels.insert(-1, (f"{method_row(run.configuration.method).title}\n{score}", mask))
-    data = datasets.get(first.configuration.dataset_checksum)
-    if data is not None:
-        index = first.test["index"][case]
-        image, _ = prepare(data.images[index:index + 1], data.masks[index:index + 1],
-                           first.configuration.protocol.shrink)
-        panels.insert(0, ("input", image[0, k]))
+    if image is not None:
+        panels.insert(0, ("input", image[k]))
     figure, axes = plt.subplots(1, len(panels), figsize=(1.1 * len(panels), 1.6), layout="constrained")
     for axis, (title, picture) in zip(axes, panels, strict=True):
         axis.imshow(picture, cmap="gray", interpolation="nearest")

@@ -1,22 +1,24 @@
-"""Figure 3: the gates over training."""
+"""Figure 3: the gates over training of one run, and where they end in all runs."""
 
 import numpy as np
 
-from figures.style import BLACK, CYCLE, MARKERS, plt, save
+from figures.style import BLACK, BLUE, CYCLE, MARKERS, ORANGE, plt, save
 from ilnrepro.norms import METHODS, method
 from ilnrepro.norms.rules import gated_part, undone_on
 
 DRAWN = 8
 
 
-def draw(folder, run, about, name="figure3-rho"):
-    """Draws the gates of eight layers drawn at random, and of all; for ILN, the layers that the theory freezes marked.
+def draw(folder, run, ends, about, name="figure3-rho"):
+    """Draws the gates of eight layers drawn at random over training, and of all layers at its end: mean and range over
+    runs, the one run beside them; for ILN, the layers that the theory freezes marked.
 
     A gate is ρ itself where a layer has one number, and otherwise the first map's share: a mean over the layer, with a
     band between the quartiles where each channel has its own.
 
     Args:
       run: a `Run` of a method with gates; the paper shows ILN on LV-1.
+      ends: ρ at the end of all runs at their chosen rates, `[runs, layers]`, or None where a layer has several numbers.
       about: data, protocol, n, rates, seeds and rule in words.
     """
     c = run.configuration
@@ -24,42 +26,54 @@ def draw(folder, run, about, name="figure3-rho"):
     one, each = run.rho.shape[2] == 1, part.gate.shape is None
     first = next((row.title for row in METHODS.values() if row.rule == part.first), "the first map")
     gate, shown = (run.rho[:, :, 0], "ρ") if one else (run.gate, f"share of {first}")
-    layers, channels = np.array(run.layers), np.array(run.channels)
     undone = undone_on(method(c.method).rule, c.protocol.settings)
-    frozen = channels == (undone or 0)
-    drawn = np.sort(np.random.default_rng(0).permutation(len(layers))[:DRAWN])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained", sharey=True)
-    every = max(1, len(run.gate_step) // 8)
-    for n, i in enumerate(drawn):
-        left.plot(run.gate_step, gate[:, i], "--" if frozen[i] else "-", color=CYCLE[n], marker=MARKERS[n],
-                  markevery=(n, every), markersize=4, label=f"{layers[i]}" + (f" ({undone} ch.)" if frozen[i] else ""))
-        if each:
-            left.fill_between(run.gate_step, run.rho[:, i, 1], run.rho[:, i, 3], color=CYCLE[n], alpha=0.12,
-                              linewidth=0)
-    left.set(xlabel="step", ylabel=shown, title="eight layers drawn at random")
-    left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, len(layers)))
-    for i in range(len(layers)):
-        if frozen[i]:
-            right.plot(run.gate_step, gate[:, i], "--", color=BLACK, linewidth=2, zorder=3)
-        else:
-            right.plot(run.gate_step, gate[:, i], color=colours[i], linewidth=1)
-    right.set(xlabel="step", title=f"all {len(layers)} layers, first (dark) to last (light)")
-    if frozen.any():
-        right.plot([], [], "--", color=BLACK, linewidth=2, label=f"{frozen.sum()} layers of {undone} channels")
-        right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17))
-    change = np.abs(gate - gate[0]).max(axis=0)
-    still, moving = change[frozen].max(initial=0), change[~frozen].max(initial=0)
-    note = ""
-    if each:
-        note = "Each channel has its own: mean over a layer's channels, band between their quartiles. "
-    elif len(part.gate.shape) == 2:
-        note = "The mean of its weight among the means and of that among the variances. "
-    if frozen.any():
-        note = (f"Layers of {undone} channels (dashed) stay at their start: GN{undone} over {undone} channels is one "
-                f"channel a group and undoes the mix, so ρ gets no gradient beyond ε's; largest change measured "
-                f"{still:.1e}, against {moving:.2g} in the others. ")
+    frozen = np.array(run.channels) == (undone or 0)
+    labels = [f"{layer} ({channels})" for layer, channels in zip(run.layers, run.channels, strict=True)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
+    _curves(left, run, gate, frozen, each)
+    left.set(xlabel="step", ylabel=shown, title="one run, eight layers drawn at random")
+    _ends(right, gate[-1], ends, labels, frozen)
+    right.set(xlabel=f"{shown} at the end of training", title="all layers (channels)")
     number = "Figure 3. " if name.startswith("figure3") else "Gates: "
     return save(figure, folder, name,
                 f"{number}{shown} over training, method {c.method}, {c.structure}-{c.fold}, rate {c.rate:g}, seed "
-                f"{c.seed}. {note}{about}")
+                f"{c.seed}{'' if ends is None else f'; right: mean and range over {len(ends)} runs'}. "
+                f"{_note(gate, frozen, undone, part)}{about}")
+
+
+def _curves(axis, run, gate, frozen, each):
+    drawn = np.sort(np.random.default_rng(0).permutation(len(run.layers))[:DRAWN])
+    apart = max(1, len(run.gate_step) // 8)
+    for n, i in enumerate(drawn):
+        axis.plot(run.gate_step, gate[:, i], "--" if frozen[i] else "-", color=CYCLE[n], marker=MARKERS[n],
+                  markevery=(n, apart), markersize=4, label=run.layers[i])
+        if each:
+            axis.fill_between(run.gate_step, run.rho[:, i, 1], run.rho[:, i, 3], color=CYCLE[n], alpha=0.12,
+                              linewidth=0)
+    axis.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+
+
+def _ends(axis, of_run, ends, labels, frozen):
+    places = np.arange(len(labels))
+    if ends is not None and len(ends) > 1:
+        axis.hlines(places, ends.min(0), ends.max(0), color=BLUE, linewidth=2)
+        axis.plot(ends.mean(0), places, "o", color=BLUE, markersize=4.5, label=f"mean and range of {len(ends)} runs")
+    axis.plot(of_run, places, "D", color=ORANGE, markeredgecolor=BLACK, markeredgewidth=0.6, markersize=4,
+              label="the run on the left")
+    axis.set_yticks(places, [f"{label} *" if still else label for label, still in zip(labels, frozen, strict=True)],
+                    fontsize=7)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+
+
+def _note(gate, frozen, undone, part):
+    change = np.abs(gate - gate[0]).max(axis=0)
+    if frozen.any():
+        return (f"Layers of {undone} channels (dashed, starred) stay at their start: GN{undone} over {undone} channels "
+                "is one channel a group and undoes the mix, so ρ gets no gradient beyond ε's; largest change measured "
+                f"{change[frozen].max(initial=0):.1e}, against {change[~frozen].max(initial=0):.2g} in the others. ")
+    if part.gate.shape is None:
+        return "Each channel has its own: mean over a layer's channels, band between their quartiles. "
+    if len(part.gate.shape) == 2:
+        return "The mean of its weight among the means and of that among the variances. "
+    return ""

@@ -1,4 +1,4 @@
-"""DualNorm-UNet: Dice on each site's test images in every mode, trained on all sites or on one."""
+"""DualNorm-UNet: Dice on each site's test images in each mode, trained on all sites or on one."""
 
 from experiments.analysis.sites import MODES
 from figures.style import BLUE, GREEN, ORANGE, plt, save

@@ -14,7 +14,9 @@ from ilnrepro.storage import files
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 GREY = "#8A8A8A"  # for lines, on white, in place of the yellow
-CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, BLACK, GREY)
+# Neighbours differ in hue and in lightness, and so do the two that `look` gives the same dashes.
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, BLACK, SKY, GREY)
+DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
 MARKERS = "os^Dv<>P"
 
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -32,3 +34,9 @@ def save(figure, folder, name, caption):
         files.write_figure(folder / f"{name}.{suffix}", figure, bbox_inches="tight", pad_inches=0.1, metadata=metadata)
     plt.close(figure)
     return folder / f"{name}.png"
+
+
+def look(n):
+    """Colour, dashes and marker of the nth method's curve: no two of the first 32 have colour and dashes alike."""
+    return {"color": CYCLE[n % len(CYCLE)], "dashes": DASHES[(n + n // len(CYCLE)) % len(DASHES)],
+            "marker": MARKERS[n % len(MARKERS)], "markersize": 3.5}

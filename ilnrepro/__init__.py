@@ -3,9 +3,26 @@
 A TensorFlow low-level reproduction of Zhou et al., "U-Net Training with Instance-Layer Normalization", MMMI 2019.
 """
 
+import importlib
 import os
+from typing import Any
 
 __version__ = "0.1.0"
+# The public interface, where each name is, loaded where it is first used; `__init__.pyi` has it for type checkers.
+_PUBLIC = {
+    **dict.fromkeys(("Scores", "Segmentation", "Segmenter", "compare", "data_set", "ensemble", "read_data", "scores",
+                     "train", "write_data"), "ilnrepro.api"),
+    "InputError": "ilnrepro.errors", "Normalization": "ilnrepro.norms", "replace": "ilnrepro.keras"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ilnrepro' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
 
 
 def set_up() -> None:

@@ -1,6 +1,7 @@
-"""What several command lines share: types of options, and the options that change a protocol."""
+"""Options that several command lines have in common: their types, and the options that change a protocol."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 from ilnrepro.errors import InputError
@@ -8,7 +9,7 @@ from ilnrepro.protocols import PROTOCOLS, VARIANTS, protocol, variant_type
 
 
 def integer(minimum: int) -> Callable[[str], int]:
-    """What argparse makes an option's text with: a whole number from `minimum`."""
+    """An argparse type: a whole number, `minimum` or more."""
 
     def convert(text):
         if not text.lstrip("-").isdecimal() or int(text) < minimum:
@@ -18,8 +19,18 @@ def integer(minimum: int) -> Callable[[str], int]:
     return convert
 
 
+def seconds(text: str) -> float:
+    """What argparse makes an option's text with: a number of seconds from 0."""
+    try:
+        if 0 <= (value := float(text)) < math.inf:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give seconds, 0 or more")
+
+
 def add_variants(to):
-    """Adds one option for each field of the protocol that a run may change."""
+    """Adds an option for each field of the protocol that a run may change."""
     group = to.add_argument_group("what may differ from the protocol's defaults")
     for key in VARIANTS:
         kind = variant_type(key)
@@ -28,15 +39,15 @@ def add_variants(to):
 
 
 def variants(arguments):
-    """The fields of the protocol that the options of `add_variants` change."""
+    """{field: value} of the protocol's fields that the options of `add_variants` change."""
     return {key: getattr(arguments, key) for key in VARIANTS if getattr(arguments, key) is not None}
 
 
 def variant(arguments):
-    """What the options of `add_variants` make of a run's path: '+eps1e-12', or nothing.
+    """The part of a run's path that tells the changes by the options of `add_variants`: '+eps1e-12', or ''.
 
     Raises:
-      InputError: unknown protocol; options without one.
+      InputError: the protocol is unknown, or there are changes without a protocol.
     """
     changes = variants(arguments)
     if arguments.protocol is None:

@@ -1,13 +1,14 @@
-"""The `ilnrepro` command: one run, and looking at files, methods and the network."""
+"""The `ilnrepro` command: runs, networks for use, and looking at files, methods and the network."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from ilnrepro import __version__, commands
-from ilnrepro.arguments import add_variants, integer
+from ilnrepro.arguments import add_variants, integer, seconds
 from ilnrepro.console import command
 from ilnrepro.networks import NETWORKS
-from ilnrepro.norms import METHODS
+from ilnrepro.norms import METHODS, plugins
 from ilnrepro.protocols import PROTOCOLS
 
 
@@ -15,7 +16,16 @@ def parser():
     """The command line's grammar."""
     top = argparse.ArgumentParser(prog="ilnrepro", description=__doc__)
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add = top.add_subparsers(dest="command", required=True).add_parser
+    commands_of, own = top.add_subparsers(dest="command", required=True), argparse.ArgumentParser(add_help=False)
+    own.add_argument("--plugin", type=Path, metavar="FILE.py", help="a file that registers methods of your own")
+    add = functools.partial(commands_of.add_parser, parents=[own])
+    for group in (_training, _using, _looking):
+        group(add)
+    return top
+
+
+def _training(add):
+    """Commands that train: one run, a comparison, a network for use."""
     run = add("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
     run.add_argument("--results", required=True, type=Path, help="results folder")
@@ -28,37 +38,79 @@ def parser():
                      "U-Net's)")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard, a subfolder a run")
     run.add_argument("--progress", choices=("bar", "lines"), default="bar", help="'lines' is for programs")
-    run.add_argument("--checkpoint-seconds", type=float, default=180, help="seconds between checkpoints")
+    run.add_argument("--checkpoint-seconds", type=seconds, default=180, help="seconds between checkpoints")
     add_variants(run)
+    compare = add("compare", help="which methods are better on your data, within a budget; ends with a page")
+    compare.add_argument("data", type=Path, help="data set file (.h5)")
+    compare.add_argument("--methods", nargs="+", required=True, help=f"two or more of {', '.join(METHODS)}")
+    compare.add_argument("--hours", type=float, default=2.0, help="the budget (default: 2)")
+    compare.add_argument("--reference", help="the method that differences are shown against (default: the best)")
+    compare.add_argument("--results", type=Path, help="folder for runs and page (default: DATA-comparison)")
+    compare.add_argument("--rates", type=float, nargs="+", default=[], help="learning rates to try (default: planned)")
+    compare.add_argument("--seeds", type=int, help="how many (default: planned)")
+    compare.add_argument("--jobs", type=integer(1), help="runs at a time (default: cores over threads a run)")
+    compare.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: one that suits the data)")
+    add_variants(compare)
+    train = add("train", help="train on all subjects, for use: a network without a test")
+    train.add_argument("data", type=Path, help="data set file (.h5)")
+    train.add_argument("--method", required=True, help=f"one of {', '.join(METHODS)}")
+    train.add_argument("--rate", type=float, help="initial learning rate (default: the best of a comparison in "
+                       "--results)")
+    train.add_argument("--output", required=True, type=Path, help="file to write (.h5)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: the comparison's, or one that "
+                       "suits the data)")
+    train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
+                       "fold, from which the network's Dice is expected (default: DATA-comparison, where it is there)")
+    add_variants(train)
+
+
+def _using(add):
+    """Commands for trained networks."""
+    ensemble = add("ensemble", help="put several trained networks into one file: their probabilities are averaged")
+    ensemble.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run files that kept their weights, of one "
+                          "method, protocol and data set")
+    ensemble.add_argument("--output", type=Path, required=True, help="file to write (.h5)")
     predict = add("predict", help="segment images, volumes or data sets")
-    predict.add_argument("model", type=Path, help="run file that kept its weights, or exported model")
+    predict.add_argument("model", type=Path, help="run file that kept its weights, ensemble, or exported "
+                         "model")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
     predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "
                          "of a run with --batch-statistics batch, which was tested with its protocol's")
+    predict.add_argument("--probability", action="store_true", help="write the structure's probability as well")
     export = add("export", help="write a TensorFlow SavedModel that needs nothing of this package")
-    export.add_argument("run", type=Path, help="run file that kept its weights")
+    export.add_argument("run", type=Path, help="run file that kept its weights, or ensemble")
     export.add_argument("--output", type=Path, required=True, help="folder to write")
+
+
+def _looking(add):
+    """Commands that print: what files hold, methods, the network."""
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
-    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--all", action="store_true", help="of a run also its configuration, versions and timing")
+    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
     inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")
     inspect.add_argument("--data", type=Path, help="the data set file, for --case")
     inspect.add_argument("--output", type=Path, help="where --case draws (default: case-N.png)")
     verify = add("verify", help="name damaged, incomplete, stale and duplicate run files")
-    verify.add_argument("results", type=Path, help="results folder")
-    add("methods", help="list the methods")
+    verify.add_argument("results", type=Path, help="results folder, or one trained network")
+    methods = add("methods", help="list the methods")
+    methods.add_argument("--check", metavar="METHOD", help="check that a method's rule is what its equations say, and "
+                         "its gradients slopes")
     summary = add("summary", help="print the network's layers, shapes and parameter counts")
     summary.add_argument("--network", choices=NETWORKS, default="unet")
     summary.add_argument("--method", default="iln")
     summary.add_argument("--size", type=int, default=256)
-    return top
 
 
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
-    return getattr(commands, arguments.command)(arguments)
+    with plugins.blamed():
+        if arguments.plugin:
+            plugins.load(arguments.plugin)
+        return getattr(commands, arguments.command)(arguments)
 
 
 def script():

@@ -1,4 +1,4 @@
-"""What the subcommands of `ilnrepro` do; each takes the parsed arguments and returns the exit status."""
+"""The subcommands of `ilnrepro`, each a function from the parsed arguments to the exit status."""
 
 import contextlib
 import json
@@ -13,21 +13,25 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
+from ilnrepro import api
 from ilnrepro.arguments import variants
+from ilnrepro.console import stopping_signals
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import METHODS, Settings, method
-from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.protocols import WHOLE, Configuration, protocol
 from ilnrepro.storage import checkpoint, dataset, files, inspection, runfile, verification
 from ilnrepro.storage.locking import locked
 
 
 def run(arguments):
-    """Trains and tests once, and writes one run file."""
+    """Does one run, training and test, and writes its run file."""
     from ilnrepro.training import loop
 
     if arguments.progress == "lines":
         exit_when_stdout_closes()
+    if arguments.fold == WHOLE:
+        raise InputError(f"--fold: folds are numbered from 1; `ilnrepro train {arguments.data}` trains on all of them")
     data = dataset.read(arguments.data)
     configuration = Configuration(
         dataset=arguments.data.stem, dataset_checksum=data.checksum, structure=data.structure, method=arguments.method,
@@ -46,6 +50,39 @@ def run(arguments):
     return 0
 
 
+def compare(arguments):
+    """Compares methods, and says what was found."""
+    findings = api.compare(arguments.data, arguments.methods, hours=arguments.hours, reference=arguments.reference,
+                           results=arguments.results, rates=arguments.rates, seeds=arguments.seeds, jobs=arguments.jobs,
+                           protocol=arguments.protocol, plugin=arguments.plugin, **variants(arguments))
+    print("\n".join(findings.lines))
+    print(f"page: {findings.page}")
+    return 0
+
+
+def train(arguments):
+    """Trains on all subjects and writes a network for use."""
+    title = f"{arguments.method} on all subjects"
+    with _progress("bar", title) as report, _interrupting():
+        path = api.train(
+            arguments.data, arguments.method, arguments.output, arguments.rate, protocol=arguments.protocol,
+            seed=arguments.seed, results=arguments.results, plugin=arguments.plugin, progress=report,
+            stop=_stop_when_asked(), **variants(arguments))
+    print(f"{path}: {runfile.read(path).expected['text']}")
+    return 0
+
+
+@contextlib.contextmanager
+def _interrupting():
+    """Takes a training that stopped when asked to for the interruption that it is."""
+    from ilnrepro.training import loop
+
+    try:
+        yield
+    except loop.Stopped:
+        raise KeyboardInterrupt from None
+
+
 def _train_and_write(configuration, data, path, arguments):
     from ilnrepro.training import loop, process
     from ilnrepro.training.tensorboard import Curves
@@ -54,12 +91,10 @@ def _train_and_write(configuration, data, path, arguments):
     further = {}
     if arguments.tensorboard:
         further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
-    with _progress(arguments.progress, f"{configuration.method} fold {configuration.fold}") as report:
-        try:
-            outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
-                                   **further)
-        except loop.Stopped:
-            raise KeyboardInterrupt from None
+    title = f"{configuration.method} fold {configuration.fold}"
+    with _progress(arguments.progress, title) as report, _interrupting():
+        outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
+                           **further)
     if not arguments.keep_weights:
         outcome.weights = {}
     runfile.write(path, outcome)
@@ -71,33 +106,33 @@ def _train_and_write(configuration, data, path, arguments):
 
 
 def exit_when_stdout_closes():
-    """Ends this process as a kill would when nobody reads its standard output any more, for then its driver is gone.
+    """Ends this process, as a kill would, as soon as nobody reads its standard output, because its driver has ended.
 
-    A run left to itself would hold its lock against the driver's successor.
+    Otherwise the run would hold its lock against the next driver.
     """
-    if not hasattr(select, "poll"):  # Windows: it ends when it next reports progress
+    if not hasattr(select, "poll"):  # Windows, where it ends when it next reports progress
         return
     closed = select.poll()
-    closed.register(sys.stdout.fileno(), 0)  # waits for an error, and that comes when the last reader is gone
+    closed.register(sys.stdout.fileno(), 0)  # wakes on an error alone, which comes when the last reader has gone
     threading.Thread(target=lambda: closed.poll() and os._exit(1), daemon=True).start()
 
 
 def _stop_when_asked():
-    """A function that tells whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    """A function that tells whether a signal to stop came; a second SIGINT interrupts at once."""
     asked = []
 
     def note(number, _):
         asked.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stopping_signals():
         signal.signal(number, note)
     return lambda: bool(asked)
 
 
 @contextlib.contextmanager
 def _progress(kind, title):
-    """A function (steps done, steps in all) that shows progress: lines for programs, or a bar."""
+    """A function (steps done, steps in all) that reports progress, as lines for programs or as a bar."""
     if kind == "lines":
         yield lambda done, total: print("steps", done, total, flush=True)
         return
@@ -120,20 +155,35 @@ def predict(arguments):
     segment = segmenter.load(arguments.model)
     files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
-        every, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        files_task, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
         failed = 0
         for path, target in planned:
             try:
-                score = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
-                    images, completed=done, total=total, visible=total > 1))
-                said = f"{target}" + ("" if score is None else f"  (DSC {score:.3f} against its own masks)")
+                found = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
+                    images, completed=done, total=total, visible=total > 1), arguments.probability)
+                said = f"{target}{_said(found)}"
             except InputError as error:
                 said, failed = f"error: {error}", failed + 1
             bar.console.print(said, markup=False, soft_wrap=True)
-            bar.advance(every)
+            bar.advance(files_task)
     if failed and len(planned) > 1:
         print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _said(outcome):
+    """What is known of a prediction, in brackets."""
+    parts = [f"DSC {outcome.dice:.3f} against its own masks"] if outcome.dice is not None else []
+    if outcome.disagreement is not None:
+        parts.append(f"the networks disagree by {outcome.disagreement:.3f}")
+    return f"  ({', '.join(parts)})" if parts else ""
+
+
+def ensemble(arguments):
+    """Puts several trained networks into one file."""
+    files.check_writable(arguments.output.parent)
+    print(api.ensemble(arguments.runs, arguments.output))
+    return 0
 
 
 def export(arguments):
@@ -146,7 +196,7 @@ def export(arguments):
 
 
 def inspect(arguments):
-    """Prints what a file holds, or draws one case."""
+    """Prints the content of a file, or draws one case."""
     if arguments.case is not None:
         if arguments.data is None:
             raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
@@ -154,26 +204,31 @@ def inspect(arguments):
         inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
         print(output)
         return 0
-    found = inspection.describe(arguments.file)
+    description = inspection.describe(arguments.file)
     if arguments.json:
-        json.dump(found, sys.stdout, indent=1)
+        json.dump(description, sys.stdout, indent=1)
         print()
     else:
-        inspection.show(found, Console())
+        inspection.show(description, Console(), arguments.all)
     return 0
 
 
 def verify(arguments):
-    """Names what is wrong with the files of a results folder."""
-    found = verification.problems(arguments.results)
-    for kind, path, text in found:
+    """Prints the problems of the files in a results folder."""
+    problems = verification.problems(arguments.results)
+    for kind, path, text in problems:
         print(f"{kind}: {path}: {text}")
-    print(f"{len(found)} problem(s) in {arguments.results}")
-    return 1 if found else 0
+    print(f"{len(problems)} problem(s) in {arguments.results}")
+    return 1 if problems else 0
 
 
-def methods(_):
-    """Lists the methods."""
+def methods(arguments):
+    """Lists the methods, or checks one."""
+    if arguments.check:
+        from ilnrepro.norms import check
+
+        print(check(arguments.check))
+        return 0
     table = Table(title="Methods", caption="G stands for a number of groups: gn4, gn16, iln8, ...")
     for heading in ("name", "title", "what it is"):
         table.add_column(heading)
@@ -184,7 +239,7 @@ def methods(_):
 
 
 def summary(arguments):
-    """Prints a network's layers."""
+    """Prints the layers of a network."""
     from ilnrepro.networks.layers import check_sides
     from ilnrepro.networks.summary import summary as rows_of
 

@@ -1,7 +1,10 @@
-"""How every command line ends: errors as one line, an exit status that says what happened."""
+"""The ending of all command lines: errors as one line, and an exit status that tells what happened."""
 
+import contextlib
 import errno
 import os
+import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,7 +24,8 @@ def one_line(error: object) -> str:
 def command(main: Callable[[], int]) -> NoReturn:
     """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
 
-    So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130; a closed pipe ends quietly.
+    So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130, and so does SIGTERM or a closed
+    terminal; a closed pipe ends quietly.
     TensorFlow computes by oneDNN (`ilnrepro.set_up`), and its log is off, unless the environment says otherwise.
     """
     set_up()
@@ -29,6 +33,7 @@ def command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    _be_interrupted()
     try:
         status = main()
         sys.stdout.flush()
@@ -37,7 +42,8 @@ def command(main: Callable[[], int]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ninterrupted: finished files are kept; give the same command again to go on", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print("\ninterrupted: finished files are kept; give the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         _end_quietly()
@@ -51,6 +57,39 @@ def command(main: Callable[[], int]) -> NoReturn:
         if isinstance(ending.__context__, BrokenPipeError):  # Rich answers a closed pipe with status 1
             _end_quietly()
         raise
+
+
+def stopping_signals() -> list[int]:
+    """SIGINT, SIGTERM and SIGHUP, where there are such, but for those that this process was started to ignore."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _be_interrupted() -> None:
+    """Lets the first signal to stop interrupt; after it Ctrl-C alone does.
+
+    So whoever started this process and got the signal as well may pass it on without disturbing what is being ended.
+    """
+    numbers = stopping_signals()
+
+    def interrupt(*_):
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def call(words: list[str]) -> int:
+    """Runs a command to its end and returns its status; interrupted, it interrupts the command too, and waits."""
+    with subprocess.Popen(words) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def _end_quietly():

@@ -1,9 +1,9 @@
-"""The exceptions for a user's mistake; `console.command` answers them on every command line."""
+"""The exceptions for a user's mistakes, which `console.command` prints as one line."""
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used: names the file or field, what is wrong, and the remedy."""
+    """An input that cannot be used. The message names the file or field, the fault and the remedy."""
 
 
 class DamagedError(InputError):
-    """A file is not what was written: cut short, or its content denied by its checksum."""
+    """A damaged file: it is cut short, or its content differs from its checksum."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
@@ -12,11 +13,13 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms import FORMS, Settings, method
 from ilnrepro.norms.kernels import CHOICES as KERNELS
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.optimizers import OPTIMIZERS
 
 # Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
 PROTOCOL_VERSION = 1
+# The fold of a run that trains on all subjects and tests on none; the folds of a data set are numbered from 1.
+WHOLE = 0
 
 
 def in_full(number: float) -> str:
@@ -146,6 +149,10 @@ VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "
             "momentum": "momentum", "shrink": "shrink", "class_mask": "mask-", "mask_resizing": "resize-",
             "site": "site-"}
 _POSITIVE = ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps", "shrink")
+# Numbers that have bounds: those that hold, and the bounds in words.
+_RANGES = {"momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+           "frozen_gate": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+           **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0"))}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off"), "network": tuple(NETWORKS),
             "loss": tuple(LOSSES), "optimizer": tuple(OPTIMIZERS)}
@@ -155,8 +162,8 @@ def _choices(name):
     """The values that a field of the protocol `name` may take, for fields that have a list of them."""
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    chosen = PROTOCOLS[name]
-    network = NETWORKS[chosen.network]
+    base = PROTOCOLS[name]
+    network = NETWORKS[base.network]
     return {**_CHOICES, "initializer": network.initializers, "class_mask": ("",), "mask_resizing": ("",),
             **network.choices}
 
@@ -178,13 +185,13 @@ def protocol(name: str, **changes: Any) -> Protocol:
             listed = ", ".join(filter(None, choices[key]))
             raise InputError(f"{key}: {value!r} is unknown; choose one of {listed}" if listed else
                              f"{key}: {value!r}: protocol {name} has none; leave it out")
-        if key in _POSITIVE and not value > 0:
-            raise InputError(f"{key}: {value} must be above 0")
+        if isinstance(value, int | float):
+            holds, bounds = _RANGES.get(key, (lambda value: True, "finite"))
+            if not (math.isfinite(value) and holds(value)):
+                raise InputError(f"{key}: {value} cannot be used; give a number {bounds}")
         if key == "site" and not re.fullmatch(r"[\w.-]*", value):
             raise InputError(f"site: {value!r} holds more than letters, digits, '_', '.' and '-', and it becomes part "
                              "of a path; rename it in the data set")
-        if key == "frozen_gate" and value is not None and not 0 <= value <= 1:
-            raise InputError(f"frozen_gate: {value} is not between 0 and 1")
     return replace(PROTOCOLS[name], **changes)
 
 
@@ -196,9 +203,11 @@ class Configuration:
       dataset: stem of the data set's file name.
       dataset_checksum: of its content.
       structure: what the masks show, 'LV' or 'RV' (or another).
-      fold: the group tested on; the others train.
+      fold: the group tested on; the others train. `WHOLE` for none: all train.
       rate: initial learning rate.
       seed: of the weights and of the data order.
+      plugin: of a method that is not the package's own, the checksum of the file that registered it, see
+        `norms.plugins`; '' for others.
     """
 
     dataset: str
@@ -209,9 +218,15 @@ class Configuration:
     rate: float
     seed: int
     protocol: Protocol
+    plugin: str = ""
 
     def __post_init__(self) -> None:
-        method(self.method)
+        here = method(self.method).plugin
+        if not self.plugin:
+            object.__setattr__(self, "plugin", here)
+        if self.plugin != here:
+            raise InputError(f"method: {self.method!r} was registered by a plug-in with the checksum {self.plugin}, "
+                             f"here by {here or 'none'}; give that one with --plugin")
         if not 0 < self.rate < float("inf"):
             raise InputError(f"rate: {self.rate} must be a positive number")
         if not 0 <= self.seed < 2**63:
@@ -234,6 +249,10 @@ class Configuration:
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
         return folder / f"fold{self.fold}-lr{in_full(self.rate)}-seed{self.seed}.h5"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name, those of the protocol too; no plug-in where there is none."""
+        return {key: value for key, value in asdict(self).items() if key != "plugin" or value}
+
     @property
     def json(self) -> str:
         """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
@@ -243,7 +262,8 @@ class Configuration:
         default = asdict(Protocol())
         protocol = {key: value for key, value in asdict(self.protocol).items()
                     if key == "name" or value != default[key]}
-        return json.dumps({"protocol_version": PROTOCOL_VERSION, **asdict(self), "protocol": protocol}, sort_keys=True)
+        return json.dumps({"protocol_version": PROTOCOL_VERSION, **self.as_dict(), "protocol": protocol},
+                          sort_keys=True)
 
     @property
     def hash(self) -> str:
@@ -267,11 +287,11 @@ class Configuration:
         Raises:
           InputError: it is not a run file's path.
         """
-        found = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
+        match = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
                           Path(path).as_posix())
-        if not found:
+        if not match:
             raise InputError(f"{path}: not where a run file lies; move it away")
-        dataset, name, of_method, variant, fold, rate, seed = found.groups()
+        dataset, name, of_method, variant, fold, rate, seed = match.groups()
         changes = dict(_change(part, name) for part in re.split(r"\+(?=[a-z])", variant)[1:])
         return Configuration(dataset, "", "", of_method, int(fold), float(rate), int(seed), protocol(name, **changes))
 

@@ -1,7 +1,7 @@
-"""TensorFlow, loaded where it is first used: `from ilnrepro import tf` in the place of `import tensorflow as tf`.
+"""TensorFlow, loaded when it is first used: `from ilnrepro import tf` in place of `import tensorflow as tf`.
 
-Loading it takes seconds, and help, tables, file checks and refusals need none of it. So what runs at import (default
-arguments, decorators, base classes) does not use it.
+Loading takes seconds, and help, tables, file checks and refusals do not need it. For this to work, code that runs at
+import (default arguments, decorators, base classes) must not use it.
 """
 
 

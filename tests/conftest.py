@@ -1,4 +1,4 @@
-"""What several test files share: the forms of a layer."""
+"""Fixtures of several test files: the kernels and forms of a layer."""
 
 import os
 import signal
@@ -24,7 +24,8 @@ FORMS = seldom(["reference", "tensorflow", "native"], ["reference", "native"])
 
 @pytest.fixture
 def use():
-    """`kernels.use`, undone after the test; a test of native kernels is skipped where there are none."""
+    """`kernels.use`, undone after the test. It skips the test where native kernels are asked for and cannot be
+    built."""
     def choose(choice):
         if choice == "native" and not kernels.native.available():
             pytest.skip("no native kernels here")
@@ -36,14 +37,14 @@ def use():
 
 @pytest.fixture(scope="module")
 def uncompiled():
-    """No rule waits for the compiler at every number of channels; functions are still graphs."""
+    """Rules are not compiled, which would take time for each number of channels; other functions are graphs as ever."""
     with mock.patch.object(fused, "_compiled", tiny.uncompiled):
         yield
 
 
 @pytest.fixture
 def eagerly():
-    """No function is compiled: the same arithmetic, without a wait for the compiler at every shape."""
+    """No function is compiled, which would take time for each shape; the arithmetic is the same."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -51,11 +52,11 @@ def eagerly():
 
 @pytest.fixture(params=FORMS)
 def compiled_form(request, use):
-    """A layer's form, 'reference' or 'fused', the fused one on each of the kernels and its rule compiled."""
+    """The name of a layer's form: the reference, and the fused form on each of the kernels with its rule compiled."""
     return form_of(request.param, use)
 
 
 @pytest.fixture
 def form(compiled_form, eagerly):
-    """The same with nothing compiled, which is right for all but the tests of compilation."""
+    """As `compiled_form` with nothing compiled, for all tests but those of compilation."""
     return compiled_form

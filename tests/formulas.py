@@ -1,4 +1,4 @@
-"""What the tests measure against: the papers' equations in float64 NumPy, and their derivatives.
+"""The reference of the tests: the papers' equations in float64 NumPy, and their derivatives.
 
 Feature maps are `[N, ..., C]`. Nothing here knows how the library computes: moments are taken over the
 feature map itself, once for every normalization, as the papers write them. Functions accept complex arrays,
@@ -91,7 +91,7 @@ def switchable(x, values, options):
 
 
 def batch_moments(x):
-    """What BN's moving averages follow: mean and population variance of each channel, `[C]`."""
+    """The moments that BN's moving averages follow: mean and population variance of each channel, `[C]`."""
     axes = (0, *_space(x))
     return x.mean(axes), x.var(axes)
 

@@ -8,7 +8,7 @@ from ilnrepro.norms import Normalization, Settings
 
 
 def seldom(values, often):
-    """The values for a parametrized test; those that are not among `often` are left to `make test-slow`."""
+    """The values of a parametrized test, of which those that are not in `often` are marked slow."""
     return [value if value in often else pytest.param(*(value if isinstance(value, tuple) else [value]),
                                                       marks=pytest.mark.slow) for value in values]
 
@@ -24,7 +24,7 @@ def built(name, values, form, dtype="float64", settings=None, channels=None):
 
 
 def run(layer, x, upstream, training=True, relu=False, through=lambda call: call):
-    """The output, and the gradients by name of Σ upstream·output: x and every trainable variable.
+    """(output, {name: gradient of Σ upstream·output}) by x and all trainable variables.
 
     through: `tf.function` or another wrapper of the computation.
     """
@@ -44,7 +44,7 @@ def run(layer, x, upstream, training=True, relu=False, through=lambda call: call
 
 
 def form_of(name, use):
-    """The form of a layer by a name of `conftest.FORMS`; the fused one's kernels are chosen by the fixture `use`."""
+    """The form of a layer by a name of `conftest.FORMS`; the fixture `use` sets the kernels of the fused one."""
     if name == "reference":
         return "reference"
     use(name)

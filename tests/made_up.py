@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ilnrepro.ops.metrics import overlap
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.metrics import overlap
 
 HOSTILE = ('<script>alert("name")</script>', "\"quotes' & </script>", "</svg><b>bold", "<img src=x onerror=alert(2)>",
            "{{ 7 * 7 }}", "心臓 ☃", "שלום עולם", "--><!--")
@@ -31,40 +31,40 @@ def data(path, synthetic=False):
     return path
 
 
-def runs(path, results):
+def runs(path, results, **changes):
     """Run files of METHODS on every fold, at RATES, below `results`; no normalization diverges at the higher rate and
-    collapses on fold 2."""
+    collapses on fold 2. `changes` are of their protocol."""
     source = dataset.read(path)
     for method in METHODS:
         for fold in source.folds:
             for rate in RATES:
                 configuration = Configuration(path.stem, source.checksum, "LV", method, fold, rate, 0,
-                                              protocol("quick"))
-                status = "complete"
+                                              protocol("quick", **changes))
+                outcome = "complete"
                 if method == "none":
-                    status = "diverged" if rate > 1 else "collapsed" if fold == 2 else "complete"
-                runfile.write(results / configuration.path, _run(source, configuration, status))
+                    outcome = "diverged" if rate > 1 else "collapsed" if fold == 2 else "complete"
+                runfile.write(results / configuration.path, _run(source, configuration, outcome))
     return results
 
 
-def _run(source, configuration, status):
+def _run(source, configuration, outcome):
     testing = np.flatnonzero(source.fold == configuration.fold)
     truth = source.masks[testing]
     rng = np.random.default_rng([configuration.fold, *map(ord, configuration.method)])
     shift = rng.integers(0, 4 if configuration.rate < 1 else 6, len(truth))
     predicted = np.array([np.roll(mask, s, 1) for mask, s in zip(truth, shift, strict=True)])
-    if status == "collapsed":
+    if outcome == "collapsed":
         predicted[:] = 0
     loss = (0.5 * np.exp(-np.arange(STEPS) / 40) + rng.uniform(0.01, 0.05, STEPS)).astype(np.float32)
     pixels = dict(zip(("truth_pixels", "predicted_pixels", "common_pixels"), overlap(truth, predicted), strict=True))
     test = {"name": source.name[testing], "subject": source.subject[testing], "index": testing, **pixels}
-    if status == "diverged":
+    if outcome == "diverged":
         test, predicted, loss[-1] = {}, predicted[:0], np.nan
     numbers = {"iln": 1, "softmax": 2}.get(configuration.method, 0)
     rho = 0.5 + np.cumsum(rng.normal(0, 0.02, [RECORDS, len(LAYERS), numbers]), axis=0)
     examples = np.arange(0, len(predicted), 3)
     return runfile.Run(
-        configuration=configuration, status=status, title=source.title, synthetic=source.synthetic, loss=loss,
+        configuration=configuration, title=source.title, synthetic=source.synthetic, loss=loss,
         rate=np.full(STEPS, configuration.rate, np.float32), gate_step=np.arange(RECORDS) * (STEPS // RECORDS), rho=rho,
         gate=rho[..., 0] if numbers else rho, layers=LAYERS if numbers else [], channels=CHANNELS if numbers else [],
         parameters=100 + 22 * (configuration.method == "iln"), test=test, masks=predicted, examples=examples,

@@ -1,4 +1,4 @@
-"""Writes the stored numbers that the tests compare with: `python tests/make_goldens.py`.
+"""`python tests/make_goldens.py`: writes the stored numbers with which tests compare.
 
 Make them again only when numbers change on purpose, and say why in the commit.
 """
@@ -19,7 +19,7 @@ UNETS = NORMS.with_name("unet.json")
 
 
 def norm_golden(name, form):
-    """Output and gradients of a layer with a ReLU in training; of the feature maps every seventh number."""
+    """Output and gradients of a layer with a ReLU in training; of feature maps, one number in seven."""
     x, values, upstream = example(name, (2, 2), seed=7)
     y, gradients = run(built(name, values, form), x, upstream, training=True, relu=True)
     return {"y": _rounded(y.ravel()[::7]), "x": _rounded(gradients.pop("x").ravel()[::7]),
@@ -27,7 +27,8 @@ def norm_golden(name, form):
 
 
 def unet_golden(name, form="fused"):
-    """Trainable numbers, first weights of every third layer, some logits of one 32×32 image; seed 1."""
+    """Number of trainable parameters, first weights of one layer in three, and some logits of one 32×32 image, for
+    seed 1."""
     network = UNet(name, seed=1, form=form, dtype=tf.float64)
     image = np.random.default_rng(0).uniform(size=(1, 32, 32, 1))
     variables = network.named_variables.values()

@@ -1,4 +1,4 @@
-"""Makes small raw trees as the releases lay them out: Sunnybrook in both layouts, ACDC, CSI 2014, pictures."""
+"""Small folders with the layouts of the releases: Sunnybrook in both layouts, ACDC, CSI 2014, pictures."""
 
 import numpy as np
 import SimpleITK as sitk

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ilnrepro.errors import InputError
-from ilnrepro.training.augmentation import batches, epoch_order, epoch_steps, prepare, rotate
+from ilnrepro.ops.augmentation import batches, epoch_order, epoch_steps, prepare, rotate
 
 
 def test_images_are_stretched_one_by_one_and_constant_ones_become_zeros():

@@ -80,7 +80,7 @@ def test_convolutions_are_held_against_the_better_and_the_product():
 
 def test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds():
     ours, peer = ("native", "in"), ("keras", "in")
-    found = []
+    measured = []
     for speed in (1, 2, 1):  # a disturbance of the second round
         asked = []
 
@@ -89,12 +89,12 @@ def test_ratios_are_to_the_plain_network_before_and_after_and_medians_of_rounds(
             plain = len(asked)  # the machine slows down all the time
             return speed * plain * {rounds.PLAIN: 1, ours: 1.1, peer: 1.3}[key]
 
-        found.append(rounds.one_round([ours, peer, rounds.PLAIN], ms))
+        measured.append(rounds.one_round([ours, peer, rounds.PLAIN], ms))
         assert asked[::2] == [rounds.PLAIN] * 4 and sorted(asked[1::2]) == sorted([ours, peer, rounds.PLAIN])
-    rows = {(r["implementation"], r["method"]): r for r in rounds.summary(found, 64, 1, 1)}
+    rows = {(r["implementation"], r["method"]): r for r in rounds.summary(measured, 64, 1, 1)}
     for key, ratio in ((ours, 1.1), (peer, 1.3), (rounds.PLAIN, 1)):
         assert rows[key]["ratio_to_none"] == pytest.approx(ratio)
-        assert rows[key]["ms"] == pytest.approx(statistics.median(this[key][0] for this in found))
+        assert rows[key]["ms"] == pytest.approx(statistics.median(this[key][0] for this in measured))
 
 
 def test_the_step_s_arithmetic_is_counted_from_the_shapes():

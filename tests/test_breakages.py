@@ -40,8 +40,8 @@ def test_one_that_no_longer_applies_is_named(tmp_path, file, function, search, s
 
 def test_only_the_named_function_is_changed(tmp_path):
     (tmp_path / "a.py").write_text("class A:\n    def f(x):\n        return x + 1\n\n\ndef g(x):\n    return x + 1\n")
-    made = broken(tmp_path, Breakage("slip", "", "a.py", "A.f", "x + 1", "x - 1", ()))
-    assert made == "class A:\n    def f(x):\n        return x - 1\n\n\ndef g(x):\n    return x + 1\n"
+    text = broken(tmp_path, Breakage("slip", "", "a.py", "A.f", "x + 1", "x - 1", ()))
+    assert text == "class A:\n    def f(x):\n        return x - 1\n\n\ndef g(x):\n    return x + 1\n"
     (tmp_path / "a.cc").write_text("struct A {\n  int f(int x) { return x + 1; }\n  int g(int x) { return x + 1; }\n};")
-    made = broken(tmp_path, Breakage("slip", "", "a.cc", "A.g", "x + 1", "x - 1", ()))
-    assert made == "struct A {\n  int f(int x) { return x + 1; }\n  int g(int x) { return x - 1; }\n};"
+    text = broken(tmp_path, Breakage("slip", "", "a.cc", "A.g", "x + 1", "x - 1", ()))
+    assert text == "struct A {\n  int f(int x) { return x + 1; }\n  int g(int x) { return x - 1; }\n};"

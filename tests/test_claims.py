@@ -9,6 +9,7 @@ from test_evidence import compared, grid, record
 
 from experiments.analysis import agreement, needs, secondary, selection
 from experiments.papers.iln import PAPER
+from ilnrepro.comparison import sample_size
 from ilnrepro.comparison.differences import FoldScores
 from ilnrepro.comparison.uncertainty import Pool
 from ilnrepro.errors import InputError
@@ -105,19 +106,19 @@ def test_all_claims_together_are_wider_than_one():
     assert rows[1]["median"] == alone.median
 
 
-V = needs.Variances(0.02 ** 2, 0.04 ** 2, 2 * 0.015 ** 2, 0.0, 0.0)
+V = sample_size.Variances(0.02 ** 2, 0.04 ** 2, 2 * 0.015 ** 2, 0.0, 0.0)
 
 
 def test_a_plan_s_power_is_what_simulation_gives():
     rng, times, n, seeds = np.random.default_rng(0), 20_000, 45, 3
     error = np.sqrt((V.subjects + V.within / seeds) / n + V.seeds / (3 * seeds))
     shown = (0.02 + error * rng.standard_normal(times) - 2.0 * error > 0).mean()
-    assert abs(needs.power(V, 0.02, n, seeds, 3) - shown) < 0.05
+    assert abs(sample_size.power(V, 0.02, n, seeds, 3) - shown) < 0.05
 
 
 def test_the_least_number_is_that_from_which_all_show():
-    assert needs.least(lambda k: k >= 7, 100) == 7 and needs.least(lambda k: k >= 2, 100) == 2
-    assert needs.least(lambda k: k > 100, 100) is None
+    assert sample_size.least(lambda k: k >= 7, 100) == 7 and sample_size.least(lambda k: k >= 2, 100) == 2
+    assert sample_size.least(lambda k: k > 100, 100) is None
 
 
 def test_variances_are_recovered_from_runs():
@@ -129,7 +130,7 @@ def test_variances_are_recovered_from_runs():
                            + within * rng.standard_normal((seeds, n)) + run * rng.standard_normal((seeds, 1)), None)
                 for s in subjects]
 
-    found = needs.variances(method(0.02, 0.04, 0.02), method(0.02, 0.03, 0.01), Pool(), ("a", "b"))
+    found = sample_size.variances(method(0.02, 0.04, 0.02), method(0.02, 0.03, 0.01), Pool(), ("a", "b"))
     np.testing.assert_allclose(np.sqrt([found.subjects, found.within, found.seeds]),
                                np.sqrt([2 * 0.02 ** 2, 0.04 ** 2 + 0.03 ** 2, 0.02 ** 2 + 0.01 ** 2]), rtol=0.15)
 

@@ -54,11 +54,11 @@ def check(x, filters, dy, **kind):
 
     That sum is the same convolution of magnitudes.
     """
-    found, exact = of_native(x, filters, dy, **kind), of_tensorflow(x, filters, dy, **kind)
+    actual, exact = of_native(x, filters, dy, **kind), of_tensorflow(x, filters, dy, **kind)
     magnitudes = of_tensorflow(*(np.abs(a) for a in (x, filters, dy)), **kind)
     taps, pixels = np.prod(filters.shape[:-2]), np.prod(dy.shape[:-1])
     terms = [taps * filters.shape[-2], taps * filters.shape[-1], pixels]
-    for a, e, m, n in zip(found, exact, magnitudes, terms, strict=True):
+    for a, e, m, n in zip(actual, exact, magnitudes, terms, strict=True):
         assert a.dtype == x.dtype and a.shape == e.shape
         assert np.all(np.abs(a - e) <= (n + 1) * np.finfo(x.dtype).eps * m), np.max(np.abs(a - e) / (m + 1e-300))
 
@@ -122,8 +122,8 @@ def test_the_transpose_and_second_derivatives(kind):
 def test_not_a_number_reaches_its_neighbours_alone():
     x, w, _ = arguments((1, 9, 20, 16), (3, 3, 16, 16))
     x[0, 4, 7, 3] = np.nan
-    found = np.isnan(native.convolution(x, w).numpy())
-    assert found[0, 3:6, 6:9].all() and found.sum() == 9 * 16
+    actual = np.isnan(native.convolution(x, w).numpy())
+    assert actual[0, 3:6, 6:9].all() and actual.sum() == 9 * 16
 
 
 def test_in_a_graph_with_unknown_shapes():
@@ -183,8 +183,8 @@ print(digest.hexdigest())
 
 @pytest.mark.slow
 def test_the_number_of_threads_does_not_change_a_bit():
-    found = {output(process) for process in [start(THREADS, threads) for threads in (1, 2, 4)]}
-    assert len(found) == 1
+    actual = {output(process) for process in [start(THREADS, threads) for threads in (1, 2, 4)]}
+    assert len(actual) == 1
 
 
 # The choice.
@@ -217,9 +217,9 @@ def test_both_ways_agree(use, monkeypatch, shape, taps, dilation):
     x, w = tf.constant(x), tf.constant(w)
     for function in (lambda form: convolutions.convolution(x, w, form, dilation),
                      lambda form: convolutions.transposed(x, w, form)):
-        found, reference = (function(form).numpy() for form in ("fused", "reference"))
-        np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
-    assert kernels.chosen() == "native"
+        actual, reference = (function(form).numpy() for form in ("fused", "reference"))
+        np.testing.assert_allclose(actual, reference, rtol=0, atol=1e-12)
+    assert kernels.in_use() == "native"
 
 
 def test_without_a_compiler_tensorflow_s_are_taken(monkeypatch):

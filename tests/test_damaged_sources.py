@@ -113,11 +113,11 @@ def image(shape, kind=np.int16):
 
 def volume(change):
     def damage(path):
-        found = sitk.ReadImage(str(path))
-        made = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(found)))
-        if made.GetSize() == found.GetSize():
-            made.CopyInformation(found)
-        sitk.WriteImage(made, str(path))
+        image = sitk.ReadImage(str(path))
+        changed = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
+        if changed.GetSize() == image.GetSize():
+            changed.CopyInformation(image)
+        sitk.WriteImage(changed, str(path))
     return damage
 
 
@@ -463,9 +463,9 @@ def test_any_damage_is_survived_or_refused(trees, tmp_path, capfd, kind, example
         assert capfd.readouterr().err == ""
         outcomes["refused" if isinstance(outcome, InputError) else "survived"] += 1
         if not isinstance(outcome, InputError) and outcome.images.shape[1:] == sound.images.shape[1:]:
-            for name, made, mask in zip(outcome.name, outcome.images, outcome.masks, strict=True):
+            for name, image, mask in zip(outcome.name, outcome.images, outcome.masks, strict=True):
                 if name in reference and not any(part in name for part in touched):
-                    assert (made.astype(sound.images.dtype).tobytes(), mask.tobytes()) == reference[name]
+                    assert (image.astype(sound.images.dtype).tobytes(), mask.tobytes()) == reference[name]
 
     damaged()
     assert min(outcomes.values()) > examples / 10, outcomes

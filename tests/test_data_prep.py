@@ -16,9 +16,10 @@ pytest.importorskip("SimpleITK", reason='the optional extra "images" is not inst
 
 import raw_trees
 
-from data_prep import audit, contours, folds, images, sunnybrook
+from data_prep import audit, contours, folds, sunnybrook
 from data_prep.__main__ import main
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import fitted, resampled, stretched
 from ilnrepro.storage import dataset
 
 REAL = os.environ.get("ILNREPRO_TEST_DATA")
@@ -106,7 +107,7 @@ def test_raw_release_gives_its_frames_and_contours(tmp_path, made, layout):
     assert data.name.tolist() == sorted(written)
     for name, image, mask in zip(data.name, data.images, data.masks, strict=True):
         pixels, contour = written[name]
-        np.testing.assert_array_equal(image, images.stretched(pixels))
+        np.testing.assert_array_equal(image, stretched(pixels))
         np.testing.assert_array_equal(mask, contours.mask(contour, mask.shape, name))
     assert dict(zip(data.subject.tolist(), data.fold.tolist(), strict=True)) == {
         "SC-HF-I-01": 1, "SC-HF-NI-07": 2, "SC-N-09": 3}
@@ -159,7 +160,7 @@ def test_frames_of_other_axes_are_not_taken(tmp_path, made):
     data, _ = made("sunnybrook", "--source", tmp_path / "raw", "--allow-partial")
     assert data.name.tolist() == sorted(written)
     for name, image in zip(data.name, data.images, strict=True):
-        np.testing.assert_array_equal(image, images.stretched(written[name][0]))
+        np.testing.assert_array_equal(image, stretched(written[name][0]))
 
 
 def test_compressed_frames_are_read(tmp_path, made):
@@ -167,7 +168,7 @@ def test_compressed_frames_are_read(tmp_path, made):
     pixels = written["SC-HF-I-01-IM-0001-0008"][0]
     raw_trees.write_dicom(next((tmp_path / "raw").rglob("IM-0003-0008.dcm")), pixels, compressed=True)
     data, _ = made("sunnybrook", "--source", tmp_path / "raw", "--allow-partial")
-    np.testing.assert_array_equal(data.images[0], images.stretched(pixels))
+    np.testing.assert_array_equal(data.images[0], stretched(pixels))
 
 
 def test_one_group_or_unknown_subjects_get_a_seeded_split(tmp_path, made):
@@ -203,7 +204,7 @@ def test_fitting_cuts_and_adds_the_larger_half_at_the_end(shape, rows, columns):
     values = np.arange(1, 1 + np.prod(shape)).reshape(shape)
     expected = np.zeros((4, 4), int)
     expected[rows[2]:rows[3], columns[2]:columns[3]] = values[rows[0]:rows[1], columns[0]:columns[1]]
-    np.testing.assert_array_equal(images.fitted(values, 4, 0), expected)
+    np.testing.assert_array_equal(fitted(values, (4, 4), 0), expected)
 
 
 @pytest.mark.parametrize("to", [0.5, 0.9, 1.7])
@@ -213,7 +214,7 @@ def test_resampling_keeps_a_ramp_in_mm(to):
         rows, columns = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True))
         return rows[:, None] + 100 * columns
 
-    found = images.resampled(ramp((30, 37), (1.4, 1.2)), (1.4, 1.2), to, 8, 1, 0)
+    found = resampled(ramp((30, 37), (1.4, 1.2)), (to / 1.4, to / 1.2), (8, 8), 1, 0)
     np.testing.assert_allclose(found, ramp((8, 8), (to, to)), atol=1e-9)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.storage import dataset, hdf5
 from ilnrepro.storage.dataset import DataSet
 
@@ -29,6 +30,36 @@ def test_written_and_read_back(tmp_path):
         assert getattr(again, key).dtype.kind == getattr(data, key).dtype.kind
     assert again.synthetic is True and again.structure == "LV" and set(again.optional) == {"spacing", "site"}
     assert len(again.checksum) == 64
+
+
+def test_data_are_named_by_what_training_sees(tmp_path):
+    """Audit, text, preparation and spacing describe them; images, masks, subjects, names, folds and sites are them."""
+    def checksum(**changes):
+        dataset.write(tmp_path / "d.h5", made_up(**changes))
+        return dataset.read(tmp_path / "d.h5").checksum
+
+    data, named = made_up(), checksum()
+    for changes in (dict(audit="{}"), dict(title="other"), dict(licence=""), dict(source="b"), dict(synthetic=False),
+                    dict(optional={"spacing": np.full((6, 2), 2.0), "site": np.arange(6)}),
+                    dict(preparation=Preparation((16, 16), "crop", 1.4))):
+        assert checksum(**changes) == named, changes
+    for changes in (dict(images=data.images ^ 1), dict(masks=data.masks ^ 1), dict(subject=data.subject[::-1]),
+                    dict(name=data.name[::-1]), dict(fold=data.fold[::-1]), dict(optional={"site": np.arange(6) // 2}),
+                    dict(images=data.images.astype(np.float32))):
+        assert checksum(**changes) != named, changes
+
+
+def test_a_file_of_an_earlier_version_keeps_its_name(tmp_path):
+    """It told no preparation, and its data were named by all of it."""
+    path = tmp_path / "d.h5"
+    dataset.write(path, made_up(preparation=Preparation((16, 16), "crop", 1.4)))
+    assert dataset.read(path).preparation == Preparation((16, 16), "crop", 1.4)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["preparation"], file.attrs["seen_checksum"]
+        file.attrs["checksum"] = whole = hdf5.checksum(file)
+    hdf5.seal(path)
+    again = dataset.read(path)
+    assert again.checksum == whole and again.preparation == Preparation((16, 16))
 
 
 def volumes(**changes):

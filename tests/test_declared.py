@@ -38,9 +38,9 @@ def imports(folder):
     for path in sorted((tiny.ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
                 [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            for name in {module.split(".")[0] for module in found} - sys.stdlib_module_names - beside:
+            for name in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - beside:
                 distribution = name if name in OURS else canonicalize_name(DISTRIBUTIONS.get(name.lower(), name))
                 yield str(path.relative_to(tiny.ROOT)), distribution, node in tree.body
 
@@ -50,9 +50,9 @@ EXTRAS = tuple(CONFIGURATION["options.extras_require"])
 
 def test_ilnrepro_imports_what_is_installed_with_it():
     always, optional = names(), names(*EXTRAS)
-    found = set(imports("ilnrepro"))
-    assert not {(path, name) for path, name, at_once in found if at_once and name not in {*always, "ilnrepro"}}
-    assert not {(path, name) for path, name, _ in found if name not in {*optional, "ilnrepro"}}
+    imported = set(imports("ilnrepro"))
+    assert not {(path, name) for path, name, at_once in imported if at_once and name not in {*always, "ilnrepro"}}
+    assert not {(path, name) for path, name, _ in imported if name not in {*optional, "ilnrepro"}}
 
 
 @pytest.mark.parametrize("folder, knows", [("data_prep", OURS[:2]), ("experiments", OURS[:3]), ("figures", OURS),

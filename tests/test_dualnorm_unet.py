@@ -12,9 +12,9 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks.dualnorm_unet import ClassAware, DualNormUNet, resize
 from ilnrepro.networks.summary import summary
 from ilnrepro.norms import Normalization
+from ilnrepro.ops.losses import soft_dice
+from ilnrepro.ops.optimizers import Adam
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.losses import soft_dice
-from ilnrepro.training.optimizers import Adam
 from ilnrepro.training.step import Training
 
 EPSILON = 1e-5
@@ -175,8 +175,8 @@ def test_the_whole_network_by_hand(given, eagerly):
     up += v["up1/transposed/bias"]
     x = block(convolved(np.concatenate([skip, up], -1), "up1/conv"), "up1/block")
     wanted = convolved(pre_activated(x, "head", None), "head")
-    found = network(tf.constant(images), training=True, mask=tf.constant(mask) if given else None)
-    assert np.abs(found - wanted).max() < 1e-6 * np.abs(wanted).max()  # masks are resized in float32
+    actual = network(tf.constant(images), training=True, mask=tf.constant(mask) if given else None)
+    assert np.abs(actual - wanted).max() < 1e-6 * np.abs(wanted).max()  # masks are resized in float32
 
 
 def training_of(monkeypatch, mode):
@@ -188,9 +188,9 @@ def training_of(monkeypatch, mode):
                             start_channels=4, pools=1, dtype=tf.float64)
 
     monkeypatch.setattr(networks, "build", small)
-    made = Training(Configuration("d", "", "LV", "bn", 1, 1e-3, 5, protocol("dualnorm-quick", class_mask=mode)))
+    training = Training(Configuration("d", "", "LV", "bn", 1, 1e-3, 5, protocol("dualnorm-quick", class_mask=mode)))
     monkeypatch.setattr(networks, "build", build)
-    return made
+    return training
 
 
 def batch():
@@ -251,8 +251,8 @@ def test_prediction_passes_twice(mode, monkeypatch):
             "oracle": tf.one_hot(masks, 2, dtype=tf.float64)}[mode]
     second = network(images, mask=mask)
     wanted, sure = np.argmax(second, -1), np.abs(second[..., 1] - second[..., 0]) > 1e-9
-    found = training.predict(images, masks if mode == "oracle" else None)
-    np.testing.assert_array_equal(found.numpy()[sure], wanted[sure])
+    actual = training.predict(images, masks if mode == "oracle" else None)
+    np.testing.assert_array_equal(actual.numpy()[sure], wanted[sure])
     if mode != "none":
         assert np.any(wanted != np.argmax(first, -1))
 

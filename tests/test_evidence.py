@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis import captions, former, questions, supplement, verdicts
+from experiments.analysis import captions, former, questions, supplement, tables, verdicts
 from experiments.papers.iln import PAPER
 from experiments.papers.iln.claims import QUESTIONS
+from experiments.papers.iln.tables import TABLES
 from experiments.runs import stages
 from ilnrepro.comparison import differences, sheet, uncertainty
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import cells, rules_of
 from ilnrepro.comparison.differences import compare, fold_scores, interval
 from ilnrepro.comparison.intervals import Estimate
 from ilnrepro.comparison.scores import Record
@@ -243,10 +244,48 @@ def test_a_mean_over_folds_weighs_each_image_the_same_however_many_seeds_its_fol
 
 
 def test_a_grid_on_which_no_rate_can_be_chosen_says_so():
-    records = [record("in", 1, 1.0), record("in", 2, 0.1)]
+    records = [record("in", k, rate, gain=-0.3 * (k == 1 and rate < 1))
+               for k, rate in ((1, 1.0), (1, 0.5), (2, 0.5), (2, 0.1))]
     with pytest.raises(InputError, match="no method has all of its learning rates on any fold yet"):
         captions.about_runs(records)
     assert captions.primary_rule([*records, record("in", 1, 0.1, gain=-0.3)]) == "test"
+
+
+def test_one_rate_a_fold_is_taken_as_given(tmp_path):
+    """As where rates were chosen by a cheaper protocol: nothing is chosen, and no cell stays empty."""
+    rates = {"in": (0.5, 0.5, 0.1), "iln": (0.5, 1.5, 0.5)}
+    records = [record(m, k, rates[m][k - 1], seed=s, gain=0.03 * (m == "iln"))
+               for m in rates for k in (1, 2, 3) for s in (0, 1)]
+    assert rules_of(records) == ("given",)
+    assert [cells(records, "given")[m, "LV", k].rate for m in rates for k in (1, 2, 3)] == [*rates["in"], *rates["iln"]]
+    row = verdict_rows(records, tmp_path)["ILN is better than IN (LV)"]
+    assert row["ours"] and row["power"] and not row["test_rule"]
+    (stem, table, tidy), = tables.sheets(TABLES[3], records)
+    assert stem == "table3" and "rate by rule 'taken as given'" in table.title and len(tidy) == 8
+    assert "0.5; 1.5 of LV ILN; 0.1 of LV IN (chosen by the rule 'taken as given'" in table.caption
+    assert "rates" not in supplement.build(records) and rules_of([record("in", 1)]) == ("test",)
+
+
+def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
+    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+        ("in", {1.0: 0.0, 0.1: 0.02}), ("ln", {1.0: 0.0, 0.1: 0.02, 0.02: 0.04})) for k in (1, 2, 3)
+        for rate, g in gains.items()])
+    chosen = {rule: {cell.rate for (m, _, _), cell in cells(records, rule).items() if m == "ln"}
+              for rule in ("test", "cross-fold")}
+    assert chosen == {"test": {0.1}, "cross-fold": {0.02}}
+    texts = {stem: table.caption for stem, table, _ in tables.sheets(TABLES[3], records)}
+    assert "1, 0.1 (chosen" in texts["table3"] and "1, 0.1; 0.02 of LV LN (chosen" in texts["table3-cross-fold"]
+
+
+def test_a_pair_is_compared_at_rates_that_both_have():
+    """ILN's best rate is one that Sigmoid has not; what IN has beyond the paper's rates stays."""
+    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+        ("iln", {1.0: 0.0, 0.1: 0.2}), ("sigmoid", {1.0: 0.1}), ("in", {1.0: 0.0, 0.1: 0.1, 0.02: 0.2}))
+        for k in (1, 2, 3) for rate, g in gains.items()])
+    found = {c.second: c.difference for c in differences.comparisons(
+        records, [("iln", m) for m in ("sigmoid", "in", "bn")], "cross-fold")}
+    assert list(found) == ["sigmoid", "in"]
+    assert found["sigmoid"] < -0.05 and abs(found["in"]) < 0.05
 
 
 def test_synthetic_data_judge_no_claim(tmp_path):
@@ -290,23 +329,64 @@ def test_every_question_is_one_setting_or_another_number_of_groups():
         assert (variant != "") != (question.method != question.base), question.words
 
 
-def test_later_stages_need_the_earlier(tmp_path, monkeypatch):
+@pytest.fixture
+def planner(tmp_path, monkeypatch):
+    """Of a phantom of each structure, with a set of seeds whose runs count as done, and made-up scores of theirs."""
     import tiny
 
-    data = tiny.phantom(tmp_path)
-    assert len(stages.stage(PAPER, 1, [data], "lite", tmp_path)) == 9 * 3 * 5
-    with pytest.raises(InputError, match="135 runs of stage 1 are missing"):
-        stages.stage(PAPER, 2, [data], "lite", tmp_path)
-    made = [record(m, k, rate) for m in PAPER.evidence.methods for k in (1, 2, 3) for rate in PAPER.rates["lite"]]
+    done, methods = set(), PAPER.evidence.stages[1].parts[0].methods
+    made = [record(m, k, rate, structure=s) for s in ("LV", "RV") for m in (*methods, "gn16") for k in (1, 2, 3)
+            for rate in PAPER.rates["lite"]]
     monkeypatch.setattr(stages, "collect", lambda *_, **__: made)
-    done = {0}
     monkeypatch.setattr(stages.planning, "remaining",
                         lambda jobs, _: [job for job in jobs if job.configuration.seed not in done])
-    assert len(stages.stage(PAPER, 2, [data], "lite", tmp_path)) == 8 * 3 * 2
+    files = [tiny.phantom(tmp_path, structure) for structure in ("LV", "RV")]
+    for path in files:
+        (tmp_path / "runs" / path.stem / "lite" / "in").mkdir(parents=True)
+        (tmp_path / "runs" / path.stem / "lite" / "in" / "fold1-lr1-seed0.h5").touch()
+    return stages.Planner(PAPER, files, "lite", tmp_path), done
+
+
+def planned(planner, number):
+    return [None if jobs is None else [job.configuration for job in jobs] for jobs in planner.parts(number)]
+
+
+def test_later_stages_need_the_earlier(planner):
+    planner, done = planner
+    assert [len(jobs) for jobs in planned(planner, 1)] == [9 * 3 * 5]
+    for number, missing in ((2, "135 runs of stage 1"), (3, "135 runs of stage 1"), (6, "135 runs of stage 1")):
+        with pytest.raises(InputError, match=f"{missing} are missing, whose answers stage {number} needs"):
+            planned(planner, number)
+    done.add(0)
+    assert [len(jobs) for jobs in planned(planner, 2)] == [8 * 3 * 2]
     with pytest.raises(InputError, match="48 runs of stage 2 are missing"):
-        stages.stage(PAPER, 3, [data], "lite", tmp_path)
+        planned(planner, 3)
     done |= {1, 2}
-    assert len(stages.stage(PAPER, 3, [data], "lite", tmp_path)) == len(QUESTIONS) * 3
+    assert [len(jobs) for jobs in planned(planner, 3)] == [3] * len(QUESTIONS)
+
+
+def test_a_stage_goes_method_by_method_and_part_by_part(planner):
+    planner, done = planner
+    first, *_, last = planned(planner, 5)
+    assert {c.structure for c in first} == {"RV"} and last is None  # its rates are still to be chosen
+    assert list(dict.fromkeys(c.method for c in first)) == ["in", "iln", "none", "ln", "gn4"]
+    assert [(c.fold, c.rate) for c in first[:6]] == [(1, 1.5), (1, 1.0), (1, 0.5), (1, 0.1), (1, 0.05), (2, 1.5)]
+    assert len(planner.at_any_rate(5, PAPER.evidence.stages[5].parts[-1])) == 8 * 3 * 2
+    done |= {0, 1, 2}
+    assert [len(jobs) for jobs in planned(planner, 5)] == [75, 18, 27, 48]
+    gn16, repeated, further, accident = planned(planner, 4)
+    assert len(gn16) == 15 and len(repeated) == 6 and {c.rate for c in further} == {0.02} and len(further) == 27
+    assert [(c.method, c.fold, c.rate, c.seed) for c in accident] == [("iln", 2, 0.5, 1), ("iln", 2, 0.5, 2)]
+    for number, shrink in ((6, 2), (7, 1)):
+        whole = [c for jobs in planned(planner, number) for c in jobs]
+        assert len(whole) == 8 * 3 and {(c.protocol.name, c.protocol.shrink) for c in whole} == {("paper", shrink)}
+
+
+def test_a_stage_wants_a_data_set_of_its_structure(planner, tmp_path):
+    planner, _ = planner
+    del planner.sets["RV"]
+    with pytest.raises(InputError, match="stage 5 takes a data set of RV; give one"):
+        planned(planner, 5)
 
 
 def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch):

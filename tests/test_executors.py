@@ -8,34 +8,19 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import stand_ins
 import tiny
+from stand_ins import WELL, jobs
 
 from experiments.measure import scale
 from ilnrepro.comparison import executors, grid, planning
-from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.storage import locking
-
-WELL = 'mkdir -p "$5/$(dirname "$1")"; echo steps 5 10; echo steps 10 10; cp "$3" "$5/$1"'
-
-
-@dataclass(frozen=True)
-class StandIn(planning.Job):
-    """A job that a shell script stands in for; $1 is the run file's path in the results folder $5, $3 the data set."""
-
-    script: str = WELL
-
-    @property
-    def command(self):
-        return ["sh", "-c", self.script, "sh", str(self.configuration.path), "--data", str(self.data)]
-
-
-def jobs(scripts, data=Path("/dev/null")):
-    return [StandIn(Configuration("d", "0", "LV", "in", 1, 0.1, seed, protocol("quick")), data, 10, script)
-            for seed, script in enumerate(scripts)]
+from ilnrepro.errors import InputError
+from ilnrepro.protocols import protocol
+from ilnrepro.storage import dataset, locking
 
 
 def written(results):
@@ -99,6 +84,46 @@ def test_a_run_ends_when_its_reader_is_gone():
     began = time.monotonic()
     process.stdout.close()
     assert process.wait(timeout=60) == 1 and time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("how, called", [(signal.SIGTERM, ["called"]), (signal.SIGINT, []), (signal.SIGHUP, [])])
+def test_a_stopped_driver_waits_until_its_runs_have_stopped(tmp_path, how, called):
+    script = "trap 'sleep 1; echo saved >> \"$5/saved\"; exit 130' TERM; echo > \"$5/started\"; " \
+        "while :; do sleep 0.1; done"
+    process = subprocess.Popen([sys.executable, stand_ins.__file__, tmp_path, script, *called], stderr=subprocess.PIPE,
+                               encoding="utf-8", env=tiny.environment())
+    while not (tmp_path / "started").exists():
+        time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "same command again" in said and "Traceback" not in said, said
+    assert (tmp_path / "saved").read_text("utf-8") == "saved\n"  # by the run under way; no other was begun
+
+
+def test_a_task_takes_the_python_of_its_machine(tmp_path):
+    said = "import sys; print(sys.executable, file=sys.stderr); sys.exit(2)"
+    command = executors._anywhere([sys.executable, "-c", said, "--data", "d.h5"])
+    assert sys.executable not in command
+    assert executors._task(command, [], "d.h5", b"", "r.h5") == (None, sys.executable)
+
+
+@pytest.mark.parametrize("share", ["a", "nan", "-1"])
+def test_a_share_of_a_gpu_that_is_none_is_named(monkeypatch, share):
+    monkeypatch.setenv("GPUS", share)
+    with pytest.raises(InputError, match="no share of a GPU"):
+        executors._gpus()
+
+
+@pytest.mark.parametrize("method, side, message", [("gn7", 32, "7 groups do not divide"), ("in", 26, "divisible by 4")])
+def test_what_cannot_work_is_refused_before_the_first_run(tmp_path, method, side, message):
+    rng, n = np.random.default_rng(0), 3
+    path = tmp_path / "d.h5"
+    dataset.write(path, dataset.DataSet(
+        rng.integers(0, 255, (n, side, side)).astype(np.uint8), np.zeros((n, side, side), np.uint8),
+        np.array(["a", "b", "c"]), np.array(["a", "b", "c"]), np.array([1, 2, 3]), "", "LV", "", "", "", True))
+    with pytest.raises(InputError, match=message):
+        planning.plan([path], ["in", method], protocol("tiny"), [0.1], [0])
 
 
 def test_a_lock_file_that_its_holder_removed_bars_nobody(tmp_path, monkeypatch):
@@ -183,7 +208,10 @@ def test_a_lost_node_costs_no_run(cluster, carried, tmp_path, monkeypatch):
     losing.start()
     assert not grid.run(planned, tmp_path, "ray")
     losing.join()
+    deadline = time.monotonic() + 60
     assert started.stat().st_size == 6  # two of the four were lost, and started again
+    while len([node for node in ray.nodes() if node["Alive"]]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)  # a busy machine hears of the loss later than the runs do
     assert len([node for node in ray.nodes() if node["Alive"]]) == 1
     assert sorted(kept) == sorted(tmp_path / job.configuration.path for job in planned)  # each once
     assert all(path.read_bytes() == carried.read_bytes() for path in kept)
@@ -206,12 +234,12 @@ def test_an_interrupted_grid_leaves_nothing_on_its_node(cluster, node_folder, ca
 
 def runs_in(folder):
     """The processes whose commands name a folder."""
-    found = []
+    paths = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if os.fsencode(folder) in path.read_bytes():
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 @pytest.mark.slow

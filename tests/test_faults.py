@@ -21,10 +21,10 @@ def test_the_harness_in_short(tmp_path):
     done = tiny.process("tests.faults", "--kills", 1, "--corruptions", 60, "--seeds", 1, "--no-disks", "--output",
                         output, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(output.read_text(encoding="utf-8"))
-    assert found["counts"] == dict.fromkeys(trial.FAULTS, 0)
-    assert found["kills_by_place"] == dict.fromkeys([*kills.PLACES, kills.DRIVER, kills.WORKER], 1)
-    assert found["corruptions"] == 60
+    report = json.loads(output.read_text(encoding="utf-8"))
+    assert report["counts"] == dict.fromkeys(trial.FAULTS, 0)
+    assert report["kills_by_place"] == dict.fromkeys([*kills.PLACES, kills.DRIVER, kills.WORKER], 1)
+    assert report["corruptions"] == 60
 
 
 @pytest.fixture

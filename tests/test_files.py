@@ -39,7 +39,7 @@ def figure():
 def page(path):
     path.with_name("table.md").write_text("| a |\n", encoding="utf-8")
     path.write_text("<!-- table: table.md -->\n<!-- end -->\n" + "long " * 99, encoding="utf-8")
-    return lambda: readme.update(path)
+    return lambda: readme.update(path, path.parent)
 
 
 def measured(path):

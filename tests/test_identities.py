@@ -22,11 +22,11 @@ def both(first, second, form, **options):
             run(built(second, common, form), x, upstream, True, True))
 
 
-def assert_same(found, wanted, tolerance=1e-12):
+def assert_same(actual, wanted, tolerance=1e-12):
     """Outputs, and the gradients that both have."""
-    assert error(found[0], wanted[0]) < tolerance
-    for key in set(found[1]) & set(wanted[1]) - {"rho"}:
-        assert error(found[1][key], wanted[1][key]) < 10 * tolerance, key
+    assert error(actual[0], wanted[0]) < tolerance
+    for key in set(actual[1]) & set(wanted[1]) - {"rho"}:
+        assert error(actual[1][key], wanted[1][key]) < 10 * tolerance, key
 
 
 @pytest.mark.parametrize("first, second", [("gn1", "ln"), ("gn32", "in"), ("iln16", "iln")])
@@ -41,11 +41,11 @@ def test_batch_normalization_of_one_instance_is_instance_normalization(form):
 @pytest.mark.parametrize("rho", [-0.5, 0.0, 0.3, 1.0, 2.0])
 def test_bin_of_one_instance_is_in_for_every_gate_which_gets_no_gradient(rho, form):
     x, values, upstream = example("bin", instances=1)
-    found = run(built("bin", values | {"rho": np.array(rho)}, form), x, upstream, True, True)
+    actual = run(built("bin", values | {"rho": np.array(rho)}, form), x, upstream, True, True)
     plain = {key: values[key] for key in ("bias", "gamma", "beta")}
     wanted = run(built("in", plain, form), x, upstream, True, True)
-    assert_same(found, wanted)
-    assert abs(found[1]["rho"]) < 1e-11
+    assert_same(actual, wanted)
+    assert abs(actual[1]["rho"]) < 1e-11
 
 
 def test_the_gate_of_bin_moves_with_two_instances(form):
@@ -56,11 +56,11 @@ def test_the_gate_of_bin_moves_with_two_instances(form):
 @pytest.mark.parametrize("rho", [-3.0, 0.0, 0.5, 4.0])
 def test_sigmoid_is_softmax_with_nothing_beside(rho, form):
     x, values, upstream = example("sigmoid")
-    found = run(built("sigmoid", values | {"rho": np.array(rho)}, form), x, upstream, True, True)
+    actual = run(built("sigmoid", values | {"rho": np.array(rho)}, form), x, upstream, True, True)
     wanted = run(built("softmax", values | {"rho": np.array([rho, 0.0])}, form), x, upstream, True, True)
-    assert_same(found, wanted)
-    assert error(found[1]["rho"], wanted[1]["rho"][0], floor=1e-3) < 1e-9
-    assert error(found[1]["rho"], -wanted[1]["rho"][1], floor=1e-3) < 1e-9
+    assert_same(actual, wanted)
+    assert error(actual[1]["rho"], wanted[1]["rho"][0], floor=1e-3) < 1e-9
+    assert error(actual[1]["rho"], -wanted[1]["rho"][1], floor=1e-3) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["clip", "sigmoid", "softmax"])
@@ -69,8 +69,8 @@ def test_a_gate_wide_open_or_shut_leaves_one_of_the_two(name, form):
     plain = {key: values[key] for key in ("bias", "gamma", "beta")}
     for rho, left in [(60.0, "in"), (-60.0, "ln")]:
         gate = np.array([rho, -rho]) if name == "softmax" else np.array(rho)
-        found = run(built(name, values | {"rho": gate}, form), x, upstream, True, True)
-        assert_same(found, run(built(left, plain, form), x, upstream, True, True))
+        actual = run(built(name, values | {"rho": gate}, form), x, upstream, True, True)
+        assert_same(actual, run(built(left, plain, form), x, upstream, True, True))
 
 
 # The family.
@@ -86,9 +86,9 @@ def at(layer, x, upstream):
 
 def test_batch_renormalization_begins_as_batch_normalization(form):
     x, values, upstream = example("brn")
-    found = at(built("brn", values | {"steps": np.array(5000.0)}, form), x, upstream)
+    actual = at(built("brn", values | {"steps": np.array(5000.0)}, form), x, upstream)
     plain = of(values, "bn", moving_variance=np.ones(32))
-    assert_same(found, at(built("bn", plain, form), x, upstream))
+    assert_same(actual, at(built("bn", plain, form), x, upstream))
 
 
 def test_batch_renormalization_with_the_batch_s_own_averages_is_batch_normalization(form):
@@ -118,8 +118,8 @@ def test_switchable_normalization_with_all_weight_on_one_is_that_one(k, name, fo
     x, values, upstream = example("sn")
     rho = np.full((2, 3), -60.0)
     rho[:, k] = 60
-    found = at(built("sn", values | {"rho": rho}, form), x, upstream)
-    assert_same(found, at(built(name, of(values, name), form), x, upstream))
+    actual = at(built("sn", values | {"rho": rho}, form), x, upstream)
+    assert_same(actual, at(built(name, of(values, name), form), x, upstream))
 
 
 def test_switchable_normalization_of_one_instance_takes_the_batch_s_weight_for_the_instance_s(form):
@@ -141,21 +141,21 @@ def test_switchable_normalization_weighs_means_and_variances_apart(form):
 @pytest.mark.parametrize("name, one", [("bin-projected", "bin"), ("iln-clamped", "clip"), ("iln-unclamped", "clip")])
 def test_one_gate_in_every_channel_is_the_layer_s_gate(name, one, gate, form):
     x, values, upstream = example(name)
-    found = at(built(name, values | {"rho": np.full(32, gate)}, form), x, upstream)
+    actual = at(built(name, values | {"rho": np.full(32, gate)}, form), x, upstream)
     wanted = at(built(one, values | {"rho": np.array(gate)}, form), x, upstream)
-    assert_same(found, wanted)
+    assert_same(actual, wanted)
     if 0 < gate < 1:
-        assert error(found[1]["rho"].sum(), wanted[1]["rho"]) < 1e-10
+        assert error(actual[1]["rho"].sum(), wanted[1]["rho"]) < 1e-10
 
 
 @pytest.mark.parametrize("name, ends", [("bin-projected", ("in", "bn")), ("iln-clamped", ("ln", "in"))])
 def test_each_channel_goes_by_its_own_gate(name, ends, form):
     x, values, upstream = example(name)
     gates = np.arange(32) % 2.0
-    found, _ = at(built(name, values | {"rho": gates}, form), x, upstream)
+    actual, _ = at(built(name, values | {"rho": gates}, form), x, upstream)
     for gate, end in enumerate(ends):
         wanted, _ = at(built(end, of(values, end, moving_variance=np.ones(32)), form), x, upstream)
-        assert error(found[..., gates == gate], wanted[..., gates == gate]) < 1e-12
+        assert error(actual[..., gates == gate], wanted[..., gates == gate]) < 1e-12
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -213,8 +213,8 @@ def test_a_factor_and_its_square_on_epsilon_change_nothing(name, form):
     x, values, upstream = example(name)
     y, _ = run(built(name, values, form, settings=Settings(epsilon=0.1)), x, upstream)
     scaled = values | {"bias": 3 * values["bias"]}
-    found, _ = run(built(name, scaled, form, settings=Settings(epsilon=0.9)), 3 * x, upstream)
-    assert error(found, y) < 1e-12
+    actual, _ = run(built(name, scaled, form, settings=Settings(epsilon=0.9)), 3 * x, upstream)
+    assert error(actual, y) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["in", "bn", "bin", "bin-projected"])

@@ -23,10 +23,10 @@ def test_t_over_folds_is_the_t_test():
 
 
 def test_variances_of_subjects_and_seeds_add_up_over_folds():
-    found = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
-    assert abs(found.standard_error ** 2 - (0.03 + 2 * 0.06) / 3) < 1e-12
+    estimate = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    assert abs(estimate.standard_error ** 2 - (0.03 + 2 * 0.06) / 3) < 1e-12
     # Satterthwaite by hand: the subjects' part has 42 degrees of freedom, each method's seeds 6.
-    assert abs(found.df - 0.05 ** 2 / (0.01 ** 2 / 42 + 2 * 0.02 ** 2 / 6)) < 1e-9
+    assert abs(estimate.df - 0.05 ** 2 / (0.01 ** 2 / 42 + 2 * 0.02 ** 2 / 6)) < 1e-9
     drawn = intervals.resampled(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     assert abs(drawn.standard_error ** 2 - (0.03 * 14 / 15 + 2 * 0.06 * 2 / 3) / 3) < 1e-12
 
@@ -40,8 +40,8 @@ def test_what_folds_add_widens_and_never_narrows():
         if wider:
             assert abs(more.standard_error ** 2 - plain.standard_error ** 2 - 2 / 3 * 0.4) < 1e-12
             assert more.df < plain.df
-    chosen = intervals.pooled_chosen_again(folds([0.1, 0.3, 0.2], 0.03, 0.06, choice=0.02))
-    assert abs(chosen.standard_error ** 2 - plain.standard_error ** 2 - 0.02) < 1e-12
+    with_choice = intervals.pooled_and_choice(folds([0.1, 0.3, 0.2], 0.03, 0.06, choice=0.02))
+    assert abs(with_choice.standard_error ** 2 - plain.standard_error ** 2 - 0.02) < 1e-12
 
 
 def test_the_interaction_is_that_of_a_two_way_anova():
@@ -74,7 +74,7 @@ def test_power_is_that_of_the_t_test():
 
 def test_each_fold_s_rate_is_chosen_on_the_others():
     scores = np.array([[0.9, 0.6], [0.5, 0.7], [0.5, 0.7]])  # as in the tables' own choice
-    assert list(intervals.chosen(scores)) == [1, 0, 0]
+    assert list(intervals.best_on_others(scores)) == [1, 0, 0]
 
 
 def test_choosing_adds_nothing_where_one_rate_is_far_the_best_and_something_where_two_are_about_as_good():
@@ -104,17 +104,17 @@ def test_the_interval_in_use_holds_the_truth_and_the_drawn_one_does_not():
 
 
 def test_a_simulated_grid_is_made_as_it_says():
-    found, truth = coverage.simulate(CELL._replace(subject_sd=0.06, seed_sd=0.03, fold_sd=0.02), 4000,
-                                     np.random.default_rng(0))
+    simulated, truth = coverage.simulate(CELL._replace(subject_sd=0.06, seed_sd=0.03, fold_sd=0.02), 4000,
+                                         np.random.default_rng(0))
     assert abs(truth) < 1e-12  # flat curves
     # Of two methods: folds, runs over three seeds, subjects by method and by run.
     variance = 2 * (0.02 ** 2 + (0.03 ** 2 + 0.03 ** 2 / 15) / 3 + 0.03 ** 2 / 15)
-    assert abs(found.difference.var() / variance - 1) < 0.08
-    assert abs(found.seeds.mean() / ((0.03 ** 2 + 0.03 ** 2 / 15) / 3) - 1) < 0.05
-    assert abs(found.subjects.mean() / (2 * (0.03 ** 2 + 0.03 ** 2 / 3) / 15) - 1) < 0.05
+    assert abs(simulated.difference.var() / variance - 1) < 0.08
+    assert abs(simulated.seeds.mean() / ((0.03 ** 2 + 0.03 ** 2 / 15) / 3) - 1) < 0.05
+    assert abs(simulated.subjects.mean() / (2 * (0.03 ** 2 + 0.03 ** 2 / 3) / 15) - 1) < 0.05
     # The other three methods are half, one and a half times and half as noisy.
     loud = np.mean([1, 1, 0.5 ** 2, 1.5 ** 2, 0.5 ** 2])
-    assert abs((found.interaction - found.expected).mean() - 0.02 ** 2) < 0.2 * loud * 0.02 ** 2
+    assert abs((simulated.interaction - simulated.expected).mean() - 0.02 ** 2) < 0.2 * loud * 0.02 ** 2
 
 
 def test_the_committed_table_is_of_every_cell_and_of_this_code():

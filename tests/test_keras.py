@@ -27,8 +27,8 @@ def features(channels=16, seed=0):
 def test_same_numbers_as_the_library_s_own_layer(method):
     ours, theirs = norms.Normalization(method, 16, bias=0.0), Normalization(method)
     for training in (True, False):
-        expected, found = ours(tf.constant(features()), training), theirs(features(), training=training)
-        assert np.abs(expected - found).max() < 1e-5
+        expected, actual = ours(tf.constant(features()), training), theirs(features(), training=training)
+        assert np.abs(expected - actual).max() < 1e-5
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -40,10 +40,10 @@ def test_computes_in_32_bits_where_the_model_computes_in_16(method, policy):
     expected = wide(tf.cast(half, tf.float32), training=True)
     with tf.GradientTape() as tape:
         tape.watch(half)
-        found = narrow(half, training=True)
-        loss = tf.reduce_sum(tf.cast(found[0, :8, :8], tf.float32))
-    assert found.dtype == half.dtype and all(v.dtype == "float32" for v in narrow.weights)
-    assert np.abs(tf.cast(found, tf.float32) - expected).max() < 0.05
+        actual = narrow(half, training=True)
+        loss = tf.reduce_sum(tf.cast(actual[0, :8, :8], tf.float32))
+    assert actual.dtype == half.dtype and all(v.dtype == "float32" for v in narrow.weights)
+    assert np.abs(tf.cast(actual, tf.float32) - expected).max() < 0.05
     assert np.isfinite(tf.cast(tape.gradient(loss, half), tf.float32)).all()
     for a, b in zip(narrow.weights, wide.weights, strict=True):
         assert np.abs(a.numpy() - b.numpy()).max() < 1e-5
@@ -158,8 +158,8 @@ def test_does_what_keras_s_group_normalization_does(method, groups, use, uncompi
                     y = layer(given, training=True)
                     loss = tf.reduce_sum(y * tf.cos(given))
                 outputs.append((y, *tape.gradient(loss, [given, layer.gamma.value, layer.beta.value])))
-            for found, expected in zip(*outputs, strict=True):
-                assert found.shape == expected.shape and np.allclose(found, expected, atol=2e-4, rtol=1e-4)
+            for actual, expected in zip(*outputs, strict=True):
+                assert actual.shape == expected.shape and np.allclose(actual, expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("method", "groups"), seldom([*GROUPS.items()], [("gn4", 4)]))
@@ -169,8 +169,8 @@ def test_does_so_under_time_distribution_masks_and_compilation(method, groups, u
     same_weights(ours, theirs, x[:, 0])
     mask = tf.constant([[True, False, True], [True, True, False]])
     for options in ({}, {"mask": mask}):
-        found, expected = (keras.layers.TimeDistributed(layer)(x, **options) for layer in (ours, theirs))
-        assert np.allclose(found, expected, atol=1e-4)
+        actual, expected = (keras.layers.TimeDistributed(layer)(x, **options) for layer in (ours, theirs))
+        assert np.allclose(actual, expected, atol=1e-4)
     compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True, autograph=False)
     assert np.allclose(compiled(x[:, 0]), theirs(x[:, 0]), atol=1e-4)
 
@@ -208,8 +208,8 @@ def test_gradients_of_gradients_are_those_of_finite_differences(method, use, unc
             return tf.reduce_sum(tape.gradient(y, x) * direction)
 
         expected = (penalty(x + 1e-6 * direction) - penalty(x - 1e-6 * direction)) / 2e-6
-        for found in (slope(x), tf.function(slope, autograph=False)(x)):
-            assert abs(found - expected) < 1e-5 * abs(expected)
+        for actual in (slope(x), tf.function(slope, autograph=False)(x)):
+            assert abs(actual - expected) < 1e-5 * abs(expected)
 
 
 def test_the_axis_follows_keras_s_image_data_format_and_is_refused_where_it_has_no_channels():
@@ -351,8 +351,8 @@ def test_a_subclassed_model_learns_as_with_keras_s_layer(method, groups, tmp_pat
             other.load_weights(tmp_path / "net.weights.h5")
             # Not compiled by its user, it is compiled by XLA where it can be, which rounds in its own way.
             assert np.abs(other.predict(x, verbose=0) - net.predict(x, verbose=0)).max() < 1e-5
-    for found in zip(*weights, strict=True):
-        assert all(np.allclose(a, found[1], atol=1e-4) for a in found)
+    for actual in zip(*weights, strict=True):
+        assert all(np.allclose(a, actual[1], atol=1e-4) for a in actual)
 
 
 def with_batch_normalization():

@@ -86,9 +86,9 @@ def assert_all_four(kernel, shape, dtype, relu, seed=0):
     assert error(found_variance, x.var(space(x))) < tolerance
     y = called(kernel.apply, t_x, *t_affine, relu)
     assert y.dtype == dtype and error(y, expected_apply(x, *affine, relu)) < tolerance
-    for found, wanted in zip(called(kernel.apply_gradient_sums, t_dy, t_x, *t_affine, relu),
+    for actual, wanted in zip(called(kernel.apply_gradient_sums, t_dy, t_x, *t_affine, relu),
                              expected_sums(dy, x, *affine, relu), strict=True):
-        assert found.dtype == dtype and error(found, wanted) < 5 * tolerance
+        assert actual.dtype == dtype and error(actual, wanted) < 5 * tolerance
     dx = called(kernel.apply_gradient_input, t_dy, t_x, *t_affine, t_dmean, t_dvariance, relu)
     assert dx.dtype == dtype and error(dx, expected_input(dy, x, *affine, dmean, dvariance, relu)) < tolerance
 
@@ -196,9 +196,9 @@ def test_moments_of_an_empty_map_are_nan(kernel):
 def test_use_chooses(use):
     x = tf.zeros([1, 2, 2, 3])
     use("tensorflow")
-    assert kernels.chosen() == "tensorflow" and kernels.module_for(x) is kernels.portable
+    assert kernels.in_use() == "tensorflow" and kernels.module_for(x) is kernels.portable
     use("native")
-    assert kernels.chosen() == "native" and kernels.module_for(x) is kernels.native
+    assert kernels.in_use() == "native" and kernels.module_for(x) is kernels.native
     assert kernels.module_for(tf.cast(x, tf.float64)) is kernels.native
     assert kernels.module_for(tf.cast(x, tf.bfloat16)) is kernels.portable
 
@@ -206,17 +206,17 @@ def test_use_chooses(use):
 def test_auto_falls_back_and_native_by_name_says_why_not(use, monkeypatch):
     monkeypatch.setattr(kernels.native, "available", lambda: False)
     kernels.use("auto")
-    assert kernels.chosen() == "tensorflow"
+    assert kernels.in_use() == "tensorflow"
     kernels.use("native")
     with pytest.raises(InputError, match="native kernels cannot be built here"):
-        kernels.chosen()
+        kernels.in_use()
     use("auto")
 
 
 def test_auto_takes_tensorflow_kernels_beside_a_gpu(use, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [f"a {kind}"])
     use("auto")
-    assert kernels.chosen() == "tensorflow"
+    assert kernels.in_use() == "tensorflow"
 
 
 def test_unknown_kernels():

@@ -2,17 +2,22 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 
+import ilnrepro
 from experiments.measure import epoch_time
 from experiments.papers.kolarik import commands
 from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.protocols import protocol
 from ilnrepro.storage import dataset, runfile
+from ilnrepro.use import prediction
+from ilnrepro.use.segmenter import load
 
 VARIANT = ("--protocol", "kolarik-quick", "--epochs", 2, "--steps-per-epoch", 3)
 
@@ -91,8 +96,8 @@ def test_tables_and_figures_come_again_and_files_are_whole(grid, data):
 @pytest.mark.slow
 def test_inspection_of_volumes(grid, data, tmp_path):
     path = files(grid[0])[0]
-    found = json.loads(tiny.command("ilnrepro", "inspect", path, "--json").stdout)
-    assert found["configuration"]["protocol.network"] == "res-unet-3d" and found["dice"]["n"] == 2
+    content = json.loads(tiny.command("ilnrepro", "inspect", path, "--json").stdout)
+    assert content["configuration"]["protocol.network"] == "res-unet-3d" and content["dice"]["n"] == 2
     assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["shape"] == [24, 32, 32]
     done = tiny.command("ilnrepro", "inspect", path, "--case", 0, "--data", data, "--output", tmp_path / "case.png")
     assert done.returncode == 0 and (tmp_path / "case.png").stat().st_size > 5000, done.stderr
@@ -108,9 +113,34 @@ def test_volumes_and_images_are_not_mixed(data, grid, tmp_path):
     assert done.returncode == 2 and "holds images [n, H, W], and protocol kolarik-quick takes volumes" in done.stderr
     done = tiny.command("ilnrepro", "run", "--data", data, "--protocol", "kolarik", "--initializer", "root", *words)
     assert done.returncode == 2 and "initializer: 'root' is unknown; choose one of glorot" in done.stderr
-    done = tiny.command("ilnrepro", "predict", files(grid[0])[0], data, "--output", tmp_path / "out")
-    assert done.returncode == 2 and "takes volumes slab by slab" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("fold1*.h5"))
+
+
+@pytest.mark.slow
+def test_a_network_of_volumes_gives_the_run_s_own_masks(data, tmp_path):
+    done = tiny.command("ilnrepro", "run", "--data", data, *VARIANT, "--results", tmp_path, "--method", "in", "--fold",
+                        1, "--rate", 1e-3, "--keep-weights")
+    assert done.returncode == 0, done.stderr
+    path, volumes = next(tmp_path.glob("runs/*/*/*/*.h5")), dataset.read(data)
+    run, segment = runfile.read(path), ilnrepro.Segmenter(path)
+    for index, mask in zip(run.test["index"], run.masks, strict=True):
+        found = segment(volumes.images[index])
+        sure = np.abs(found.probability - 128 / 255) > 1e-4
+        assert sure.mean() > 0.9 and 0 < mask.mean() < 1
+        np.testing.assert_array_equal(found.mask[sure], mask[sure])
+    odd = segment(volumes.images[0][:19, :27, :30])
+    assert odd.mask.shape == odd.probability.shape == (19, 27, 30)
+    exported = tiny.command("ilnrepro", "export", path, "--output", tmp_path / "model")
+    assert exported.returncode == 0, exported.stderr
+    served = ilnrepro.Segmenter(tmp_path / "model")(volumes.images[0][:19])
+    np.testing.assert_allclose(served.probability, segment(volumes.images[0][:19]).probability, atol=1e-4)
+    done = tiny.command("ilnrepro", "predict", path, data, "--output", tmp_path / "out")
+    assert done.returncode == 0 and "DSC" in done.stderr, done.stderr
+    assert len(list((tmp_path / "out" / "tiny-spine-overlay").glob("*.png"))) == len(volumes)
+    for given, message in ((tiny.phantom(tmp_path), "holds images [n, H, W]; this network takes volumes"),
+                           (volumes.images[0][:12], "12 slices; this network sees 16 at once")):
+        with pytest.raises(InputError, match=re.escape(message)):
+            prediction.predict(load(path), given, tmp_path / "o-mask.h5") if isinstance(given, Path) else segment(given)
 
 
 def test_thin_volumes_are_refused(data, tmp_path):
@@ -145,10 +175,10 @@ def test_times_are_measured(data, monkeypatch):
             super().__init__(*arguments, start_channels=2, pools=1)
 
     monkeypatch.setitem(NETWORKS, "res-unet-3d", Small)
-    found = epoch_time.measure("kolarik-quick", data, methods=["none", "in"], rounds=2, progress=False)
-    assert [row["method"] for row in found["rows"]] == ["none", "in"] and found["rows"][0]["step_ratio"] == 1
-    assert all(row["step_seconds"] > 0 and row["prediction_seconds"] > 0 for row in found["rows"])
-    assert (found["epoch_slabs"], found["volume_slabs"], found["size"]) == (8, 2, 32)
+    measured = epoch_time.measure("kolarik-quick", data, methods=["none", "in"], rounds=2, progress=False)
+    assert [row["method"] for row in measured["rows"]] == ["none", "in"] and measured["rows"][0]["step_ratio"] == 1
+    assert all(row["step_seconds"] > 0 and row["prediction_seconds"] > 0 for row in measured["rows"])
+    assert (measured["epoch_slabs"], measured["volume_slabs"], measured["size"]) == (8, 2, 32)
 
 
 def test_the_paper_s_protocol():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ilnrepro.training.losses import LOSSES, bce_dice, cross_entropy, margin
+from ilnrepro.ops.losses import LOSSES, bce_dice, cross_entropy, margin
 
 
 def example(classes, shape=(2, 3, 4, 5)):

@@ -58,19 +58,19 @@ def by_formula(function, example, options, relu=True):
             gradients(function, x, values, options, relu, upstream))
 
 
-def assert_agrees(found, wanted, tolerances):
+def assert_agrees(actual, wanted, tolerances):
     """Outputs and every gradient by their largest error; `tolerances` of these, and perhaps of ρ's."""
-    (y, found_gradients), (wanted_y, wanted_gradients) = found, wanted
+    (y, actual_gradients), (wanted_y, wanted_gradients) = actual, wanted
     of_y, of_gradients, of_rho = (*tolerances, tolerances[1])[:3]
     assert error(y, wanted_y) < of_y
-    for key, gradient in found_gradients.items():
+    for key, gradient in actual_gradients.items():
         assert error(gradient, wanted_gradients[key]) < (of_rho if key == "rho" else of_gradients), key
 
 
 def test_every_method_has_a_formula_a_reference_a_title_and_a_description():
     assert set(FORMULAS) == set(METHODS)
     for name in NAMES:
-        title, rule, description = row_of(name)
+        title, rule, description, _ = row_of(name)
         assert title and description and "<G>" not in title
         assert callable(rule) and callable(rule.reference)
 
@@ -96,9 +96,9 @@ PAIRWISE = [("reference", PLANE, "float64", False, False), ("reference", VOLUME,
 def test_values_and_gradients(name, kernel, space, dtype, training, relu, use, eagerly):
     x, values, upstream = example(name, space)
     layer = built(name, values, form_of(kernel, use), dtype)
-    found = run(layer, x, upstream, training, relu)
-    assert found[0].dtype == found[1]["x"].dtype == dtype
-    assert_agrees(found, expected(name, space, training, relu), TOLERANCES[dtype])
+    actual = run(layer, x, upstream, training, relu)
+    assert actual[0].dtype == actual[1]["x"].dtype == dtype
+    assert_agrees(actual, expected(name, space, training, relu), TOLERANCES[dtype])
 
 
 def test_every_two_values_meet():
@@ -111,8 +111,8 @@ def test_every_two_values_meet():
 @pytest.mark.parametrize("name", seldom(COMPILED, KINDS[3:]))
 def test_with_the_rule_compiled(name, dtype):
     x, values, upstream = example(name)
-    found = run(built(name, values, "fused", dtype), x, upstream, True, True)
-    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES[dtype])
+    actual = run(built(name, values, "fused", dtype), x, upstream, True, True)
+    assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("compiled_form", ["reference", "native"], indirect=True)
@@ -121,8 +121,8 @@ def test_in_a_function_of_unknown_sizes(name, compiled_form):
     x, values, upstream = example(name)
     unknown = tf.TensorSpec([None, None, None, x.shape[-1]], tf.float64)
     through = functools.partial(tf.function, input_signature=[unknown, unknown])
-    found = run(built(name, values, compiled_form), x, upstream, True, True, through)
-    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+    actual = run(built(name, values, compiled_form), x, upstream, True, True, through)
+    assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("form", seldom(["fused", "reference"], ["fused"]))
@@ -131,15 +131,15 @@ def test_compiled_by_xla(name, form, use):
     use("tensorflow")
     x, values, upstream = example(name)
     compiled = functools.partial(tf.function, jit_compile=True)
-    found = run(built(name, values, form), x, upstream, True, True, compiled)
-    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+    actual = run(built(name, values, form), x, upstream, True, True, compiled)
+    assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_instance_and_one_pixel(name, form):
     pixel = example(name, (1, 1), instances=1)
-    found = run(built(name, pixel.values, form), pixel.x, pixel.upstream, True, True)
-    assert_agrees(found, by_formula(formula(name), pixel, Options()), (1e-12, 1e-9))
+    actual = run(built(name, pixel.values, form), pixel.x, pixel.upstream, True, True)
+    assert_agrees(actual, by_formula(formula(name), pixel, Options()), (1e-12, 1e-9))
 
 
 # Inputs that lose digits.
@@ -160,9 +160,9 @@ def test_mean_1000_and_deviation_1_in_float32(name, choice, use, eagerly):
     x = single(np.random.default_rng(1).normal(1000, 1, upstream.shape))
     values, upstream = {key: single(a) for key, a in values.items()}, single(upstream)
     for training in (True, False):
-        found = run(built(name, values, "fused", "float32"), x, upstream, training)
+        actual = run(built(name, values, "fused", "float32"), x, upstream, training)
         exact = run(built(name, values, "reference", "float64"), x, upstream, training)
-        assert_agrees(found, exact, (1e-4, 3e-4, 5e-3))
+        assert_agrees(actual, exact, (1e-4, 3e-4, 5e-3))
 
 
 @pytest.mark.parametrize("name", ["bn", "in", "gn4", "sn", "bin", "softmax", "iln"])
@@ -242,8 +242,8 @@ def test_moving_averages_follow_the_biased_batch(name, wrapper, compiled_form, u
 def test_batch_statistics_at_test_time(name, form):
     x, values, upstream = example(name)
     layer = built(name, values, form, settings=Settings(batch_statistics="batch"))
-    found = run(layer, x, upstream, training=False)
-    assert_agrees(found, expected(name, PLANE, True, False), TOLERANCES["float64"])
+    actual = run(layer, x, upstream, training=False)
+    assert_agrees(actual, expected(name, PLANE, True, False), TOLERANCES["float64"])
     assert np.array_equal(layer.parameters["moving_mean"], values["moving_mean"])
     moving = run(built(name, values, form), x, upstream, training=False)
     assert_agrees(moving, expected(name, PLANE, False, False), TOLERANCES["float64"])
@@ -289,9 +289,9 @@ def test_epsilon(name, epsilon, kernel, use, eagerly):
 def test_groups_divided_by_the_variance(name, form):
     x, values, upstream = example(name)
     layer = built(name, values, form, settings=Settings(group_divisor="variance"))
-    found = run(layer, x, upstream, True, True)
+    actual = run(layer, x, upstream, True, True)
     wanted = by_formula(formula(name), example(name), Options(divisor="variance"))
-    assert_agrees(found, wanted, (1e-12, 1e-10))
+    assert_agrees(actual, wanted, (1e-12, 1e-10))
     assert error(wanted[0], expected(name, PLANE, True, True)[0]) > 0.01
 
 
@@ -299,8 +299,8 @@ def test_groups_divided_by_the_variance(name, form):
 def test_the_divisor_of_groups_leaves_other_methods_alone(name, form):
     x, values, upstream = example(name)
     layer = built(name, values, form, settings=Settings(group_divisor="variance"))
-    found = run(layer, x, upstream, True, True)
-    assert_agrees(found, expected(name, PLANE, True, True), TOLERANCES["float64"])
+    actual = run(layer, x, upstream, True, True)
+    assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("gate, kernel", [(0.25, "native"), (1, "reference")])
@@ -310,8 +310,8 @@ def test_frozen_gate(name, gate, kernel, use, eagerly):
     frozen = example(name)
     del frozen.values["rho"]
     layer = built(name, frozen.values, form, settings=Settings(frozen_gate=gate))
-    found = run(layer, frozen.x, frozen.upstream, True, True)
-    assert_agrees(found, by_formula(formula(name), frozen, Options(frozen=gate)), TOLERANCES["float64"])
+    actual = run(layer, frozen.x, frozen.upstream, True, True)
+    assert_agrees(actual, by_formula(formula(name), frozen, Options(frozen=gate)), TOLERANCES["float64"])
     assert layer.mix is None
 
 
@@ -332,8 +332,8 @@ def test_rho_starts_at_a_half_or_as_told(name, start):
 @pytest.mark.parametrize("name, start, shape", [("sn", 1, [2, 3]), ("bin-projected", 1, [32]), ("iln-clamped", 0, [32]),
                                                 ("iln-unclamped", 0, [32])])
 def test_rho_starts_where_its_authors_start_it(name, start, shape):
-    for chosen in (Settings(), Settings(rho=-1.5)):
-        layer = Normalization(name, 32, chosen, dtype="float64")
+    for own in (Settings(), Settings(rho=-1.5)):
+        layer = Normalization(name, 32, own, dtype="float64")
         rho = layer.parameters["rho"]
         assert rho.shape == shape and np.all(rho.numpy() == start)
     assert share(layer) == pytest.approx(np.full(2, 1 / 3) if name == "sn" else np.full(32, start), abs=1e-15)
@@ -389,9 +389,9 @@ def assert_composed(rule, function, gates, form, monkeypatch):
     composed(monkeypatch, rule)
     x, values, upstream = example("in")
     values |= gates
-    found = run(built("composed", values, form), x, upstream, True, True)
+    actual = run(built("composed", values, form), x, upstream, True, True)
     wanted = by_formula(function, (x, values, upstream), Options())
-    assert_agrees(found, wanted, TOLERANCES["float64"])
+    assert_agrees(actual, wanted, TOLERANCES["float64"])
 
 
 def test_layer_and_group_under_a_sigmoid(form, monkeypatch):
@@ -518,7 +518,7 @@ def test_every_method_has_a_golden():
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name, form):
     golden = json.loads(NORMS.read_text(encoding="utf-8"))[name]
-    found = norm_golden(name, form)
-    assert set(found) == set(golden)
+    actual = norm_golden(name, form)
+    assert set(actual) == set(golden)
     for key, numbers in golden.items():
-        assert error(found[key], numbers) < 1e-8, key
+        assert error(actual[key], numbers) < 1e-8, key

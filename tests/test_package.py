@@ -47,7 +47,7 @@ import numpy as np
 
 import ilnrepro
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training import metrics
+from ilnrepro.ops import metrics
 from ilnrepro.use import segmenter
 from ilnrepro.errors import InputError
 from ilnrepro.keras import Normalization as KerasNormalization

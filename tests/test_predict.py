@@ -12,7 +12,9 @@ import tiny
 from PIL import Image
 
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.storage import dataset, hdf5, runfile
+from ilnrepro.use import images as readers
 from ilnrepro.use import prediction
 from ilnrepro.use.segmenter import Segmenter, export, in_batches, load
 
@@ -54,6 +56,73 @@ def test_weights_come_back_exactly_and_give_the_run_s_own_masks(trained):
 def test_any_size_is_padded_and_cropped_back(segment, shape):
     found = segment(np.random.default_rng(0).random(shape).astype(np.float32))
     assert found["mask"].shape == found["probability"].shape == shape
+
+
+@pytest.fixture(scope="module", params=[[], ["--spacing", 1.1]], ids=["cropped", "resampled"])
+def prepared(request, tmp_path_factory):
+    """A run on slices that were cropped or padded to 48², or resampled before: (run file, its `Run`, release)."""
+    pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
+    import raw_trees
+
+    folder = tmp_path_factory.mktemp("prepared")
+    raw_trees.acdc(folder / "acdc", patients=3)
+    for words in (["data_prep", "acdc", "--source", folder / "acdc", "--structure", "rv", "--size", 48, *request.param,
+                   "--output", folder / "a.h5"],
+                  ["ilnrepro", "run", "--data", folder / "a.h5", "--results", folder, "--protocol", "tiny", "--method",
+                   "iln", "--fold", 1, "--rate", 0.3, "--steps-per-epoch", 40, "--keep-weights"]):
+        done = tiny.command(*words)
+        assert done.returncode == 0, done.stderr
+    path = next(folder.glob("runs/*/*/*/*.h5"))
+    run = runfile.read(path)
+    assert run.preparation == dataset.read(folder / "a.h5").preparation == Preparation(
+        (48, 48), "crop", request.param[1] if request.param else None)
+    return path, run, folder / "acdc"
+
+
+def test_raw_volumes_are_prepared_as_the_run_s_own_and_masks_come_back(prepared, tmp_path):
+    """In the run's grid the masks are the run's own; the written ones are those, in the volume's grid."""
+    path, run, release = prepared
+    model, frames = load(path), {}
+    for i, name in enumerate(run.test["name"]):
+        frame, _, number = name.rpartition("_slice")
+        frames.setdefault(frame, []).append((int(number) - 1, run.masks[i]))
+    assert run.masks.any() and len(frames) == 2
+    done = predict(path, *(next(release.rglob(f"{frame}.nii.gz")) for frame in frames), output=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = Segmenter(path, form="reference")
+    for frame, own in frames.items():
+        volume = readers.read(next(release.rglob(f"{frame}.nii.gz")))
+        in_grid = in_batches(model, [model.preparation.image(one, volume.spacing) for one in volume.values])
+        for k, mask in own:
+            assert (in_grid[k] == mask).mean() >= 0.999, (frame, k)
+        written = readers.read(tmp_path / f"{frame}-mask.nii.gz").values
+        back = [model.preparation.back(mask, written.shape[1:], volume.spacing) for mask in in_grid]
+        assert written.any() and (written != back).mean() < 0.001
+        further = () if model.preparation.spacing is None else (tf.constant(volume.spacing, tf.float32),)
+        exported = whole.from_source(tf.constant(volume.values, tf.float32), *further)["mask"].numpy()
+        assert (exported != written).mean() < 0.02  # where a pixel lies half-way, rounding decides
+        overlays = sorted(p.name for p in (tmp_path / f"{frame}-overlay").iterdir())
+        assert overlays == [f"slice-{k + 1:03d}.png" for k in np.flatnonzero(written.any((1, 2)))]
+
+
+def test_a_pixel_size_that_is_needed_and_not_told_is_missed(prepared, tmp_path):
+    path, run, _ = prepared
+    Image.fromarray(np.tile(np.arange(40, dtype=np.uint8), (40, 1))).save(tmp_path / "i.png")
+    done = predict(path, tmp_path / "i.png", output=tmp_path)
+    if run.preparation.spacing is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2 and "i.png: no pixel size in the file" in done.stderr
+
+
+def test_the_network_of_a_collapsed_run_says_so(trained, tmp_path):
+    run = runfile.read(trained[0])
+    run.test["common_pixels"][:] = 0
+    runfile.write(tmp_path / "c.h5", run)
+    Image.fromarray(np.tile(np.arange(32, dtype=np.uint8), (32, 1))).save(tmp_path / "i.png")
+    for path, word in ((tmp_path / "c.h5", True), (trained[0], False)):
+        done = predict(path, tmp_path / "i.png", output=tmp_path)
+        assert done.returncode == 0 and ("a network that collapsed" in done.stderr) == word, done.stderr
 
 
 def predict(model, *inputs, output):

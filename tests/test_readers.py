@@ -334,7 +334,7 @@ def test_predicted_masks_keep_the_nifti_header(tmp_path, options):
     """All bytes but type, scale, window and place of the voxels, and so affine, codes and spacing as they were."""
     write_nifti(tmp_path / "a.nii", VOLUME, [[1, 0.02, 0, 4], [0, -1, 0.05, 5], [0, 0, 5, 6], [0, 0, 0, 1]], **options)
     mask = (VOLUME.T > 0).astype(np.uint8)
-    (tmp_path / "m.nii").write_bytes(nifti.mask_like(tmp_path / "a.nii", mask))
+    (tmp_path / "m.nii").write_bytes(nifti.like(tmp_path / "a.nii", mask))
     before, after = (nifti.read(tmp_path / name) for name in ("a.nii", "m.nii"))
     np.testing.assert_array_equal(after.values, mask)
     np.testing.assert_array_equal(after.affine, before.affine)

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shlex
 import shutil
 import sys
 
@@ -18,7 +19,8 @@ from ilnrepro.storage import dataset, runfile
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
 from figures import __main__ as figures_command
-from figures import differences, examples, learning, rates
+from figures import examples, forest, learning, rates, style
+from figures.crop import box
 from figures.report import cases, charts, page
 from figures.report import command as report_command
 
@@ -109,29 +111,37 @@ def test_the_same_inputs_give_the_same_bytes(made, tmp_path):
 def test_without_the_data_set_it_says_what_is_missing(made, tmp_path):
     results, _, _ = made
     report("--results", results, "--output", tmp_path / "bare.html")
-    page = Page((tmp_path / "bare.html").read_text(encoding="utf-8"))
+    bare = (tmp_path / "bare.html").read_text(encoding="utf-8")
+    page = Page(bare)
     said = " ".join(" ".join(page.words).split())
     for words in ("The images are not shown", "--data build/data/hostile-lv.h5", "python -m data_prep sunnybrook"):
         assert words in said, words
     assert not [a for tag, a in page.elements if tag == "image"]
-    shown = [a for tag, a in page.elements if a.get("class") == "truth"]
+    shown = [a for tag, a in Page(bare[bare.index('id="cases"'):]).elements if a.get("class") == "truth"]
     known, in_all = map(int, re.search(r"only (\d+) of these (\d+) cases", said).groups())
     assert 0 < known == len(shown) < in_all
 
 
-def test_synthetic_data_say_so_and_judge_nothing(tmp_path):
+def test_synthetic_data_say_so_and_judge_nothing_and_variants_commands_name_them(tmp_path):
     data = made_up.data(tmp_path / "phantom.h5", synthetic=True)
-    results = made_up.runs(data, tmp_path / "results")
-    report("--results", results)
+    results = made_up.runs(data, tmp_path / "results", epsilon=1e-4)
+    report("--results", results, "--epsilon", "1e-4", "--protocol", "quick")
     text = (results / "report.html").read_text(encoding="utf-8")
     assert "SYNTHETIC data judge no claim" in text and "<title>SYNTHETIC" in text and "not reproduced" not in text
     for caption in re.findall(r"<figcaption id.*?</figcaption>", text, re.DOTALL):
         assert "SYNTHETIC" in caption or "Training time" in caption, caption
+    commands = set(re.findall(r"python -m (experiments tables|figures report|figures)( --results[^<]*)", text))
+    assert {name for name, _ in commands} == {"experiments tables", "figures report", "figures"}
+    for _, options in commands:
+        assert shlex.split(options)[2:5] == ["--protocol", "quick", "--epsilon=0.0001"]
 
 
 def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):
     results, _, _ = made
-    other = made_up.data(tmp_path / "hostile-lv.h5", synthetic=True)
+    other = made_up.data(tmp_path / "hostile-lv.h5")
+    data = dataset.read(other)
+    data.masks[0, 0, 0] ^= 1
+    dataset.write(other, data)
     report("--results", results, "--data", other, "--output", tmp_path / "a.html")
     assert "not the data set of these runs" in capsys.readouterr().err
     monkeypatch.setattr(report_command, "LIMIT", 1000)
@@ -147,7 +157,7 @@ def test_mistakes_get_one_line(made, tmp_path, monkeypatch, capsys):
 def test_figures_of_rates_and_differences_are_drawn(made, tmp_path):
     shutil.copytree(made[0] / "runs", tmp_path / "runs")
     figures_command.main(["--results", str(tmp_path)])
-    for name in ("rates", "differences"):
+    for name in ("rates", "forest"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
 
 
@@ -163,16 +173,26 @@ def test_a_grid_holds_means_and_marks():
     np.testing.assert_allclose(grid.limits, (0.45, 0.7))
 
 
-def test_a_forest_is_of_dice_and_all_subjects():
+def test_a_forest_is_of_the_claims_or_else_of_all_differences():
     row = {"structure": "LV", "measure": "dice", "without": "", "other": "in", "rule": "test", "difference": 0.01,
            "low": -0.01, "high": 0.03}
-    rows = [row, row | {"without": "SC-N-06", "low": 9}, row | {"measure": "iou", "low": 9}]
-    assert differences.forests(rows) == {"LV": {"in": {"test": row}}}
-    forest = charts.forest("LV", ("test",), {"IN": {"test": row}}, {"IN": 0.02}, 0.005)
-    label, intervals, published, _ = forest.rows[0]
-    low, middle, high, text = intervals["test"]
-    assert label == "IN" and low < forest.zero < forest.half < middle < published < high
-    assert abs((middle - low) - (high - middle)) < 1e-9 and text == "+1.00 [-1.00, +3.00]"
+    others = [row, row | {"without": "SC-N-06"}, row | {"measure": "iou"}, row | {"rule": "cross-fold"}]
+    found, = forest.rows(None, others, "test")
+    assert found == ("ILN − IN", "LV", "iln", "in", found.paper, (0.01, -0.01, 0.03), "") and found.texts[0] == ""
+    claim = {"claim": "A is better (LV)", "structure": "LV", "first": "a", "second": "b", "verdict": "no data",
+             "paper_difference": 0.02, "paper_low": -0.01, "paper_high": 0.05,
+             **dict.fromkeys(("difference", "low", "high"), np.nan)}
+    assert len(forest.rows([claim], others, "test")) == 1
+    one, other = forest.rows([claim | {"verdict": "undecided"}, claim | {"structure": "RV"}], others, "test")
+    assert one[:5] == ("A is better", "LV", "a", "b", (0.02, -0.01, 0.05)) and one.texts == ("+2.00 ± 3.0", "")
+
+
+def test_what_lies_far_out_does_not_stretch_the_forest():
+    near = forest.Row("a", "LV", "a", "b", (0.02, -0.5, 0.5), (0.01, -0.01, 0.03), "")
+    far = near._replace(ours=(0.189, 0.1, 0.3))
+    assert forest.near([near, far]) == [near] and forest.near([far]) == [far]
+    low, high = forest.limits([near])
+    assert -3 < low < -1 and 3 < high < 5
 
 
 def test_the_legend_of_gates_names_the_curves_that_it_stands_for(made):
@@ -183,17 +203,34 @@ def test_the_legend_of_gates_names_the_curves_that_it_stands_for(made):
     assert chart.ends == [(name, [f"{run.rho[-1, k, 0]:.3f}"]) for k, name in enumerate(names)]
 
 
-def test_figure_2_shows_truth_red_prediction_green_and_both_yellow(made):
-    run = runfile.read(next((made[0] / "runs").rglob("iln/fold1-lr1.5-*.h5")))
-    seen = set()
-    for i, case in enumerate(run.examples):
-        picture = examples._picture(run, i, None)
-        for truth in (False, True):
-            for predicted in (False, True):
-                where = (run.example_truth[i] == truth) & (run.masks[case] == predicted)
-                seen |= {(truth, predicted, *colour.round(2)) for colour in picture[where]}
-    assert seen == {(False, False, 0, 0, 0), (True, False, 0.84, 0.37, 0), (False, True, 0, 0.62, 0.45),
-                    (True, True, 0.94, 0.89, 0.26)}
+def test_figure_2_shows_truth_red_prediction_green_and_both_yellow():
+    truth, predicted = np.mgrid[:2, :2].astype(bool)
+    colours = {(False, False): (0.93, 0.93, 0.93), (True, False): (0.84, 0.37, 0), (False, True): (0, 0.62, 0.45),
+               (True, True): (0.94, 0.89, 0.26)}
+    for (t, p), colour in colours.items():
+        np.testing.assert_allclose(examples.picture(None, truth, predicted)[int(t), int(p)], colour, atol=0.005)
+    image = np.full([2, 2], 0.2)
+    image[0, 0] = 100  # a bright spot
+    assert examples.picture(image, ~truth & truth, None).max() == 1
+
+
+def test_figure_2_shows_the_hardest_cases_and_others(made):
+    by_fold = {}
+    for path in (made[0] / "runs").rglob("*-lr0.1-*.h5"):
+        run = runfile.read(path)
+        if run.test:
+            by_fold.setdefault(("LV", run.configuration.fold), {})[run.configuration.method] = run
+    cases = examples.select(by_fold)
+    assert len(set(cases)) == examples.HARD + examples.RANDOM
+    means = {(key, i): np.mean([run.dice[run.examples[i]] for run in of_case.values()])
+             for key, of_case in by_fold.items() for i in range(len(next(iter(of_case.values())).examples))}
+    hardest = sorted(means, key=means.get)[:examples.HARD]
+    assert [case[:2] for case in cases if case[2]] == hardest
+
+
+def test_no_two_curves_look_alike():
+    looks = [style.look(n) for n in range(32)]
+    assert len({(one["color"], one["dashes"]) for one in looks}) == 32
 
 
 def test_outlines_lie_on_their_pixels(made):
@@ -204,9 +241,9 @@ def test_outlines_lie_on_their_pixels(made):
     np.testing.assert_allclose(points.mean(0), [3.5, 2.5])
     assert cases._path(np.zeros([8, 8])) == "" and cases._path(None) == ""
     for one in dataset.read(data).masks[:20]:
-        left, top, width, height = cases._box([one])
+        left, top, width, height = box([one])
         assert one[top:top + height, left:left + width].sum() == one.sum() and width == height
-    assert cases._box([np.ones([8, 6])]) == (0, 0, 6, 8)
+    assert box([np.ones([8, 6])]) == (0, 0, 6, 8)
 
 
 def test_the_worst_thirty_and_thirty_at_random(made):
@@ -215,7 +252,7 @@ def test_the_worst_thirty_and_thirty_at_random(made):
     for path in sorted((results / "runs").rglob("*-lr0.1-*.h5")):
         run = runfile.read(path)
         folds.setdefault(run.configuration.fold, {})[run.configuration.method] = run
-    found = cases.chosen(folds, ["none", "in", "iln"], dataset.read(data))
+    found = cases.browsed(folds, ["none", "in", "iln"], dataset.read(data))
     by_hand = sorted(float(np.mean([runs[m].dice[i] for m in ("none", "in", "iln")]))
                      for runs in folds.values() for i in range(len(runs["in"].dice)))
     worst = [case for case in found if case.worst]
@@ -223,7 +260,7 @@ def test_the_worst_thirty_and_thirty_at_random(made):
     assert sum(case.random for case in found) == 30 and all(case.worst or case.random for case in found)
     assert all(case.picture and case.truth for case in found)
     del folds[1]["none"]
-    for case in cases.chosen(folds, ["none", "iln"], None):
+    for case in cases.browsed(folds, ["none", "iln"], None):
         assert case.words[0] == ("not run" if case.fold == 1 else f"{case.scores[0]:.3f}")
         assert (case.scores[0] is None) == (case.fold == 1)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 import tiny
 
 from ilnrepro.norms import kernels
-from ilnrepro.storage import dataset, runfile
+from ilnrepro.ops.metrics import surface_distances
+from ilnrepro.storage import dataset, inspection, runfile
+from ilnrepro.training import provenance
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,30 @@ def test_run_file_holds_everything(finished, data):
     np.testing.assert_array_equal(run.test["predicted_pixels"], run.masks.sum(axis=(1, 2)))
     np.testing.assert_array_equal(run.test["common_pixels"], (run.masks & images.masks[testing]).sum(axis=(1, 2)))
     np.testing.assert_array_equal(run.example_truth, images.masks[testing][run.examples])
-    compiled_for = kernels.native.instruction_set() if kernels.chosen() == "native" else "none"
+    compiled_for = kernels.native.instruction_set() if kernels.in_use() == "native" else "none"
     assert run.provenance["instruction_set"] == compiled_for and "onednn" in run.provenance
     assert len(run.weights) == 12 * 5 + 2 and run.configuration.dataset_checksum == images.checksum
+
+
+def test_scores_at_the_data_set_s_own_resolution_and_no_truth_of_restricted_data(data, tmp_path):
+    images = dataset.read(data)
+    images.optional["spacing"] = np.full([len(images), 2], 1.5)
+    images.restricted = True
+    dataset.write(tmp_path / "d.h5", images)
+    assert dataset.read(tmp_path / "d.h5").restricted and not dataset.read(data).restricted
+    done = tiny.run(tmp_path / "d.h5", tmp_path, "--method", "none", "--fold", 1, "--rate", 0.1, "--shrink", 2)
+    assert done.returncode == 0, done.stderr
+    path, = tmp_path.glob("runs/d/tiny/*/*.h5")
+    run, truth = runfile.read(path), images.masks[images.fold == 1]
+    assert run.masks.shape == (len(truth), 16, 16)
+    whole = np.kron(run.masks, np.ones([1, 2, 2], int))
+    for key, counted in (("truth", truth), ("predicted", whole), ("common", truth & whole)):
+        np.testing.assert_array_equal(run.test[f"whole_{key}_pixels"], counted.sum(axis=(1, 2)))
+    np.testing.assert_allclose(run.test["hd95_mm"], 1.5 * surface_distances(truth, whole)[0])
+    assert len(run.examples) and len(run.example_truth) == 0
+    assert tiny.command("ilnrepro", "inspect", path).returncode == 0 and not run.weights
+    with h5py.File(path) as file:
+        assert file["test/hd95_mm"].attrs["unit"] == "mm" and file["examples/truth"].size == 0
 
 
 def test_no_source_image_is_in_the_run_file(finished, data):
@@ -78,10 +102,37 @@ def test_same_seed_same_file_bit_for_bit_and_another_seed_another(finished, data
         assert a["provenance"].attrs["date"] and set(a["provenance"].attrs) == set(b["provenance"].attrs)
 
 
+def test_the_commit_is_this_project_s_and_says_where_it_was_changed(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True,
+                       capture_output=True)
+
+    def commit(folder):
+        monkeypatch.setattr(provenance, "__file__", str(folder / "ilnrepro" / "training" / "provenance.py"))
+        return provenance._commit()
+
+    for folder in (tmp_path, tmp_path / "vendored"):
+        (folder / "ilnrepro" / "training").mkdir(parents=True)
+        (folder / "ilnrepro" / "training" / "provenance.py").write_text("", encoding="utf-8")
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "a")
+    assert commit(tmp_path) == "unknown"  # of a package that the commit does not hold
+    git("add", ".")
+    git("commit", "--quiet", "--message", "a")
+    assert re.fullmatch("[0-9a-f]{40}", commit(tmp_path))
+    (tmp_path / "elsewhere").write_text("a", encoding="utf-8")
+    assert " " not in commit(tmp_path)
+    (tmp_path / "ilnrepro" / "new.py").write_text("a", encoding="utf-8")
+    assert re.fullmatch("[0-9a-f]{40} modified", commit(tmp_path))
+    assert commit(tmp_path / "vendored") == "unknown"  # of a repository that holds more than this project
+    monkeypatch.setenv("PATH", "")
+    assert commit(tmp_path) == "unknown"
+
+
 @pytest.mark.slow
 def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch):
     """oneDNN rounds sums in its own way, so that a provenance that is wrong about it shows."""
-    found = {}
+    runs = {}
     for wanted in (True, False):  # the commands' own choice is on
         monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
         if not wanted:
@@ -89,9 +140,9 @@ def test_the_run_file_says_what_rounds_its_last_bits(data, tmp_path, monkeypatch
         done = tiny.run(data, tmp_path / str(wanted), "--method", "none", "--fold", 1, "--rate", 0.5,
                         "--kernels", "tensorflow", by=tiny.process)
         assert done.returncode == 0, done.stderr
-        found[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
-        assert found[wanted].provenance["onednn"] == wanted
-    assert not np.array_equal(found[False].loss, found[True].loss)
+        runs[wanted] = runfile.read(next((tmp_path / str(wanted)).rglob("*.h5")))
+        assert runs[wanted].provenance["onednn"] == wanted
+    assert not np.array_equal(runs[False].loss, runs[True].loss)
 
 
 def test_a_finished_run_is_not_repeated(finished, data):
@@ -124,8 +175,12 @@ def test_a_run_of_another_configuration_is_not_reused(finished, data, tmp_path):
 def test_inspect(finished, data, tmp_path):
     done = tiny.command("ilnrepro", "inspect", finished[1])
     assert done.returncode == 0 and "largest change of rho" in done.stdout
-    found = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
-    assert found["configuration"]["method"] == "iln" and len(found["gates"]) == 12 and found["dice"]["n"] > 0
+    for words in ("ILN on SYNTHETIC data", "Dice 0.", "worst of", "█", "; LV-1, rate"):
+        assert words in done.stdout, words
+    assert "configuration_hash" not in done.stdout
+    assert "configuration_hash" in tiny.command("ilnrepro", "inspect", finished[1], "--all").stdout
+    content = json.loads(tiny.command("ilnrepro", "inspect", finished[1], "--json").stdout)
+    assert content["configuration"]["method"] == "iln" and len(content["gates"]) == 12 and content["dice"]["n"] > 0
     assert json.loads(tiny.command("ilnrepro", "inspect", data, "--json").stdout)["images"] == len(dataset.read(data))
     picture = tmp_path / "case.png"
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 1, "--data", data, "--output", picture)
@@ -135,6 +190,15 @@ def test_inspect(finished, data, tmp_path):
     assert done.returncode == 2 and "b.png: cannot be written" in done.stderr
     done = tiny.command("ilnrepro", "inspect", finished[1], "--case", 9999, "--data", data)
     assert done.returncode == 2 and "--case: 9999" in done.stderr
+
+
+def test_a_curve_in_blocks_falls_from_its_label_to_the_other():
+    curve = list(np.exp(-np.linspace(0, 3, 32)))
+    lines = inspection._blocks(curve)
+    assert len(lines) == 4 and lines[0].split()[0] == "1" and lines[-1].split()[0] == "0.0498"
+    heights = [sum(" ▁▂▃▄▅▆▇█".index(line[9 + k]) for line in lines) for k in range(32)]
+    assert heights == sorted(heights, reverse=True) and (heights[0], heights[-1]) == (32, 1)
+    assert inspection._curve(np.array([np.nan])) == [] and inspection._curve(np.array([2.0, 1.0, np.nan])) == [2, 1]
 
 
 def test_a_diverging_run_is_recorded_as_diverged(data, tmp_path):
@@ -170,7 +234,13 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(data, tmp_path):
     (["--method", "in", "--fold", 1, "--rate", -1], "rate: -1.0 must be a positive number"),
     (["--method", "in", "--fold", 1, "--rate", 0.1, "--protocol", "fast"], "protocol: 'fast' is unknown"),
     (["--method", "in", "--fold", 1, "--rate", 0.1, "--form", "x"], "form: 'x' is unknown"),
-    (["--method", "iln", "--fold", 1, "--rate", 0.1, "--frozen-gate", 2], "frozen_gate: 2.0"),
+    (["--method", "iln", "--fold", 1, "--rate", 0.1, "--frozen-gate", 2], "frozen_gate: 2.0 cannot be used"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--momentum", -3], "momentum: -3.0 cannot be used; give a number "
+     "from 0 to below 1"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--rho", "nan"], "rho: nan cannot be used; give a number finite"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--epsilon", "inf"], "epsilon: inf cannot be used; give a number "
+     "above 0"),
+    (["--method", "in", "--fold", 1, "--rate", 0.1, "--epochs", 0], "epochs: 0 cannot be used; give a number above 0"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_requests_get_one_line_and_status_2(data, tmp_path, words, message):
     done = tiny.run(data, tmp_path / "r", *words)
@@ -263,4 +333,4 @@ def test_what_a_killed_run_left_is_cleared_away_when_it_is_done(finished, data):
         (path.parent / name).write_text("", encoding="utf-8")
     done = tiny.run(data, results, "--method", "iln", "--fold", 1, "--rate", 0.5)
     assert done.returncode == 0 and "done before" in done.stdout
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ilnrepro.errors import InputError
-from ilnrepro.training.slabs import cut, joined, starts
+from ilnrepro.ops.slabs import cut, joined, starts
 
 
 @pytest.mark.parametrize("depth, expected", [(16, [0]), (17, [0, 1]), (24, [0, 8]), (40, [0, 8, 16, 24]),

@@ -50,7 +50,7 @@ def forget():
 
 before = state()
 import ilnrepro
-names = {found.name for found in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.")} - {"ilnrepro.keras"}
+names = {module.name for module in pkgutil.walk_packages(ilnrepro.__path__, "ilnrepro.")} - {"ilnrepro.keras"}
 for name in names:
     forget()
     importlib.import_module(name)
@@ -116,7 +116,7 @@ def commands(folder):
     yield from [
         (["ilnrepro", "--help"], "usage: ilnrepro"),
         (["ilnrepro", "methods"], "batch renormalization"),
-        (["ilnrepro", "inspect", run], "synthetic"),
+        (["ilnrepro", "inspect", run], "worst of"),
         (["ilnrepro", "inspect", data, "--json"], '"kind": "data set"'),
         (["ilnrepro", "verify", results], "0 problem(s)"),
         (["data_prep", "--help"], "usage: python -m data_prep"),

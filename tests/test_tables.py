@@ -1,17 +1,20 @@
 """Choosing rates and building tables, on made-up scores."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
-from experiments.analysis import captions, cost, tables
+from experiments.analysis import captions, cost, coverage, tables
 from experiments.analysis.paper import FAMILY
+from experiments.measure.coverage import cell_of, grid, measure
 from experiments.papers import PAPERS, iln, kolarik, paper_of
 from experiments.papers.iln.tables import TABLES
-from ilnrepro.comparison import choice, scores, sheet
+from ilnrepro.comparison import choice, intervals, scores, sheet
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOLS, Configuration, protocol
 from ilnrepro.storage import files
@@ -86,8 +89,8 @@ def test_what_computed_a_run_in_words(provenance, text):
 def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
     grid = three_folds("in", (0.9, 0.9, 0.9), rate=1.0) + three_folds("in", (0.6, 0.6, 0.6), rate=0.1)
     further = three_folds("in", (0.2, 0.2, 0.2), rate=1.0, seed=1)
-    seeds = {rule: {tuple(r.configuration.seed for r in cell.chosen)
-                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.RULES}
+    seeds = {rule: {tuple(r.configuration.seed for r in cell.records)
+                    for cell in choice.cells(grid + further, rule).values()} for rule in choice.rules_of(grid)}
     assert seeds == {"test": {(0,)}, "cross-fold": {(0, 1)}}
     by_rule = {rule: tables.caption(TABLES[3], grid + further, rule) for rule in choice.RULES}
     assert "Seeds 0. " in by_rule["test"] and "Seeds 0, 1. " in by_rule["cross-fold"]
@@ -101,6 +104,18 @@ def test_a_diverged_seed_counts_as_nothing_in_the_mean():
     cell = choice.cells(grid, "test")["in", "LV", 1]
     assert abs(cell.mean - 0.3) < 1e-12 and cell.seed_means == (0.6, 0.0) and cell.n == 2
     assert tables.build(TABLES[3], grid, "test")[0]["seeds"] == 2
+
+
+def test_a_star_is_of_the_score_that_it_stands_at():
+    def score(*records):
+        rows = tables.build(TABLES[3], records, "test")
+        return tables.sheet(TABLES[3], rows, "", False).markdown()
+
+    elsewhere = [record(rate=1.0, status="collapsed", dice=(0.0, 0.0)), record(rate=0.1)]
+    assert "*" not in score(*elsewhere).splitlines()[2].replace("**", "")
+    assert "1 of 2 collapsed" in score(*elsewhere)
+    here = [record(dice=(0.5, 0.7)), record(seed=1, status="collapsed", dice=(0.0, 0.0))]
+    assert "0.300±0.308*" in score(*here)
 
 
 def test_a_diverged_run_counts_as_nothing_in_the_choice_and_is_counted():
@@ -128,11 +143,11 @@ def test_other_structures_have_columns_of_their_own():
     own = three_folds("in", (0.8, 0.7, 0.9), structure="left atrium", title="Ours")
     for records, columns in ((own, 4), (own + three_folds("in", (0.5, 0.5, 0.5)), 12)):
         rows = tables.build(TABLES[3], records, "test")
-        made = tables.sheet(TABLES[3], rows, tables.caption(TABLES[3], records, "test"), False)
-        assert len(made.headings) == 1 + columns + ("LV published" in made.headings)
-        assert made.body[0][made.headings.index("left atrium-mean")] == "0.800±0.100"
-        assert "left atrium: Data: Ours" in made.caption
-        assert ("RV: no data set given" in made.caption) == (columns == 12)
+        table = tables.sheet(TABLES[3], rows, tables.caption(TABLES[3], records, "test"), False)
+        assert len(table.headings) == 1 + columns + ("LV published" in table.headings)
+        assert table.body[0][table.headings.index("left atrium-mean")] == "0.800±0.100"
+        assert "left atrium: Data: Ours" in table.caption
+        assert ("RV: no data set given" in table.caption) == (columns == 12)
 
 
 def test_a_mean_is_taken_over_all_folds_or_not_at_all():
@@ -244,3 +259,18 @@ def test_tables_are_the_paper_s_and_the_family():
     assert iln.PAPER.chosen_tables([2, "family"]) == [TABLES[2], FAMILY]
     with pytest.raises(InputError, match="Kolarik et al. 2020 has no table 3; choose among family, kolarik"):
         kolarik.PAPER.chosen_tables([3])
+
+
+def test_rules_and_columns_keep_the_names_that_files_have():
+    """Captions and headings may be reworded; the names in CSV files are read by other programs and stay."""
+    paths = [path for paper in PAPERS for table in (*paper.tables.values(), FAMILY)
+             for path in (tiny.ROOT / "results").glob(f"*/tables/{table.stem}*.csv")]
+    assert len(paths) > 5
+    for path in paths:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        assert tuple(rows[0]) == tables.COLUMNS, path
+        assert {row["rule"] for row in rows} <= set(choice.RULES) == set(choice.RULE_NAMES), path
+    committed = coverage.committed()
+    assert list(committed[0]) == list(measure(grid()[:1], 2)[0])
+    assert {row["rule"] for row in committed} == set(intervals.RULES) and intervals.USED in intervals.RULES
+    assert {cell_of(row) for row in committed} == set(grid())

@@ -31,15 +31,15 @@ def run(data, folder, *words):
 
 
 def curves(events):
-    """Steps and values by tag, in the file's order."""
-    found = {}
+    """{tag: (steps, values)}, in the file's order."""
+    by_tag = {}
     for event in tf.compat.v1.train.summary_iterator(str(events)):
         for value in event.summary.value:
             assert value.WhichOneof("value") == "simple_value"
-            steps, values = found.setdefault(value.tag, ([], []))
+            steps, values = by_tag.setdefault(value.tag, ([], []))
             steps.append(event.step)
             values.append(np.float32(value.simple_value))
-    return found
+    return by_tag
 
 
 def check(run, events):
@@ -51,11 +51,11 @@ def check(run, events):
         numbers = run.rho.shape[2]
         for i in range(numbers):
             expected[f"rho/{layer}" + (f"/{i + 1}" if numbers > 1 else "")] = run.gate_step, run.rho[:, k, i]
-    found = curves(events)
-    assert set(found) == set(expected)
+    written = curves(events)
+    assert set(written) == set(expected)
     for tag, (steps, values) in expected.items():
-        np.testing.assert_array_equal(found[tag][0], steps, tag)
-        np.testing.assert_array_equal(np.array(found[tag][1]).view(np.int32), np.array(values).view(np.int32), tag)
+        np.testing.assert_array_equal(written[tag][0], steps, tag)
+        np.testing.assert_array_equal(np.array(written[tag][1]).view(np.int32), np.array(values).view(np.int32), tag)
 
 
 @pytest.mark.parametrize("method, rate", [("softmax", 0.5), ("none", 1e30)])

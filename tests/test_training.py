@@ -7,9 +7,9 @@ from layers import seldom
 
 from ilnrepro import networks
 from ilnrepro.networks.unet import UNet
+from ilnrepro.ops.losses import bce_dice, cross_entropy
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.loop import _schedule
-from ilnrepro.training.losses import bce_dice, cross_entropy
+from ilnrepro.training.loop import schedule
 from ilnrepro.training.step import Training
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -26,13 +26,13 @@ def configuration(method="iln", rate=0.5, **changes):
 def test_cross_entropy_is_tensorflow_s():
     rng = np.random.default_rng(0)
     scores, masks = tf.constant(rng.normal(size=(2, 8, 8, 2)) * 20), rng.integers(0, 2, (2, 8, 8))
-    found = []
+    actual = []
     for loss in (cross_entropy, lambda s, m: tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(m, s))):
         with tf.GradientTape() as tape:
             tape.watch(scores)
             value = loss(scores, masks)
-        found.append((float(value), tape.gradient(value, scores).numpy()))
-    (value, slope), (expected, expected_slope) = found
+        actual.append((float(value), tape.gradient(value, scores).numpy()))
+    (value, slope), (expected, expected_slope) = actual
     assert abs(value - expected) < 1e-12 and np.abs(slope - expected_slope).max() < 1e-15
 
 
@@ -52,8 +52,8 @@ def double(monkeypatch):
     monkeypatch.setattr(networks, "build", build)
 
 
-def assert_same_weights(found, wanted):
-    for name, variable in found.network.named_variables.items():
+def assert_same_weights(actual, wanted):
+    for name, variable in actual.network.named_variables.items():
         expected = wanted.network.named_variables[name]
         assert np.abs(variable - expected).max() < DOUBLE * max(1, np.abs(expected).max()), name
 
@@ -159,14 +159,14 @@ def test_xla_takes_the_same_steps(method, use, monkeypatch):
 
 @pytest.mark.parametrize("method", seldom(["in", "iln"], ["in"]))
 def test_native_and_tensorflow_kernels_train_alike(method, use, double):
-    found = {}
+    actual = {}
     for choice in ("tensorflow", "native"):
         use(choice)
         training = Training(configuration(method, kernels=choice))
-        found[choice] = steps(training, *batch(tf.float64, 32, 1), 0.1, 10), training
-    losses, training = found["native"]
-    assert losses[-1] < 0.9 * losses[0] and np.abs(losses - found["tensorflow"][0]).max() < RECORDED
-    assert_same_weights(training, found["tensorflow"][1])
+        actual[choice] = steps(training, *batch(tf.float64, 32, 1), 0.1, 10), training
+    losses, training = actual["native"]
+    assert losses[-1] < 0.9 * losses[0] and np.abs(losses - actual["tensorflow"][0]).max() < RECORDED
+    assert_same_weights(training, actual["tensorflow"][1])
 
 
 @pytest.mark.slow
@@ -187,12 +187,12 @@ def test_a_float32_step_is_the_float64_one_to_rounding(xla, monkeypatch, use):
 
 
 def test_the_schedule_is_the_protocol_s():
-    index, angle, rates, blocks = _schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
+    index, angle, rates, blocks = schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
     assert index.shape == angle.shape == (50, 1)
     np.testing.assert_allclose(rates, [1.0] * 25 + [0.2] * 25)
     assert blocks == [(0, 10), (10, 20), (20, 25), (25, 35), (35, 45), (45, 50)]
     np.testing.assert_allclose(sorted(set(np.rad2deg(angle).round(6).ravel())), range(-60, 61, 20))
-    whole = _schedule(Configuration("d", "0", "RV", "in", 1, 1.0, 0, protocol("paper")), images=30)
+    whole = schedule(Configuration("d", "0", "RV", "in", 1, 1.0, 0, protocol("paper")), images=30)
     assert len(whole[2]) == 2 * 30 * 7
     assert sorted(zip(whole[0][:210, 0], whole[1][:210, 0], strict=True)) == sorted(
         (i, a) for i in range(30) for a in np.deg2rad(range(-30, 31, 10)))
@@ -227,10 +227,10 @@ def test_a_gate_takes_ten_times_the_rate_and_is_projected(double):
         rho = {name: np.clip(rho[name] - 10 * rate * momenta[name], 0, 1) for name in rho}
         one_step(training, images, masks, rate)
         for name, wanted in rho.items():
-            found = training.network.named_variables[name].numpy()
-            assert np.abs(found - wanted).max() < DOUBLE, name
-            seen["within"] += np.sum((found > 0) & (found < 1))
-            seen["at the bound"] += np.sum(found == 1)
+            actual = training.network.named_variables[name].numpy()
+            assert np.abs(actual - wanted).max() < DOUBLE, name
+            seen["within"] += np.sum((actual > 0) & (actual < 1))
+            seen["at the bound"] += np.sum(actual == 1)
     assert min(seen.values()) > 100  # both were tried
 
 

@@ -147,9 +147,9 @@ def test_sizes_unknown_in_a_function(spec):
     network = UNet("in", pools=1, dtype=tf.float64)
     function = tf.function(network, input_signature=[tf.TensorSpec(spec, tf.float64)])
     for batch in (1, 3):
-        found = function(tf.constant(images(batch, 32, 32)))
-        assert found.shape == (batch, 32, 32, 2)
-        assert error(found, network(tf.constant(images(batch, 32, 32)))) < 1e-12
+        actual = function(tf.constant(images(batch, 32, 32)))
+        assert actual.shape == (batch, 32, 32, 2)
+        assert error(actual, network(tf.constant(images(batch, 32, 32)))) < 1e-12
     if spec[1]:
         assert function.get_concrete_function().structured_outputs.shape[1:] == [32, 32, 2]
 
@@ -173,18 +173,18 @@ def test_sides_not_divisible(sides, pools, text):
 def test_the_summary_tells_the_shapes_that_come_out(eagerly):
     network = UNet("iln")
     told = {row[0]: row[1] for row in summary(network, 32)}
-    found = {}
+    actual = {}
 
     def recorded(layer):
         def call(*args):
             y = layer(*args)
-            found[layer.name] = tuple(y.shape[1:])
+            actual[layer.name] = tuple(y.shape[1:])
             return y
         return call
 
     network.layers = [recorded(layer) for layer in network.layers]
     network(tf.constant(images(1, 32, 32, dtype=np.float32)))
-    assert list(found) == list(told) and found == told
+    assert list(actual) == list(told) and actual == told
 
 
 def test_the_summary_tells_every_variable():
@@ -202,8 +202,8 @@ def test_both_forms_give_the_same_scores_and_gradients(name, use, eagerly):
     wanted, slopes = logits_and_gradients(UNet(name, form="reference", **SMALL), batch)
     for choice in ("tensorflow", *(["native"] if name == "iln" else [])):
         use(choice)
-        found, fused_slopes = logits_and_gradients(UNet(name, form="fused", **SMALL), batch)
-        assert error(found, wanted) < 1e-11
+        actual, fused_slopes = logits_and_gradients(UNet(name, form="fused", **SMALL), batch)
+        assert error(actual, wanted) < 1e-11
         for key, slope in slopes.items():
             assert error(fused_slopes[key], slope) < 1e-8, key
 
@@ -285,7 +285,7 @@ def test_every_row_of_the_table_has_a_golden():
 @pytest.mark.parametrize("name", seldom(paper_names(), ["none", "bn", "in", "gn4", "clip", "softmax", "iln"]))
 def test_golden(name, eagerly):
     golden = json.loads(UNETS.read_text(encoding="utf-8"))[name]
-    found = unet_golden(name)
-    assert found["numbers"] == golden["numbers"]
-    assert error(found["weights"], golden["weights"]) < 1e-6
-    assert error(found["logits"], golden["logits"]) < 1e-5
+    actual = unet_golden(name)
+    assert actual["numbers"] == golden["numbers"]
+    assert error(actual["weights"], golden["weights"]) < 1e-6
+    assert error(actual["logits"], golden["logits"]) < 1e-5

@@ -50,7 +50,7 @@ def command(*words):
 @contextlib.contextmanager
 def _training_here():
     """Runs and grids train in this process, with its threads, and no rule waits for the compiler."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in console.stopping_signals()}
     with mock.patch.object(training_process, "set_up", lambda run: kernels.use(run.protocol.kernels)), \
             mock.patch.object(fused, "_compiled", uncompiled), mock.patch.object(loop, "Training", _traced_once), \
             mock.patch.dict(executors.EXECUTORS, {"local": _here}):
@@ -63,7 +63,7 @@ def _training_here():
 def _traced_once(configuration):
     """A `Training` at its start, whose graphs are those of an earlier one where only seed, rate or data differ."""
     fresh = _NEW_TRAINING(configuration)
-    key = configuration.method, configuration.protocol, kernels.chosen()
+    key = configuration.method, configuration.protocol, kernels.in_use()
     kept = _TRACED.setdefault(key, fresh)
     if kept is not fresh:
         kept.restore(fresh.state())
@@ -128,6 +128,6 @@ def run(data, results, *words, by=command):
 
 
 def content(path):
-    """A checksum of all that must be the same for two identical runs."""
+    """A checksum of the content that two identical runs have in common."""
     with h5py.File(path) as file:
         return hdf5.checksum(file)

@@ -1,4 +1,4 @@
-"""Whether the gates' ρ differ over the layers: agreement of the layers' ranks over folds, and how much is noise."""
+"""The agreement of folds and runs on which layers have the larger gates ρ."""
 
 import math
 from typing import NamedTuple
@@ -15,14 +15,14 @@ PERMUTATIONS = 10_000
 
 
 class Gates(NamedTuple):
-    """What the runs of one method and structure say of ρ.
+    """Statistics of the layers' ρ, of one method and structure.
 
     Attributes:
-      w, p: Kendall's W of the layers' ranks over folds, and of its permutation test.
-      icc: intraclass correlation of a layer's ρ over runs, the share of one run's spread over layers that other runs
-        repeat; NaN for one run.
-      low, high: mean over runs of the least and the greatest layer.
-      layers, folds, runs: numbers of them.
+      w, p: Kendall's W of the layers' ranks over folds, and the p value of its permutation test.
+      icc: intraclass correlation, the share of the variance over layers in one run that other runs repeat; NaN for one
+        run.
+      low, high: the least and the greatest of the layers' means over runs.
+      layers, folds, runs: how many.
     """
 
     w: float
@@ -36,13 +36,19 @@ class Gates(NamedTuple):
 
 
 def kendall(rho, rng=None):
-    """(W, p) of `rho`, `[folds, layers]`: Kendall's coefficient of concordance of the layers' ranks, ties given their
-    mean rank, and how often folds whose layers are shuffled agree as well."""
+    """(W, p): Kendall's coefficient of concordance of the layers' ranks, and the p value of a permutation test.
+
+    Layers with equal ρ have their mean rank. The permutations shuffle the layers of each fold.
+
+    Args:
+      rho: `[folds, layers]`.
+      rng: a NumPy generator; None takes seed 0.
+    """
     from scipy.stats import rankdata
 
     ranks = rankdata(rho, axis=1)
     folds, layers = ranks.shape
-    # What the sum of squares would be if all folds ranked alike.
+    # The sum of squares if all folds had the same ranks.
     most = (folds * (ranks - ranks.mean(1, keepdims=True)) ** 2).sum()
     if most == 0:
         return 0.0, 1.0
@@ -50,13 +56,17 @@ def kendall(rho, rng=None):
     shuffled = rng.permuted(np.broadcast_to(ranks, (PERMUTATIONS, folds, layers)), axis=2)
     by_chance = ((shuffled.sum(1) - ranks.sum() / layers) ** 2).sum(1)
     observed = ((ranks.sum(0) - ranks.sum() / layers) ** 2).sum()
-    # The observed one is among the permutations, and sums of halves are not exact.
+    # The observed ranks are one of the permutations; 1e-9 allows for rounding.
     return observed / most, (1 + int((by_chance >= observed - 1e-9).sum())) / (1 + PERMUTATIONS)
 
 
 def intraclass(rho):
-    """Of `[runs, layers]`, one-way, of a single run: (MS between layers − MS within) / (MS between + (runs − 1) MS
-    within)."""
+    """The one-way intraclass correlation of single runs: (B − W) / (B + (runs − 1)·W), with B the mean square between
+    layers and W that within layers; NaN for one run.
+
+    Args:
+      rho: `[runs, layers]`.
+    """
     runs, layers = rho.shape
     if runs < 2:
         return math.nan
@@ -66,42 +76,43 @@ def intraclass(rho):
 
 
 def of_layers(records, rule, structure):
-    """{method: `Gates`}, of the methods that have runs with gates on several folds at their chosen rates.
+    """{method: `Gates`} of the methods that have runs with gates on several folds, at the chosen rates.
 
-    A layer whose mix the rule undoes (as many channels as there are groups after it) is left out, for its gate stays.
+    Layers on which the group normalization after the mix undoes it (with as many channels as groups) are left out,
+    because their gates keep their initial value.
     """
     runs = {}
     for (method, s, fold), cell in cells(records, rule).items():
-        for r in cell.chosen:
+        for r in cell.records:
             if s == structure and r.rho is not None and r.status != "diverged":
                 runs.setdefault(method, {}).setdefault(fold, []).append(_free(r))
-    found = {}
+    gates = {}
     for method, by_fold in runs.items():
-        every = np.concatenate([np.array(of_fold) for of_fold in by_fold.values()])
-        if len(by_fold) > 1 and every.shape[1] > 1:
-            mean = every.mean(0)
-            found[method] = Gates(*kendall(np.array([np.mean(of_fold, 0) for of_fold in by_fold.values()])),
-                                  intraclass(every), mean.min(), mean.max(), every.shape[1], len(by_fold), len(every))
-    return found
+        rho = np.concatenate([np.array(of_fold) for of_fold in by_fold.values()])
+        if len(by_fold) > 1 and rho.shape[1] > 1:
+            mean = rho.mean(0)
+            gates[method] = Gates(*kendall(np.array([np.mean(of_fold, 0) for of_fold in by_fold.values()])),
+                                  intraclass(rho), mean.min(), mean.max(), rho.shape[1], len(by_fold), len(rho))
+    return gates
 
 
 def _free(record):
-    """The first gate number of each layer that can move."""
+    """The first number ρ of each layer whose gate is learned, `[layers]`."""
     configuration = record.configuration
     undone = undone_on(method_row(configuration.method).rule, configuration.protocol.settings)
     return record.rho[np.array([c != undone for c in record.channels]), 0]
 
 
 def build(records):
-    """(`Sheet`, tidy rows) of every gated method; None where there is none."""
+    """(`Sheet`, tidy rows) of all methods with gates; None where there are none."""
     rule = primary_rule(records)
     structures = dict.fromkeys(r.configuration.structure for r in records)
-    found = [(s, m, gates[m]) for s in structures for gates in [of_layers(records, rule, s)] for m in ordered(gates)]
-    if not found:
+    rows = [(s, m, gates[m]) for s in structures for gates in [of_layers(records, rule, s)] for m in ordered(gates)]
+    if not rows:
         return None
-    tidy = [{"structure": s, "method": m, **g._asdict()} for s, m, g in found]
+    tidy = [{"structure": s, "method": m, **g._asdict()} for s, m, g in rows]
     body = [[s, title_of(m), f"{g.w:.2f}", f"{g.p:.2g}", "" if math.isnan(g.icc) else f"{g.icc:.2f}",
-             f"{g.low:.3f} to {g.high:.3f}", f"{g.layers}; {g.folds}, {g.runs}"] for s, m, g in found]
+             f"{g.low:.3f} to {g.high:.3f}", f"{g.layers}; {g.folds}, {g.runs}"] for s, m, g in rows]
     return Sheet("ρ over layers", f"Do the layers' ρ differ alike in every fold? {about(records)} "
                  f"{about_choice(records)} W: Kendall's concordance of the layers' ranks over folds, each fold's ρ the "
                  "mean over its runs; p: how often folds with shuffled layers agree as well "

@@ -1,8 +1,9 @@
-"""Words that tables, figures and the report share: what data, protocol, rates, seeds and rules are behind them."""
+"""The parts of captions that tables, figures and the report have in common: data, protocol, rates, seeds and rules."""
 
 import math
+import re
 
-from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -17,42 +18,50 @@ ABOUT_INTERVALS = (
     "one seed, for no rule holds the truth often enough there, nor where rates were chosen on the fold they are judged "
     "on.")
 
+# A sentence ends where a letter follows: "et al. 2020" and "2.21.0" end none.
+_SENTENCE_END = re.compile(r"(?<=[.?!]) +(?=['\"A-Za-zρ])")
+
+
+def sentences(caption):
+    """The sentences of a caption; the first says what is shown."""
+    return _SENTENCE_END.split(caption)
+
 
 def ordered(methods, known=METHODS):
-    """Methods in the order of those known, others after them by name."""
+    """The methods in the order of `known`, and after them the others by name."""
     known = list(known)
     return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
-def rules_of(records):
-    """The rules that make a difference: both where there are several rates, and the primary one first."""
-    return ("cross-fold", "test") if len({r.configuration.rate for r in records}) > 1 else ("test",)
-
-
 def title_of(method):
-    """A method's title in the papers' words."""
+    """The title of a method, as the papers print it."""
     return method_row(method).title
 
 
 def structures_of(records):
-    """The structures that the runs show, in order."""
-    found = {r.configuration.structure for r in records}
-    return [*(s for s in STRUCTURES if s in found), *sorted(found - set(STRUCTURES))]
+    """The structures of the runs, in the order in which they are shown."""
+    present = {r.configuration.structure for r in records}
+    return [*(s for s in STRUCTURES if s in present), *sorted(present - set(STRUCTURES))]
 
 
 def seed_spread(seed_sd, unit=100):
-    """A standard deviation over seeds for a table's cell."""
+    """The text of a standard deviation over seeds in a table."""
     return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
 
 
 def written(mean, low, high, unit=100):
-    """A mean with its interval for a table's cell; the mean alone where there is no interval."""
+    """The text of a mean with its interval in a table, or of the mean alone where there is no interval."""
     text = f"{unit * mean:+.2f}"
     return text if math.isnan(low) else f"{text} [{unit * low:+.2f}, {unit * high:+.2f}]"
 
 
 def marks(runs, folds):
-    """'2D 1C' for runs that diverged and collapsed, and '1 of 3 folds' where runs are missing."""
+    """The text that marks runs that diverged ('2D') or collapsed ('1C'), and folds without runs ('1 of 3 folds').
+
+    Args:
+      runs: dictionaries with 'status' and 'fold'.
+      folds: how many there should be.
+    """
     counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
               (("diverged", "D"), ("collapsed", "C"))]
     present = len({r["fold"] for r in runs})
@@ -60,8 +69,15 @@ def marks(runs, folds):
                      *([f"{present} of {folds} folds"] if 0 < present < folds else [])])
 
 
+def resolution(records):
+    """The size of the masks in words, '128×128 pixels'."""
+    shapes = dict.fromkeys(r.shape for r in records if r.shape)
+    return " or ".join("×".join(map(str, shape)) for shape in shapes) + " pixels"
+
+
 def about(records):
-    """Data, protocol with what all runs change of it, n, rates and seeds in one sentence each."""
+    """Sentences on the data with the number of test images, the protocol with the changes that all runs have, the
+    rates and the seeds."""
     configurations = [r.configuration for r in records]
     parts = []
     for structure in structures_of(records):
@@ -70,31 +86,45 @@ def about(records):
         synthetic = "SYNTHETIC data" if group[0].synthetic else "Data"
         parts.append(f"{synthetic}: {group[0].title}, {sum(images.values())} test images in {len(images)} "
                      f"fold{'s'[:len(images) != 1]}.")
-    rates = sorted({c.rate for c in configurations}, reverse=True)
     variants = {c.variant for c in configurations}
     protocol = configurations[0].protocol.name + (variants.pop() if len(variants) == 1 else "")
-    shown = ", ".join(f"{rate:g}" for rate in rates)
-    parts.append(f"Protocol {protocol}. Rates {shown}. Seeds {_seeds(records)}.")
+    parts.append(f"Protocol {protocol}. Rates {rates_in_words(records)}. Seeds {_seeds(records)}.")
     return " ".join(filter(None, [*parts, about_rounding(records)]))
 
 
+def rates_in_words(records):
+    """Those of all methods, and which only some have; all of them where no two have one in common."""
+    by_method = {}
+    for c in (r.configuration for r in records):
+        by_method.setdefault((c.structure, c.method), set()).add(c.rate)
+    some = set.union(*by_method.values())
+    every = set.intersection(*by_method.values()) or some
+    parts = [", ".join(f"{rate:g}" for rate in sorted(every, reverse=True))]
+    for rate in sorted(some - every, reverse=True):
+        of = {s: ordered(m for (t, m), rates in by_method.items() if t == s and rate in rates)
+              for s in structures_of(records)}
+        parts.append(f"{rate:g} of " + ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in of.items()
+                                                 if methods))
+    return "; ".join(parts)
+
+
 def _seeds(records):
-    """Those of all runs, and which only some rates have."""
+    """The seeds that all rates have, and those that only some rates have."""
     by_rate = {}
     for c in (r.configuration for r in records):
         by_rate.setdefault((c.structure, c.method, c.fold, c.rate), set()).add(c.seed)
-    every = set.intersection(*by_rate.values())
-    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - every)))
-    return "; ".join([*([", ".join(map(str, sorted(every)))] if every else []),
+    common = set.intersection(*by_rate.values())
+    further = ", ".join(map(str, sorted(set.union(*by_rate.values()) - common)))
+    return "; ".join([*([", ".join(map(str, sorted(common)))] if common else []),
                       *([f"at some rates {further}, which the rule '{RULE_NAMES['test']}' leaves out"]
                         if further else [])])
 
 
 def about_one_seed(records):
-    """Which methods have no interval, for they have one seed; nothing where none has."""
+    """A sentence on the methods without an interval because they have one seed; '' where there are none."""
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
-        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.chosen) == 1}:
+        if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.records) == 1}:
             alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
     if not alone:
         return ""
@@ -105,7 +135,7 @@ def about_one_seed(records):
 
 
 def primary_rule(records):
-    """The rule by which single runs are shown: the first of `rules_of` by which any can be.
+    """The rule by which single runs are shown: the first of `rules_of` by which a rate can be chosen.
 
     Raises:
       InputError: there is none.
@@ -118,18 +148,18 @@ def primary_rule(records):
 
 
 def about_runs(records):
-    """`about`, and which run of each method and fold is shown."""
+    """The sentences of `about`, and one on the run that is shown of each method and fold."""
     return f"{about(records)} {about_choice(records).rstrip('.')}; the first seed."
 
 
 def about_choice(records):
-    """By which rule the rates of the runs shown were chosen."""
+    """A sentence on the rule by which the rates of the shown runs were chosen."""
     rules, rule = rules_of(records), primary_rule(records)
     return f"Rate by the rule '{RULE_NAMES[rule]}', {RULES[rule]}." if len(rules) > 1 else about_rules(rules)
 
 
 def about_rules(rules):
-    """How the learning rates were chosen."""
-    if len(rules) == 1:
+    """A sentence on the rules by which the learning rates were chosen."""
+    if rules == ("test",):
         return "One rate, nothing to choose."
     return "Rules: " + "; ".join(f"'{RULE_NAMES[rule]}', {RULES[rule]}" for rule in rules) + "."

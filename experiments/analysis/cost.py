@@ -10,7 +10,7 @@ FILE = "cost.json"  # the measurement, in a results folder
 
 
 def _with_paper(measured, paper):
-    """Rows with ratios to IN, and what the paper publishes."""
+    """Tidy rows with ratios to IN, and the numbers that the paper publishes."""
     rows = []
     for row in measured["rows"]:
         other = next(r for r in measured["rows"] if r["form"] == row["form"] and r["method"] == "in")
@@ -26,7 +26,7 @@ def _with_paper(measured, paper):
 
 
 def caption(measured):
-    """What the table shows."""
+    """The caption of the table."""
     return (f"Cost: seconds for 200 training iterations and parameter count, ILN against IN, in both forms; "
             f"{measured['size']}×{measured['size']} images, batch {measured['batch']}, {measured['device']}, "
             f"{measured['threads']} threads, {measured['kernels']} kernels, TensorFlow {measured['tensorflow']}. "
@@ -35,7 +35,7 @@ def caption(measured):
 
 
 def build(measured, published):
-    """(`Sheet`, tidy rows) of a measurement, beside what `Paper.cost` publishes."""
+    """(`Sheet`, tidy rows) of a measurement, beside the numbers of `Paper.cost`."""
     rows = _with_paper(measured, published)
     body = [[row["method"].upper(), row["form"], f"{row['seconds_per_200_iterations']:.1f}",
              f"{row['ratio_to_in']:.3f}",

@@ -1,4 +1,4 @@
-"""The interval and the verdict by which claims were judged before the present ones stood."""
+"""The former interval and verdict, by which claims were judged before the present ones."""
 
 import numpy as np
 
@@ -6,8 +6,12 @@ RESAMPLES = 10_000
 
 
 def interval(first, second):
-    """(low, high): 2.5 and 97.5 % of the mean difference of two lists of `FoldScores` over drawn subjects and seeds,
-    the rates taken as given. Three seeds drawn with replacement keep two thirds of their variance, so it is narrow.
+    """(low, high): 2.5 and 97.5 % of the mean difference over a bootstrap of subjects and seeds, at the chosen rates.
+
+    It is narrow, because three seeds drawn with replacement keep two thirds of their variance.
+
+    Args:
+      first, second: the methods' `FoldScores`, a list of the same folds each.
     """
     rng = np.random.default_rng(0)
     total, subjects = np.zeros(RESAMPLES), 0
@@ -28,7 +32,8 @@ def _seed_weights(rng, scores):
 
 
 def verdict(low, high):
-    """'reproduced' above 0, 'not reproduced' with the upper end below half a point, else 'cannot tell'."""
+    """'reproduced' where the interval lies above 0, 'not reproduced' where it ends below half a point of Dice, else
+    'cannot tell'."""
     if low > 0:
         return "reproduced"
     return "not reproduced" if high < 0.005 else "cannot tell"

@@ -1,6 +1,6 @@
 """All tables on a paper's claims."""
 
-from experiments.analysis import agreement, secondary, selection, verdicts
+from experiments.analysis import agreement, headline, secondary, selection, verdicts
 
 
 def build(paper, records, results):
@@ -11,8 +11,9 @@ def build(paper, records, results):
     """
     if not paper.claims:
         return []
-    made = {"verdicts": verdicts.build(paper, records),
-            "further-claims": verdicts.build_further(paper, records, results),
-            "secondary": secondary.build(paper, records), "best-by-chance": selection.build(paper, records),
-            "rho-layers": agreement.build(records)}
-    return [(stem, *built) for stem, built in made.items() if built]
+    accuracy = verdicts.build(paper, records)
+    built = {"verdicts": accuracy, "answer": accuracy and headline.build(paper, accuracy[1]),
+             "further-claims": verdicts.build_further(paper, records, results),
+             "secondary": secondary.build(paper, records), "best-by-chance": selection.build(paper, records),
+             "rho-layers": agreement.build(records)}
+    return [(stem, *one) for stem, one in built.items() if one]

@@ -1,4 +1,4 @@
-"""The questions that a paper leaves open: one setting changed, against the method as it is by default."""
+"""The questions that a paper leaves open: a method with one setting changed, compared with its default."""
 
 from dataclasses import replace
 
@@ -11,8 +11,10 @@ from ilnrepro.protocols import protocol
 
 
 def build(evidence, results, protocol_name, datasets):
-    """(`Sheet`, tidy rows) of a paper's `Evidence`: every open question's variant against its base, on one fold, paired
-    by subject; None where no variant was run."""
+    """(`Sheet`, tidy rows) of the open questions of a paper's `Evidence`; None where none of their runs was done.
+
+    A question's variant is compared with its base method on one fold, paired by subject.
+    """
     base_records = collect(results, protocol_name, datasets)
     base_cells, subjects = cells(base_records, evidence.rule), subjects_of(base_records)
     tidy, compared = [], {}
@@ -22,9 +24,9 @@ def build(evidence, results, protocol_name, datasets):
             theirs = tuple(r for r in variant for c in [r.configuration]
                            if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
             if theirs:
-                tidy.append(_answer(question, replace(cell, method=question.method, chosen=theirs), cell,
+                tidy.append(_answer(question, replace(cell, method=question.method, records=theirs), cell,
                                     subjects[cell.structure, cell.fold]))
-                compared[question.base, cell.structure] = cell.chosen
+                compared[question.base, cell.structure] = cell.records
     if not tidy:
         return None
     body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
@@ -44,10 +46,15 @@ def build(evidence, results, protocol_name, datasets):
 
 
 def _answer(question, changed, default, subject):
-    """A tidy row from the two `choice.Cell`s."""
+    """The tidy row of a question.
+
+    Args:
+      changed, default: the `choice.Cell`s of the variant and of the base method.
+      subject: of each test image.
+    """
     a, b = fold_scores(changed, subject), fold_scores(default, subject)
     c = compare([a], [b], (question.method, question.base))
-    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.chosen], 1)
+    lost = marks([{"status": r.status, "fold": default.fold} for r in changed.records], 1)
     return {"question": question.words, "structure": default.structure, "base": question.base, "rate": default.rate,
             "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
             "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
@@ -55,16 +62,19 @@ def _answer(question, changed, default, subject):
 
 
 def _variant_records(results, question, protocol_name, datasets):
-    """The records of a question's runs; none where they were not made."""
+    """The records of a question's runs; empty where they were not done."""
     variant = replace(protocol(protocol_name), **question.changes).variant
-    made = any(path.parts[-4] in datasets
+    exist = any(path.parts[-4] in datasets
                for path in results.glob(f"runs/*/{protocol_name}/{question.method}{variant}/*.h5"))
-    return collect(results, protocol_name, datasets, variant, methods=[question.method]) if made else []
+    return collect(results, protocol_name, datasets, variant, methods=[question.method]) if exist else []
 
 
 def without_answers(records, questions):
-    """The records but for those of a question's other method on one fold alone: at its base method's rate, they belong
-    in the questions' table and in no other."""
+    """The records without those of methods that ran only to answer a question.
+
+    Such a method ran on fewer folds than the question's base method, and at that method's rate, so it belongs in the
+    table of questions alone.
+    """
     folds = {}
     for c in (r.configuration for r in records):
         folds.setdefault(c.method, set()).add((c.structure, c.fold))

@@ -1,26 +1,29 @@
-"""What a results folder shows: its records, and of each method and fold the run at the chosen rate."""
+"""The results of a folder: its records, and the run at the chosen rate of each method and fold."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from experiments.analysis.captions import primary_rule
 from experiments.analysis.paper import Paper
 from experiments.analysis.questions import without_answers
 from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.differences import comparisons
 from ilnrepro.comparison.scores import collect
 from ilnrepro.storage import runfile
 
 
 @dataclass(frozen=True)
 class Results:
-    """Runs of one protocol, one data set a structure.
+    """The runs of one protocol, on one data set for each structure.
 
     Attributes:
-      paper: the `Paper` that the protocol follows.
-      folder: where they lie.
+      paper: the `Paper` of the protocol.
+      folder: the results folder.
       protocol: its name.
-      records: of `scores.collect`, but for the answers to open questions.
+      records: of `scores.collect`, without the answers to open questions.
     """
 
     paper: Paper
@@ -36,11 +39,22 @@ class Results:
     @cached_property
     def chosen(self):
         """{(method, structure, fold): the first seed's `Record` at the chosen rate}."""
-        return {key: cell.chosen[0] for key, cell in cells(self.records, self.rule).items()}
+        return {key: cell.records[0] for key, cell in cells(self.records, self.rule).items()}
 
     def run(self, key):
         """The `Run` of one of `chosen`."""
         return runfile.read(self.chosen[key].path)
+
+    def ends(self, method, structure):
+        """ρ at the end of all of a method's runs at their chosen rates, `[runs, layers, numbers]`."""
+        return np.array([record.rho for key, cell in cells(self.records, self.rule).items()
+                         if key[:2] == (method, structure) for record in cell.records])
+
+    def per_subject(self, first, second, structure):
+        """{subject: Dice of one method − that of another, mean over images and seeds}; empty where either has no
+        runs."""
+        found = next(comparisons(self.records, [(first, second)], self.rule, structure), None)
+        return found.per_subject if found else {}
 
     @property
     def datasets(self):
@@ -49,14 +63,15 @@ class Results:
 
 
 def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=None):
-    """The `Results` in `folder`; further arguments as of `scores.collect`.
+    """The `Results` of a folder; further arguments as of `scores.collect`.
 
     Args:
-      paper_of: from a protocol's name to the `Paper`.
+      paper_of: paper_of(protocol's name) gives the `Paper`.
     """
     records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
+    records = paper.marked(records)
     if paper.evidence:
         records = without_answers(records, paper.evidence.questions)
     return Results(paper, folder, name, records)

@@ -1,18 +1,23 @@
-"""The claims seen otherwise: differences averaged over learning rates, per-subject medians, all claims together."""
+"""The claims by other statistics: differences averaged over learning rates, medians over subjects, and intervals that
+hold for all claims together."""
 
 import numpy as np
 
-from experiments.analysis.captions import about, about_choice, rules_of, written
+from experiments.analysis.captions import about, about_choice, written
 from experiments.analysis.coverage import achieved
-from ilnrepro.comparison import intervals, uncertainty
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison import intervals
+from ilnrepro.comparison.choice import rules_of
+from ilnrepro.comparison.differences import comparisons
 from ilnrepro.comparison.intervals import Folds
 from ilnrepro.comparison.sheet import Sheet
 
 
 def over_rates(records, first, second, structure, up_to):
-    """(`intervals.Estimate` of first − second averaged over rates up to one, the rates), free of any choice of rate;
-    None where the two have no two rates at which no run of either was lost."""
+    """(`intervals.Estimate`, rates): the difference first − second averaged over learning rates, without any choice.
+
+    The rates are those up to `up_to` at which no run of either method diverged or collapsed. Returns None where there
+    are fewer than two of them, or fewer than two folds.
+    """
     runs = {}
     for r in records:
         c = r.configuration
@@ -27,15 +32,16 @@ def over_rates(records, first, second, structure, up_to):
         return None
     scores = [[np.array([_by_subject(runs[m, k, rate][seed]) for rate in rates]) for k in folds]
               for m in (first, second)]
-    apart = [a.mean(0) - b.mean(0) for a, b in zip(*scores, strict=True)]
-    n = np.array([len(d) for d in apart])
-    # Of one method, what folds and rates do not explain is the runs' noise.
+    differences = [a.mean(0) - b.mean(0) for a, b in zip(*scores, strict=True)]
+    n = np.array([len(d) for d in differences])
+    # The noise of one method's runs is the variance that folds and rates do not explain.
     df = (len(folds) - 1) * (len(rates) - 1)
     noise = [intervals.residuals(np.array([of_fold.mean(1) for of_fold in of_method])) / df / len(rates)
              for of_method in scores]
-    found = Folds(np.array([d.mean() for d in apart]), n / n.sum(), np.array([d.var(ddof=1) / len(d) for d in apart]),
-                  n - 1, np.repeat(np.array(noise)[:, None], len(folds), 1), np.full((2, len(folds)), df / len(folds)))
-    return intervals.components(found), rates
+    by_fold = Folds(np.array([d.mean() for d in differences]), n / n.sum(),
+                    np.array([d.var(ddof=1) / len(d) for d in differences]), n - 1,
+                    np.repeat(np.array(noise)[:, None], len(folds), 1), np.full((2, len(folds)), df / len(folds)))
+    return intervals.components(by_fold), rates
 
 
 def _by_subject(record):
@@ -45,23 +51,22 @@ def _by_subject(record):
 
 
 def build(paper, records):
-    """(`Sheet`, tidy rows); None where no claim has runs or data are synthetic."""
+    """(`Sheet`, tidy rows); None where no claim has runs, or the data are synthetic."""
     rule, tidy = rules_of(records)[0], []
     if any(r.synthetic for r in records):
         return None
     structures = {r.configuration.structure for r in records}
     for structure in dict.fromkeys(c.structure for c in paper.claims if c.structure in structures):
-        table = by_method(records, rule, structure)
-        of_all = uncertainty.pool(table, records, rule, structure, "dice")
-        there = [c for c in paper.claims if c.structure == structure and c.first in table and c.second in table]
-        for claim in there:
-            found = compare(table[claim.first], table[claim.second], (claim.first, claim.second), of_all=of_all)
-            low, high = found.estimate.of_level(1 - 0.05 / len(there))
+        claims = {(c.first, c.second): c for c in paper.claims if c.structure == structure}
+        found = list(comparisons(records, claims, rule, structure))
+        for comparison in found:
+            claim = claims[comparison.first, comparison.second]
+            low, high = comparison.estimate.of_level(1 - 0.05 / len(found))
             averaged = over_rates(records, claim.first, claim.second, structure, paper.averaged_up_to)
             mean, (mean_low, mean_high) = ((averaged[0].mean, averaged[0].interval) if averaged else
                                            (np.nan, (np.nan, np.nan)))
-            tidy.append({"claim": f"{claim.words} ({structure})", "difference": found.difference,
-                         "low": float(low), "high": float(high), "median": found.median,
+            tidy.append({"claim": f"{claim.words} ({structure})", "difference": comparison.difference,
+                         "low": float(low), "high": float(high), "median": comparison.median,
                          "over_rates": float(mean), "over_rates_low": float(mean_low),
                          "over_rates_high": float(mean_high),
                          "rates": " ".join(f"{r:g}" for r in sorted(averaged[1], reverse=True)) if averaged else ""})

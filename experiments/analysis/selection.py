@@ -1,14 +1,16 @@
-"""What showing each method's best rate on the test fold gives by chance: it rewards flat rate curves.
+"""The gain by chance of showing each method's best rate on the test fold.
 
-A method whose rates all do about as well shows the luckiest of several runs; one with a single good rate shows that
-run. The gain is E[max over rates of (curve + a run's noise)] − max of the curve.
+It rewards flat rate curves: a method whose rates are about equally good shows the luckiest of several runs, and a
+method with a single good rate shows the run at that rate. With the rate curve c and a run's noise e, the gain is
+E[max over rates of (c + e)] − max over rates of c.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis.captions import about, ordered, rules_of, title_of
+from experiments.analysis.captions import about, ordered, title_of
+from ilnrepro.comparison.choice import rules_of
 from ilnrepro.comparison.differences import by_method
 from ilnrepro.comparison.sheet import Sheet
 
@@ -16,13 +18,13 @@ DRAWS = 1000
 
 
 class Gain(NamedTuple):
-    """The gain by chance of one method, in Dice, with draws of it over what is not known.
+    """The gain by chance of one method, in Dice.
 
     Attributes:
-      gain: by the curve and the noise as they are estimated.
-      draws: the same for curves and noises that could as well have led to these, `[DRAWS]`.
+      gain: by the estimated curve and noise.
+      draws: the gain by drawn curves and noises, which vary by the errors of the estimated ones, `[DRAWS]`.
       noise: standard deviation of a run's mean Dice.
-      rates: how many there are.
+      rates: how many.
     """
 
     gain: float
@@ -37,10 +39,17 @@ class Gain(NamedTuple):
 
 
 def expected_gain(curve, noise, rng, draws=DRAWS):
-    """E[max(curve + noise)] − max(curve), `[..., rates]` and `[...]` → `[...]`."""
+    """E[max(curve + noise)] − max(curve), `[...]`.
+
+    Args:
+      curve: mean Dice by rate, `[..., rates]`.
+      noise: standard deviation of a run's mean Dice, `[...]`.
+      rng: a NumPy generator.
+      draws: of the noise.
+    """
     lots = rng.standard_normal((draws, curve.shape[-1]))
     best = (np.expand_dims(curve, -2) + np.asarray(noise)[..., None, None] * lots).max(-1).mean(-1)
-    # The best rate's own mean over the draws, so that one rate alone gains exactly nothing.
+    # The mean over the draws is taken of the best rate too, so that one rate alone gains exactly 0.
     own = curve.max(-1) + noise * lots.mean(0)[curve.argmax(-1)]
     return best - own
 
@@ -59,8 +68,8 @@ def gain_of(scores, noise, df, rng):
 
 
 def gains(records, structure):
-    """{method: `Gain`} of the methods with several rates on every fold, and several seeds at the chosen ones."""
-    table, found = by_method(records, "cross-fold", structure), {}
+    """{method: `Gain`} of the methods with several rates on all folds, and several seeds at the chosen rates."""
+    table, gain_by_method = by_method(records, "cross-fold", structure), {}
     for method, folds in table.items():
         if any(len(s.seeds) < 2 for s in folds):
             continue
@@ -69,30 +78,30 @@ def gains(records, structure):
         runs = {}
         for r in records:
             c = r.configuration
-            if (c.method, c.structure) == (method, structure):
+            if (c.method, c.structure) == (method, structure) and not r.further:
                 runs.setdefault((c.fold, c.rate), {})[c.seed] = r.score
         numbers, rates = (sorted({key[i] for key in runs}) for i in (0, 1))
         first = min(set.intersection(*map(set, runs.values())), default=None)
         if len(rates) > 1 and first is not None:
             scores = np.array([[runs[k, rate][first] for rate in rates] for k in numbers])
-            found[method] = gain_of(scores, float(noise), df, np.random.default_rng(0))
-    return found
+            gain_by_method[method] = gain_of(scores, float(noise), df, np.random.default_rng(0))
+    return gain_by_method
 
 
 def build(paper, records):
-    """(`Sheet`, tidy rows): each method's gain, and what it makes of the paper's differences; None where there is
-    nothing to choose."""
+    """(`Sheet`, tidy rows) of the gain of each method, and of the part that it has in each of the paper's differences;
+    None where there is one rate."""
     if len(rules_of(records)) < 2:
         return None
     tidy = []
     for structure in dict.fromkeys(r.configuration.structure for r in records):
-        found = gains(records, structure)
+        gain = gains(records, structure)
         tidy += [{"structure": structure, "of": title_of(m), "gain": g.gain,
                   **dict(zip(("low", "high"), g.interval, strict=True)), "noise": g.noise, "rates": g.rates,
-                  "paper": float("nan")} for m, g in ((m, found[m]) for m in ordered(found))]
+                  "paper": float("nan")} for m, g in ((m, gain[m]) for m in ordered(gain))]
         for claim in (c for c in paper.claims if c.structure == structure):
-            if claim.first in found and claim.second in found:
-                first, second = found[claim.first], found[claim.second]
+            first, second = gain.get(claim.first), gain.get(claim.second)
+            if first and second and first.rates == second.rates:
                 low, high = np.percentile(first.draws - second.draws, [2.5, 97.5])
                 tidy.append({"structure": structure, "of": f"{title_of(claim.first)} − {title_of(claim.second)}",
                              "gain": first.gain - second.gain, "low": float(low), "high": float(high),

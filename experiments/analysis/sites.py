@@ -1,4 +1,4 @@
-"""Dice on the images of each site, by what a network was trained on and by what its second pass is given."""
+"""Dice on the images of each site, by the sites on which a network was trained and by its class masks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 
-# Of a network's class masks, see `Protocol.class_mask`.
+# Names for people of the class masks, see `Protocol.class_mask`.
 MODES = {"none": "baseline", "predicted": "predicted mask", "oracle": "oracle mask"}
 
 
 class Group(NamedTuple):
-    """The runs of one mode, trained on all sites or on one ('')."""
+    """The runs of one mode, trained on one site or on all ('')."""
 
     trained_on: str
     mode: str
@@ -24,31 +24,37 @@ class Group(NamedTuple):
 
 
 def groups(results, name, datasets=None, **changes):
-    """The `Group`s that a results folder holds, of the protocol with some changes, in every mode and on every site.
+    """The `Group`s in a results folder, of all modes and training sites.
+
+    Args:
+      results: the folder.
+      name: of the protocol.
+      datasets: names; None takes all.
+      changes: of the protocol's defaults.
 
     Raises:
       InputError: there are none; or as `scores.collect`.
     """
-    found = []
+    present = []
     for variant in {path.name.partition("+")[2] for path in Path(results).glob(f"runs/*/{name}/*")
                     if datasets is None or path.parts[-3] in datasets}:
         records = collect(results, name, datasets, f"+{variant}" if variant else "")
         p = records[0].configuration.protocol
         if protocol(name, **{**changes, "class_mask": p.class_mask, "site": p.site}) == p:
-            found.append(Group(p.site, p.class_mask, records))
-    if not found:
+            present.append(Group(p.site, p.class_mask, records))
+    if not present:
         raise InputError(f"{results}: no such runs of protocol {name}; do them first")
-    return sorted(found, key=lambda group: (group.trained_on, list(MODES).index(group.mode)))
+    return sorted(present, key=lambda group: (group.trained_on, list(MODES).index(group.mode)))
 
 
-def rows(found):
-    """Tidy rows of some `Group`s: Dice on each site's test images, by what was trained on and mode."""
+def rows(groups):
+    """Tidy rows of some `Group`s: Dice on the test images of each site, by training site and mode."""
     tidy = []
-    tested = {(r.configuration.structure, r.configuration.fold): r for group in found for r in group.records
+    tested = {(r.configuration.structure, r.configuration.fold): r for group in groups for r in group.records
               if len(r.dice)}
-    baselines = {(group.trained_on, key): cell for group in found if group.mode == "none"
+    baselines = {(group.trained_on, key): cell for group in groups if group.mode == "none"
                  for key, cell in cells(group.records, "test").items()}
-    for group in found:
+    for group in groups:
         for key, cell in sorted(cells(group.records, "test").items()):
             example, baseline = tested[key[1:]], baselines.get((group.trained_on, key))
             for site in (*sorted(set(example.site)), "all"):
@@ -57,7 +63,7 @@ def rows(found):
                 mean, low, high = interval([mine])
                 row = {"trained_on": group.trained_on or "all", "mode": group.mode, "method": key[0], "fold": cell.name,
                        "rate": cell.rate, "seeds": len(mine.seeds), "status": " ".join(sorted({
-                           r.status for r in cell.chosen})), "parameters": cell.chosen[0].parameters, "site": site,
+                           r.status for r in cell.records})), "parameters": cell.records[0].parameters, "site": site,
                        "images": mine.by_image.shape[1], "subjects": len(mine.subjects),
                        "dice": float(mine.by_image.mean()), "std": float(mine.by_image.std()),
                        "dice_subjects": mean, "dice_low": low, "dice_high": high,

@@ -1,4 +1,5 @@
-"""The tables beside a paper's own: scores with intervals, paired differences, terciles of mask area, every rate."""
+"""The tables that are the same for all papers: scores with intervals, paired differences, Dice by mask area, and Dice
+at each rate."""
 
 import math
 
@@ -11,7 +12,7 @@ from experiments.analysis.captions import (
     about_rules,
     marks,
     ordered,
-    rules_of,
+    resolution,
     seed_spread,
     structures_of,
     title_of,
@@ -19,85 +20,98 @@ from experiments.analysis.captions import (
 )
 from experiments.analysis.coverage import achieved
 from ilnrepro.comparison import sheet
-from ilnrepro.comparison.choice import RULE_NAMES, cells
+from ilnrepro.comparison.choice import RULE_NAMES, cells, rules_of
 from ilnrepro.comparison.differences import (
     LOWER_IS_BETTER,
     MEASURES,
-    by_method,
-    compare,
+    comparisons,
     fold_scores,
     interval,
     subjects_of,
 )
 from ilnrepro.comparison.sheet import Sheet
-from ilnrepro.comparison.uncertainty import pool
 
 _INTERVAL = ("95 % interval in brackets: over subjects and, where a method has several, over seeds, of these splits "
              "and rates")
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
               "as distance; a run that diverged has none, and Dice 0)")
 
+_OWN = "'own resolution' and mm: with predicted masks enlarged to the data set's images"
+
 
 def build(records, omitted=()):
-    """{name: (`Sheet`, tidy rows)} of scores, differences, terciles and rates; only those that these runs can fill.
+    """{name: (`Sheet`, tidy rows)} of those of the tables that are not empty for these runs.
 
     Args:
       records: of `scores.collect`.
-      omitted: subjects without whom the differences are given a second time, where the data have them.
+      omitted: subjects; where the data have any of them, the differences are given a second time without them.
     """
     rules = rules_of(records)
-    several = len({r.configuration.rate for r in records}) > 1
-    made = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
-            "terciles": _terciles(records, rules), "rates": _rates(records) if several else None}
-    return {name: one for name, one in made.items() if one and one[1]}
+    tables = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
+              "terciles": _terciles(records, rules), "rates": _rates(records) if len(rules) > 1 else None}
+    return {name: one for name, one in tables.items() if one and one[1]}
 
 
 def write(records, folder, omitted=()):
-    """Writes what `build` makes as `NAME.{md,csv,tex}` below `folder`."""
+    """Writes the tables of `build` as `NAME.{md,csv,tex}` into `folder`."""
     for name, (table, tidy) in build(records, omitted).items():
         sheet.write(folder, name, table, tidy)
 
 
 def _omissions(records, omitted):
-    """Nothing, and the omitted subjects where the data have any of them."""
+    """The lists of subjects to leave out: none, and the omitted ones where the data have any of them."""
     subjects = {str(s) for r in records for s in np.unique(r.subject)}
     return [(), *([tuple(omitted)] if set(omitted) & subjects else [])]
 
 
-def _measures(records):
-    return [m for m in MEASURES if all(m in r.measures for r in records if len(r.dice))]
+def _measures(records, structure):
+    """Those that all runs of the structure have."""
+    tested = [r for r in records if r.configuration.structure == structure and len(r.dice)]
+    return [m for m in MEASURES if tested and all(m in r.measures for r in tested)]
 
 
 def _scores(records, rules):
-    """Every measure of every method and fold, with the interval of the mean over subjects."""
-    tidy, subjects, measures = [], subjects_of(records), _measures(records)
+    """The scores of all methods and folds in all measures, with the interval of the mean over subjects."""
+    tidy, subjects, of = [], subjects_of(records), {s: _measures(records, s) for s in structures_of(records)}
+    shown = [m for m in MEASURES if any(m in measures for measures in of.values())]
+    blank = {f"{m}_{what}": math.nan for m in shown for what in ("mean", "std")}
     for rule in rules:
-        found = cells(records, rule)
+        cell_of = cells(records, rule)
         for structure in structures_of(records):
-            every = {k for _, s, k in found if s == structure}
-            for method in ordered({m for m, s, _ in found if s == structure}):
-                folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(found.items())
+            structure_folds = {k for _, s, k in cell_of if s == structure}
+            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+                folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(cell_of.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
-                groups += [(f"{structure}-all", folds)] if len(folds) == len(every) > 1 else []
-                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(pairs, measures)}
+                groups += [(f"{structure}-all", folds)] if len(folds) == len(structure_folds) > 1 else []
+                tidy += [{"rule": rule, "method": method, "fold": name, **blank, **_row_of_scores(pairs, of[structure])}
                          for name, pairs in groups]
     body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
-             *(f"{r[f'{m}_mean']:.{2 if m in LOWER_IS_BETTER else 3}f}" for m in _measures(records) if m != "dice"),
+             *(_mean_cell(r[f"{m}_mean"], m) for m in shown if m != "dice"),
              f"{r['seeds']}", "" if math.isnan(r["seed_sd"]) else f"{r['seed_sd']:.4f}", str(r["empty"])]
             for r in tidy if not math.isnan(r["dice_mean"])]
-    return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
+    return Sheet("Scores", f"Scores on the test folds, at {resolution(records)}; {_OWN}. {about(records)} "
+                 "Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
                  "predictions without any foreground; SD over seeds: of the mean Dice. "
                  f"{about_rules(rules)}",
                  ["Method", "fold", "rule", "Dice per image", "Dice per subject",
-                  *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "SD over seeds", "empty"],
+                  *(MEASURES[m] for m in shown if m != "dice"), "seeds", "SD over seeds", "empty"],
                  body), tidy
 
 
+def _mean_cell(mean, measure):
+    return "" if math.isnan(mean) else f"{mean:.{2 if measure in LOWER_IS_BETTER else 3}f}"
+
+
 def _row_of_scores(pairs, measures):
-    """One row from the (cell, subject of each test image) of one fold or several."""
+    """The columns of scores of a tidy row.
+
+    Args:
+      pairs: [(`choice.Cell`, subject of each test image)], of one fold or several.
+      measures: names.
+    """
     row = {}
     for measure in measures:
         scores = [s for s in (fold_scores(cell, subject, measure) for cell, subject in pairs) if s]
@@ -111,13 +125,14 @@ def _row_of_scores(pairs, measures):
                     "seeds": min(map(len, seeds), default=0), "rate": pairs[0][0].rate if len(pairs) == 1 else math.nan,
                     "seed_sd": float(np.std(np.mean(spread, 0), ddof=1))
                     if len(seeds) == 1 and len(scores[0].seeds) > 1 else math.nan}
-    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.chosen
+    row["empty"] = int(sum((r.measures["predicted_pixels"] == 0).sum() for cell, _ in pairs for r in cell.records
                            if len(r.dice)))
     return row
 
 
 def _mean_std(scores):
-    """Over images and seeds, every image with the same weight, however many seeds its fold has."""
+    """(mean, standard deviation) over images and seeds, with the same weight for all images, however many seeds their
+    fold has."""
     values = np.concatenate([s.by_image.ravel() for s in scores])
     weights = np.concatenate([np.full(s.by_image.size, 1 / len(s.seeds)) for s in scores])
     mean = np.average(values, weights=weights)
@@ -125,18 +140,14 @@ def _mean_std(scores):
 
 
 def _differences(records, rules, omitted):
-    """ILN − every other method, paired, in every measure."""
+    """The paired differences between ILN and each other method, in all measures."""
     tidy = []
     for rule in rules:
         for structure in structures_of(records):
             for omit in _omissions(records, omitted):
-                for measure in _measures(records):
-                    table = by_method(records, rule, structure, measure, omit)
-                    if "iln" not in table:
-                        continue
-                    of_all = pool(table, records, rule, structure, measure)
-                    for c in (compare(table["iln"], table[m], ("iln", m), measure, of_all)
-                              for m in ordered(table) if m != "iln"):
+                for measure in _measures(records, structure):
+                    pairs = [("iln", m) for m in ordered({r.configuration.method for r in records} - {"iln"})]
+                    for c in comparisons(records, pairs, rule, structure, measure, omit):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
                             "other": c.second, "difference": c.difference, "low": c.low, "high": c.high,
@@ -157,8 +168,9 @@ def _differences(records, rules, omitted):
                      f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
-                 "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
-                 f"out). {about(records)} {ABOUT_INTERVALS} {achieved()}median: over subjects; "
+                 "(hundredths), HD95 and ASSD in pixels or mm (there, below 0 is better, and a run that diverged is "
+                 f"left out); at {resolution(records)}, {_OWN}. {about(records)} {ABOUT_INTERVALS} {achieved()}"
+                 "median: over subjects; "
                  "P(ILN > other): share of subjects on which ILN is the better, over all pairs of seeds, ties half; "
                  "SD over seeds: of the difference; detectable (80 % power): the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
@@ -168,23 +180,23 @@ def _differences(records, rules, omitted):
 
 
 def _terciles(records, rules):
-    """Dice by the size of the true mask: the paper remarks on the apex, where it is small."""
+    """Dice by terciles of the true mask's area, since the paper remarks on the apex, where masks are small."""
     tidy, subjects = [], subjects_of(records)
     for rule in rules:
-        found = cells(records, rule)
+        cell_of = cells(records, rule)
         for structure in structures_of(records):
             areas = {r.configuration.fold: r.measures["truth_pixels"] for r in records
                      if r.configuration.structure == structure and len(r.dice)}
-            if sum(map(len, areas.values())) < 3:  # nothing to divide by three
+            if sum(map(len, areas.values())) < 3:  # too few images for terciles
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
-            for method in ordered({m for m, s, _ in found if s == structure}):
-                mine = {k: fold_scores(found[method, structure, k], subjects[structure, k]) for k in areas
-                        if (method, structure, k) in found}
-                if set(mine) != set(areas):
+            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+                scores = {k: fold_scores(cell_of[method, structure, k], subjects[structure, k]) for k in areas
+                        if (method, structure, k) in cell_of}
+                if set(scores) != set(areas):
                     continue
-                third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in mine])
-                dice = np.concatenate([s.by_image.mean(0) for s in mine.values()])
+                third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in scores])
+                dice = np.concatenate([s.by_image.mean(0) for s in scores.values()])
                 tidy += [{"rule": rule, "structure": structure, "method": method,
                           "tercile": ("small", "middle", "large")[t], "n": int((third == t).sum()),
                           "dice": float(dice[third == t].mean()), "std": float(dice[third == t].std()),
@@ -203,12 +215,12 @@ def _terciles(records, rules):
 
 
 def _rates(records):
-    """Mean Dice of every method at every rate: how robust a method is to the choice."""
+    """Mean Dice of each method at each rate, which shows how much the choice of the rate matters."""
     by_run = {}
     for r in records:
         c = r.configuration
         by_run.setdefault((c.structure, c.method, c.rate, c.fold), []).append(r)
-    # The seeds that the whole grid has, so that seeds added at some rates do not blur it.
+    # Only the seeds of the whole grid, so that rates with further seeds compare with the others.
     seeds = set.intersection(*({r.configuration.seed for r in runs} for runs in by_run.values()))
     tidy = []
     for (structure, method, rate, fold), runs in sorted(by_run.items(), key=lambda item: (item[0][0], item[0][3])):

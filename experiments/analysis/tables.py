@@ -1,50 +1,52 @@
-"""Tables from run files: on the screen, and as Markdown, CSV and LaTeX."""
+"""The papers' tables of scores, from run files."""
 
 import math
 
 import numpy as np
 
-from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells
+from experiments.analysis.captions import rates_in_words, resolution
+from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.norms import method as method_row
 
 COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_sd", "runs", "diverged", "collapsed",
-           "both_empty", "published_mean", "published_std")
+           "both_empty", "whole_mean", "published_mean", "published_std")
 
 
 def build(paper, records, rule, methods=None):
-    """Everything a table says: tidy rows, one a method and fold and one a method and structure ('LV-mean').
+    """The tidy rows of a table: one for each method and fold, and one for each method and structure ('LV-mean').
+
+    A method has a mean only if it ran on all folds of the structure on which any method did.
 
     Args:
       paper: a `PaperTable`.
       records: of `scores.collect`.
       rule: of `choice.RULES`.
-      methods: which methods; those that none of the paper's tables has are added to one of them, if they ran on all
-        folds.
+      methods: names; None takes the table's, and those that `PaperTable.taken` adds if they ran on all folds.
 
     Returns:
-      a list of dictionaries with the keys COLUMNS and 'label'; a mean only over all folds that any method was run on.
+      a list of dictionaries with the keys COLUMNS and 'label'.
     """
-    labels = dict(paper.rows) | _added(paper, records)
-    found = cells(records, rule)
+    labels = dict(paper.rows) | _further_methods(paper, records)
+    cell_of = cells(records, rule)
     rows = []
     for method, label in labels.items():
         if methods is not None and method not in methods:
             continue
         for structure in _structures(paper, (r.configuration.structure for r in records)):
-            folds = [c for cell, c in sorted(found.items()) if cell[:2] == (method, structure)]
+            folds = [c for cell, c in sorted(cell_of.items()) if cell[:2] == (method, structure)]
             rows += [{"label": label, **_row(cell, rule)} for cell in folds]
-            if len(folds) == len({fold for _, s, fold in found if s == structure}) > 1:
+            if len(folds) == len({fold for _, s, fold in cell_of if s == structure}) > 1:
                 rows.append({"label": label, **_mean_row(folds, rule)})
             if folds:
                 rows[-1] |= _published_beside(folds, paper)
     return rows
 
 
-def _added(paper, records):
-    """Titles by name of the methods that no table of the paper has, where they belong in this one."""
+def _further_methods(paper, records):
+    """{name: title} of the methods that are added to this table because they are in none of the paper's."""
     if paper.taken is None:
         return {}
     folds = {}
@@ -55,33 +57,45 @@ def _added(paper, records):
 
 
 def _structures(paper, present):
-    """The paper's own, also where one of them has no runs, if there are runs of any; then the others."""
+    """The structures of a table: the paper's own if any of them has runs, then the others that have."""
     present = set(present)
     return [*(paper.structures if present & set(paper.structures) else ()), *sorted(present - set(paper.structures))]
 
 
 def _row(cell, rule):
     return {"method": cell.method, "fold": cell.name, "n": cell.n, "mean": cell.mean, "std": cell.std,
-            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.chosen}),
+            "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
-            "both_empty": sum(r.both_empty for r in cell.chosen), "published_mean": math.nan, "published_std": math.nan}
+            "lost": sum(r.status != "complete" for r in cell.records),
+            "both_empty": sum(r.both_empty for r in cell.records), "whole_mean": _whole(cell),
+            "published_mean": math.nan, "published_std": math.nan}
 
 
 def _mean_row(folds, rule):
-    """The mean over a structure's folds."""
+    """The tidy row of the mean over a structure's folds."""
     first = folds[0]
     row = _row(first, rule) | {"fold": f"{first.structure}-mean", "n": sum(c.n for c in folds), "rate": math.nan,
                                "mean": float(np.mean([c.mean for c in folds])),
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
-                               "seeds": min(len(c.chosen) for c in folds)}
+                               "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
-    row["both_empty"] = sum(r.both_empty for c in folds for r in c.chosen)
+    row["whole_mean"] = float(np.mean([_whole(c) for c in folds]))
+    row["lost"] = sum(r.status != "complete" for c in folds for r in c.records)
+    row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
 
+def _whole(cell):
+    """Mean Dice over images (and seeds) at the data set's own resolution, a run that diverged with 0; NaN where it is
+    not known."""
+    means = [float(r.measures["whole_dice"].mean()) if "whole_dice" in r.measures else math.nan
+             for r in cell.records if len(r.dice)]
+    return sum(means) / len(cell.records) if means else math.nan
+
+
 def _published_beside(folds, paper):
-    """The published numbers, where they may stand beside these."""
-    record = folds[0].chosen[0]
+    """The columns of published numbers, where they may stand beside these scores."""
+    record = folds[0].records[0]
     published = paper.published(folds[0].method, folds[0].structure)
     if not published or not paper.compares(record.title, record.synthetic, len(folds)):
         return {}
@@ -90,21 +104,21 @@ def _published_beside(folds, paper):
 
 
 def _mean_seed_sd(folds):
-    """Spread over seeds of the mean over folds, where all have the same."""
-    if len({tuple(r.configuration.seed for r in c.chosen) for c in folds}) > 1 or len(folds[0].chosen) < 2:
+    """Standard deviation over seeds of the mean over folds; NaN where folds have different seeds, or one."""
+    if len({tuple(r.configuration.seed for r in c.records) for c in folds}) > 1 or len(folds[0].records) < 2:
         return math.nan
     return float(np.std(np.mean([c.seed_means for c in folds], axis=0), ddof=1))
 
 
 def caption(paper, records, rule):
-    """What the table shows: scores, data, protocol, rates, seeds, rule."""
+    """The caption: scores, data, protocol, rates, seeds and rule of a table."""
     configurations = [r.configuration for r in records]
     protocol = configurations[0].protocol
     cases = "volumes" if protocol.slab else "images"
-    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
-             "fold k tests on group k and trains on the others."]
-    if added := _added(paper, records):
-        lines.append(f"Added, not in the paper's table: {', '.join(added.values())}.")
+    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold at {resolution(records)}, mean±std over "
+             f"{cases}; fold k tests on group k and trains on the others."]
+    if further := _further_methods(paper, records):
+        lines.append(f"Added, not in the paper's table: {', '.join(further.values())}.")
     for structure in _structures(paper, (c.structure for c in configurations)):
         runs = [r for r in records if r.configuration.structure == structure]
         if runs:
@@ -112,32 +126,38 @@ def caption(paper, records, rule):
             lines.append(f"{structure}: {synthetic}{runs[0].title} ({runs[0].configuration.dataset}).")
         else:
             lines.append(f"{structure}: no data set given, columns left empty.")
-    every = "every slab" if protocol.slab else "every image at every angle"
-    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else every
+    steps_of_epoch = "every slab" if protocol.slab else "every image at every angle"
+    steps = f"{protocol.steps_per_epoch} steps" if protocol.steps_per_epoch else steps_of_epoch
     lines.append(f"Protocol {protocol.name}{configurations[0].variant}: {protocol.epochs} epochs of {steps}, batch "
                  f"{protocol.batch}; images averaged over {protocol.shrink}×{protocol.shrink} pixels"
                  + (f", volumes in slabs of {protocol.slab} slices." if protocol.slab else "."))
     lines.append(paper.remarks.get(protocol.name, ""))
-    rates = sorted({c.rate for c in configurations}, reverse=True)
-    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.chosen})
-    chosen = f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}" if len(rates) > 1 else \
-        "one rate, nothing to choose"
-    lines.append(f"Learning rates {', '.join(f'{r:g}' for r in rates)} ({chosen}). Seeds {', '.join(map(str, seeds))}.")
+    seeds = sorted({r.configuration.seed for cell in cells(records, rule).values() for r in cell.records})
+    rates = rates_in_words([r for r in records if rule != "test" or not r.further])
+    choice = "one rate, nothing to choose" if rules_of(records) == ("test",) else \
+        f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}"
+    lines.append(f"Learning rates {rates} ({choice}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
+    if any("whole_dice" in r.measures for r in records):
+        lines.append("'own resolution' is our mean over the folds with predicted masks enlarged to the data set's "
+                     "images.")
     return " ".join(filter(None, [*lines, about_rounding(records)]))
 
 
 def sheet(paper, rows, text, synthetic):
-    """The table for people: a row a method, a column a fold, the best of each column bold."""
+    """The `Sheet` of tidy rows, with methods as rows, folds as columns, and the best of each column bold."""
     columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
                if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
+    whole = {f"{row['fold'].rpartition('-')[0]} own resolution": row["fold"] for row in rows
+             if row["fold"].endswith("-mean") and not math.isnan(row["whole_mean"])}
     published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in rows
                  if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))
     body = [[label, *(_score(by_key.get((label, column))) for column in columns),
+             *(_own(by_key.get((label, column))) for column in whole.values()),
              *(_published(by_key.get((label, column))) for column in published.values())] for label in labels]
     best = set()
     for j, column in enumerate(columns, 1):
@@ -146,7 +166,7 @@ def sheet(paper, rows, text, synthetic):
         best |= {(i, j) for i, mean in enumerate(means) if mean == top}
     title = (f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule "
              f"'{RULE_NAMES[rows[0]['rule']]}')")
-    return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
+    return Sheet(title, text, ["Method", *columns, *whole, *published], body, best, _notes(rows, labels))
 
 
 def _score(row):
@@ -154,8 +174,12 @@ def _score(row):
         return ""
     if math.isnan(row["mean"]):
         return "diverged"
-    mark = "*" if row["diverged"] or row["collapsed"] else ""
+    mark = "*" if row["lost"] else ""
     return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
+
+
+def _own(row):
+    return "" if row is None or math.isnan(row["whole_mean"]) else f"{row['whole_mean']:.3f}"
 
 
 def _published(row):
@@ -165,7 +189,7 @@ def _published(row):
 
 
 def _notes(rows, labels):
-    """The chosen rates, the numbers of images, and the runs that diverged or collapsed."""
+    """The `Sheet` below the table: chosen rates, numbers of images, and runs that diverged or collapsed."""
     body = []
     for label in labels:
         folds = [row for row in rows if row["label"] == label and not row["fold"].endswith("mean")]
@@ -178,25 +202,26 @@ def _notes(rows, labels):
                      ", ".join(spread) if any(row["seeds"] > 1 for row in folds) else "one seed",
                      "; ".join(lost) or "none"])
     return Sheet("", "", ["Method", "learning rate chosen", "test images", "SD over seeds",
-                          "diverged or collapsed runs (*), over all rates and seeds"], body)
+                          "diverged or collapsed runs, over all rates and seeds (*: in this score)"], body)
 
 
 def sheets(paper, records, methods=None):
-    """[(file stem, `Sheet`, tidy rows)]: by the rule 'test', and by 'cross-fold' where there are rates to choose."""
-    made = []
-    for rule in RULES if len({r.configuration.rate for r in records}) > 1 else ("test",):
+    """[(file stem, `Sheet`, tidy rows)] by the rule 'test', and by 'cross-fold' where there are rates to choose; or by
+    'given'."""
+    tables = []
+    for rule in rules_of(records)[::-1]:
         rows = build(paper, records, rule, methods)
         if not rows:
             continue
         table = sheet(paper, rows, caption(paper, records, rule), any(r.synthetic for r in records))
         tidy = [{column: row[column] for column in COLUMNS} for row in rows]
-        made.append((paper.stem + ("" if rule == "test" else f"-{rule}"), table, tidy))
-    return made
+        tables.append((paper.stem + ("-cross-fold" if rule == "cross-fold" else ""), table, tidy))
+    return tables
 
 
 def write(paper, records, folder, methods=None):
-    """Writes what `sheets` makes below `folder`; returns the tables for the screen."""
-    made = sheets(paper, records, methods)
-    for stem, table, tidy in made:
+    """Writes the tables of `sheets` into `folder`; returns them for the screen."""
+    tables = sheets(paper, records, methods)
+    for stem, table, tidy in tables:
         write_sheet(folder, stem, table, tidy)
-    return [table.rich() for _, table, _ in made]
+    return [table.rich() for _, table, _ in tables]

@@ -1,5 +1,5 @@
-"""A paper's claims, each with the criterion by which it is judged, and the verdicts: claims on accuracy in one table,
-with the structures apart; all others in another."""
+"""A paper's claims, the criteria by which they are judged, and the two tables of verdicts: on accuracy, by structure,
+and on all other claims."""
 
 import math
 from collections import Counter
@@ -9,23 +9,22 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import agreement, former
-from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, rules_of, written
+from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, resolution, written
 from experiments.analysis.cost import FILE
 from experiments.analysis.coverage import achieved
-from ilnrepro.comparison import uncertainty
-from ilnrepro.comparison.choice import RULE_NAMES
-from ilnrepro.comparison.differences import by_method, compare
+from ilnrepro.comparison.choice import RULE_NAMES, rules_of
+from ilnrepro.comparison.differences import by_method, comparisons
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.storage import files
 
-# Below this gain a method is not better in any sense that a paper means: half a point of Dice.
+# Half a point of Dice, in Dice: with a smaller gain a method is not better in the sense of a paper's claim.
 HALF_A_POINT = 0.005
 VERDICTS = ("supported", "contradicted", "no gain of half a point", "undecided", "no data")
 FURTHER_VERDICTS = ("reproduced", "not reproduced", "cannot tell")
 
 
 def better(estimate):
-    """The verdict on 'first is better than second' from an `intervals.Estimate`."""
+    """The verdict on the claim that a method is better than another, from the `Estimate` of their difference."""
     low, high = estimate.interval
     if low > 0:
         return "supported"
@@ -43,42 +42,59 @@ def costs(low, high, published):
 
 
 def build(paper, records):
-    """(`Sheet`, tidy rows) of the verdicts on claims on accuracy; None where the paper makes none, or the data are
-    synthetic, for those judge none."""
+    """(`Sheet`, tidy rows) of the verdicts on claims on accuracy.
+
+    None where the paper makes no such claims, or the data are synthetic, because such data judge none.
+    """
     if not paper.claims or any(r.synthetic for r in records):
         return None
     tidy = [claim.judged(paper, records) for claim in paper.claims]
-    keys = ("claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "smallest", "without",
-            "test_rule")
+    keys = ("claim", "verdict", "remark", "before", "paper", "per_image", "ours", "inside", "power", "smallest",
+            "without", "test_rule")
     counts = "; ".join(
-        f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in found.items())
-        for structure, found in counted(tidy).items())
+        f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in numbers.items())
+        for structure, numbers in counted(tidy).items())
     names = ", ".join(paper.omitted)
     without = "; ".join(f"{name}, {why}" for name, why in paper.omitted.items())
     table = Sheet(
         "Verdicts", f"The paper's claims on accuracy and what these runs say. {counts}. {about(records)} "
         f"{paper.criteria} Differences in points of Dice (hundredths). {ABOUT_INTERVALS} {achieved()}paper: difference "
-        "of the means over its three folds ± half the 95 % t interval over them; inside: whether that difference lies "
-        "in our interval; power: the probability that such data would have shown it (interval above 0) if it were "
-        "true; detectable (80 % power): the true difference that they would have shown four times in five. "
-        f"{about_one_seed(records)}The last columns repeat the judgement without {without}, and the difference with "
-        "rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
-        ["claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "detectable (80 % power)",
-         f"without {names}", f"rule '{RULE_NAMES['test']}'"], [[r[key] for key in keys] for r in tidy])
+        "of the means per image over its three folds ± half the 95 % t interval over them; ours per image: the same of "
+        f"ours, {_unit(records)}; ours: mean over subjects, at {resolution(records)}; inside: whether the "
+        "paper's difference lies in our interval; power: the probability that such data would have shown it (interval "
+        "above 0) if it were true; detectable (80 % power): the true difference that they would have shown four times "
+        f"in five. {about_one_seed(records)}The last columns repeat the judgement without {without}, and the "
+        "difference with rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
+        ["claim", "verdict", "remark", "before", "paper", "ours per image", "ours", "inside", "power",
+         "detectable (80 % power)", f"without {names}", f"rule '{RULE_NAMES['test']}'"],
+        [[r[key] for key in keys] for r in tidy])
     return table, tidy
 
 
+def _image_measure(records):
+    """Dice at the data set's own resolution, as the paper's is, where all runs know it."""
+    return "whole_dice" if all("whole_dice" in r.measures for r in records if len(r.dice)) else "dice"
+
+
+def _unit(records):
+    own = _image_measure(records) == "whole_dice"
+    return "with masks enlarged to the data set's own resolution" if own else f"at {resolution(records)}"
+
+
 def counted(tidy):
-    """{structure: {verdict: how many}}, in the order of VERDICTS."""
-    found = {}
+    """{structure: {verdict: number of claims}}, in the order of VERDICTS."""
+    verdicts = {}
     for r in tidy:
-        found.setdefault(r["structure"], []).append(r["verdict"])
-    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in found.items()}
+        verdicts.setdefault(r["structure"], []).append(r["verdict"])
+    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in verdicts.items()}
 
 
 def build_further(paper, records, results):
-    """(`Sheet`, tidy rows) of the verdicts on all other claims, from records and the measured cost in `results`; None
-    as for `build`."""
+    """(`Sheet`, tidy rows) of the verdicts on all other claims; None as in `build`.
+
+    Args:
+      results: the folder with the measured cost.
+    """
     if not paper.further_claims or any(r.synthetic for r in records):
         return None
     tidy = [claim.judged(records, results) for claim in paper.further_claims]
@@ -91,9 +107,10 @@ class Better(NamedTuple):
     """The claim that `first` scores above `second` on a structure.
 
     Attributes:
-      published: from method and structure to the (means, standard deviations) that the paper prints.
-      seen: protocols whose runs on the structure were made before the present criteria stood; their verdicts by the
-        former ones are given too.
+      published: published(method, structure) gives the (means, standard deviations) that the paper prints.
+      words: the claim.
+      seen: protocols whose runs on the structure were done before the present criteria were written. Their verdicts by
+        the former criteria are given too.
     """
 
     first: str
@@ -110,40 +127,42 @@ class Better(NamedTuple):
         return np.subtract(a, b)
 
     def judged(self, paper, records):
-        """Its tidy row."""
-        theirs = self.published_differences
-        mean, (low, high) = theirs.mean(), _t_interval(theirs)
+        """The tidy row of its verdict."""
+        published = self.published_differences
+        mean, (low, high) = published.mean(), _t_interval(published)
         row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": ""}
-        rules, mine = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
-        if not mine or (found := self._compared(records, rules[0])) is None:
-            return row | {"remark": "runs missing" if mine else ""}
-        row |= {"verdict": better(found.estimate), "ours": _interval(found)}
-        if np.isnan(found.low):
+               "per_image": "", "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
+               "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
+        rules, own = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
+        if not own or (difference := self._compared(records, rules[0])) is None:
+            return row | {"remark": "runs missing" if own else ""}
+        row |= {"verdict": better(difference.estimate), "ours": _interval(difference),
+                "difference": difference.difference, "low": difference.low, "high": difference.high}
+        images = self._compared(records, rules[0], measure=_image_measure(records))
+        row["per_image"] = f"{100 * images.image_difference:+.2f}"
+        if np.isnan(difference.low):
             row["remark"] = "no interval: one seed"
         else:
-            below = row["verdict"] == "supported" and found.upper < HALF_A_POINT
+            below = row["verdict"] == "supported" and difference.upper < HALF_A_POINT
             row |= {"remark": "by less than half a point" if below else "",
-                    "smallest": f"{100 * found.smallest_shown:.2f}",
-                    "inside": "yes" if found.low <= mean <= found.high else "no",
-                    "power": f"{found.estimate.power(mean):.2f}"}
-        if mine[0].configuration.protocol.name in self.seen:
+                    "smallest": f"{100 * difference.smallest_shown:.2f}",
+                    "inside": "yes" if difference.low <= mean <= difference.high else "no",
+                    "power": f"{difference.estimate.power(mean):.2f}"}
+        if own[0].configuration.protocol.name in self.seen:
             table = by_method(records, rules[0], self.structure)
             row["before"] = former.verdict(*former.interval(table[self.first], table[self.second]))
-        if any(name in r.subject for r in mine for name in paper.omitted):
+        if any(name in r.subject for r in own for name in paper.omitted):
             without = self._compared(records, rules[0], tuple(paper.omitted))
             row["without"] = f"{_interval(without)} {better(without.estimate)}"
         if len(rules) > 1 and (other := self._compared(records, rules[1])):
             row["test_rule"] = _interval(other)
         return row
 
-    def _compared(self, records, rule, omit=()):
-        table = by_method(records, rule, self.structure, omit=omit)
-        if self.first not in table or self.second not in table:
-            return None
-        return compare(table[self.first], table[self.second], (self.first, self.second),
-                       of_all=uncertainty.pool(table, records, rule, self.structure, "dice"))
+    def _compared(self, records, rule, omit=(), measure="dice"):
+        pairs = [(self.first, self.second)]
+        return next(comparisons(records, pairs, rule, self.structure, measure, omit), None)
 
 
 def _interval(c):
@@ -155,7 +174,7 @@ def _row(claim, paper, ours="", verdict="cannot tell"):
 
 
 class Layers(NamedTuple):
-    """The claim that a method learns another ρ in different layers, on a structure."""
+    """The claim that a method learns different ρ in different layers, on a structure."""
 
     method: str
     structure: str
@@ -163,7 +182,7 @@ class Layers(NamedTuple):
     words: str
 
     def judged(self, records, _):
-        """Its tidy row, by the agreement of the layers' ranks over the folds."""
+        """The tidy row of its verdict, by the agreement of the layers' ranks over the folds."""
         row = _row(self.words, self.published)
         gates = agreement.of_layers(records, rules_of(records)[0], self.structure)
         if self.method not in gates:
@@ -185,7 +204,7 @@ def _t_interval(values):
 
 
 class Parameters(NamedTuple):
-    """The claim that `first` has so many parameters more than `second`."""
+    """The claim that `first` has `more` parameters more than `second`."""
 
     first: str
     second: str
@@ -193,7 +212,7 @@ class Parameters(NamedTuple):
     words: str
 
     def judged(self, records, _):
-        """Its tidy row."""
+        """The tidy row of its verdict."""
         counts = {r.configuration.method: r.parameters for r in records
                   if r.configuration.method in (self.first, self.second)}
         row = _row(self.words, str(self.more))
@@ -204,7 +223,7 @@ class Parameters(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The claim that `first` takes so many times the time of `second`, in one of the forms measured."""
+    """The claim that `first` takes `published` times as long as `second`, in one of the measured forms."""
 
     first: str
     second: str
@@ -213,7 +232,7 @@ class Cost(NamedTuple):
     words: str
 
     def judged(self, _, results):
-        """Its tidy row."""
+        """The tidy row of its verdict."""
         measured = files.read_json(results / FILE)
         row = _row(self.words, f"{self.published:.3f}")
         if measured is None:

@@ -1,4 +1,4 @@
-"""Clocks that several measurements share, and what they ran on."""
+"""The clock of several measurements, and descriptions of the machine."""
 
 import importlib.metadata
 import importlib.util
@@ -15,14 +15,15 @@ from ilnrepro.norms import kernels
 
 
 def in_turns(works, rounds, title):
-    """Seconds of each of some works in each round, taken in turns, so that all meet the same machine.
+    """Calls some functions in turns and measures their time, so that all meet the machine in the same state.
 
     Args:
-      works: functions by name.
-      title: of the progress bar; None shows none.
+      works: {name: function}.
+      rounds: how often each is called.
+      title: of the progress bar; None shows no bar.
 
     Returns:
-      {name: [seconds, one a round]}.
+      {name: [seconds in each round]}.
     """
     seconds = {name: [] for name in works}
     with Progress(console=Console(stderr=True), disable=title is None) as bar:
@@ -37,10 +38,10 @@ def in_turns(works, rounds, title):
 
 
 def device():
-    """What the measurement ran on, in words and numbers."""
+    """{name: value} of the device, threads, kernels and TensorFlow of a measurement."""
     gpus = tf.config.list_physical_devices("GPU")
     return {"threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
-            "kernels": kernels.chosen(),
+            "kernels": kernels.in_use(),
             "device": "GPU" if gpus else f"CPU ({platform.machine()}, {os.cpu_count()} cores)",
             "tensorflow": tf.__version__}
 
@@ -59,7 +60,7 @@ def processor():
 
 
 def machine():
-    """The machine in general terms, and the versions."""
+    """{name: value} of the machine in general terms, and of the versions of Python, TensorFlow, Keras and PyTorch."""
     kind = processor()
     model = f"{platform.machine()}, {VECTORS[kind][1]}" if kind in VECTORS else kind
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")

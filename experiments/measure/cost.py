@@ -1,4 +1,4 @@
-"""Seconds for 200 training iterations of the U-Net, and its parameters, ILN against IN in both forms."""
+"""Seconds for 200 training iterations of the U-Net and its number of parameters, with ILN and IN in both forms."""
 
 import numpy as np
 
@@ -10,11 +10,15 @@ from ilnrepro.training.step import Training
 
 ITERATIONS = 200
 METHODS = ("in", "iln")
-_ROUND = 20  # iterations of one method before the next has its turn: interleaved, so that all meet the same machine
+_ROUND = 20  # iterations of one network before the next has its turn, so that all meet the machine in the same state
 
 
 def measure(size=256, progress=True):
-    """Times IN and ILN in both forms on random images, in turns; returns plain numbers and text."""
+    """Measures IN and ILN in both forms on random images of `size` × `size` pixels, in turns.
+
+    Returns:
+      a dictionary of numbers and text, from which the table is built.
+    """
     trainings = {}
     for form in FORMS:
         for method in METHODS:

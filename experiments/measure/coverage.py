@@ -1,8 +1,8 @@
-"""How often intervals hold the truth: every rule of `comparison.intervals` on simulated grids whose truth is known.
+"""The coverage of intervals: how often those of `comparison.intervals` hold the truth on simulated grids of runs.
 
-A simulated grid is what the evidence makes: methods × folds × rates with one seed, the rate of a fold chosen on the
-other folds, and further seeds at the chosen rates alone. The full grid of cells takes two minutes of one core;
-`make coverage` repeats every tenth cell.
+A simulated grid has the design of the evidence: methods × folds × rates with one seed, the rate of a fold chosen on the
+other folds, and further seeds at the chosen rates alone. The full table of cells takes two minutes of one core;
+`make coverage` repeats one cell in ten.
 """
 
 import itertools
@@ -17,11 +17,11 @@ from ilnrepro.comparison.intervals import RULES, Folds
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.storage import files
 
-SAMPLE = 10  # `make coverage` repeats every tenth cell
+SAMPLE = 10  # `make coverage` repeats one cell in so many
 REPETITIONS = 1000
 FOLDS = 3
 RESAMPLES = 30
-WANTED = 0.93
+REQUIRED = 0.93
 # Mean Dice of the two compared methods at five rates, beside their best: ILN and IN on Sunnybrook at `lite`, two whose
 # rates do not matter, and one with a single good rate, so that choosing wrongly costs two points.
 CURVES = {"as measured": ((-0.012, -0.005, 0, -0.001, -0.020), (-0.316, -0.024, 0, -0.007, -0.021)),
@@ -30,16 +30,18 @@ CURVES = {"as measured": ((-0.012, -0.005, 0, -0.001, -0.020), (-0.316, -0.024, 
 
 
 class Cell(NamedTuple):
-    """What is simulated.
+    """The parameters of a simulated grid.
 
     Attributes:
-      curve: of CURVES.
-      methods: how many there are, the two compared among them.
-      subjects: of all folds; seeds: at the chosen rates.
-      subject_sd: of a subject's difference between two runs of two methods, half of its variance the methods', half the
-        runs'.
-      seed_sd: of a run's mean; the other methods' are half and one and a half times as large by turns.
-      fold_sd: of a method on a fold.
+      curve: a name of CURVES.
+      methods: how many, the two compared included.
+      subjects: how many in all folds.
+      seeds: how many at the chosen rates.
+      subject_sd: standard deviation over subjects of the difference between two runs of two methods; half of its
+        variance is the methods', half the runs'.
+      seed_sd: standard deviation over seeds of a run's mean; for the methods that are not compared, half as large and
+        one and a half times as large in turns.
+      fold_sd: standard deviation over folds of a method's mean.
     """
 
     curve: str
@@ -52,13 +54,13 @@ class Cell(NamedTuple):
 
 
 def grid():
-    """Every cell of the committed table."""
+    """The cells of the committed table."""
     return [Cell(*levels) for levels in itertools.product(CURVES, (2, 5, 8), (45, 99), (1, 3, 5), (0.03, 0.06),
                                                           (0.01, 0.02, 0.03), (0.0, 0.01, 0.02))]
 
 
 def simulate(cell, repetitions, rng):
-    """(`Folds` with a leading axis of repetitions, the truth)."""
+    """(`intervals.Folds` with a leading axis of repetitions, the true difference)."""
     shape, n = (repetitions, cell.methods, FOLDS), cell.subjects // FOLDS
     curves = np.array([CURVES[cell.curve][m % 2] for m in range(cell.methods)])[:, None]
     part = cell.subject_sd / 2  # of subject by method, and of subject by run
@@ -67,10 +69,10 @@ def simulate(cell, repetitions, rng):
     subjects = part * rng.standard_normal((*shape, n), np.float32)
     fold = (cell.fold_sd * rng.standard_normal(shape) + subjects.mean(-1))[..., None]
     grid_scores = curves + fold + run * rng.standard_normal((*shape, 5), np.float32)
-    chosen = intervals.chosen(grid_scores)[..., None]
-    expected = np.take_along_axis(np.broadcast_to(curves, grid_scores.shape), chosen, -1)
+    best = intervals.best_on_others(grid_scores)[..., None]
+    expected = np.take_along_axis(np.broadcast_to(curves, grid_scores.shape), best, -1)
     further = expected + fold + run * rng.standard_normal((*shape, cell.seeds - 1), np.float32)
-    by_seed = np.concatenate([np.take_along_axis(grid_scores, chosen, -1), further], -1)
+    by_seed = np.concatenate([np.take_along_axis(grid_scores, best, -1), further], -1)
     # A run's scores of single subjects about its mean.
     apart = part / np.sqrt(cell.seeds) * rng.standard_normal((*shape, n), np.float32)
     by_subject = subjects - subjects.mean(-1, keepdims=True) + apart - apart.mean(-1, keepdims=True)
@@ -78,19 +80,19 @@ def simulate(cell, repetitions, rng):
     seeds = by_seed.var(-1, ddof=1) / cell.seeds if cell.seeds > 1 else np.zeros(shape)
     equal = np.full(FOLDS, 1 / FOLDS)
     apart = (by_subject[:, 0] - by_subject[:, 1]).var(-1, ddof=1) / n
-    found = Folds(means[:, 0] - means[:, 1], equal, apart, np.full(FOLDS, n - 1), seeds[:, :2],
+    folds = Folds(means[:, 0] - means[:, 1], equal, apart, np.full(FOLDS, n - 1), seeds[:, :2],
                   np.full((2, FOLDS), cell.seeds - 1),
                   *intervals.interaction(means, [by_subject[:, :, k] for k in range(FOLDS)], seeds),
                   intervals.choice_variance(grid_scores[:, :2], cell.seeds * seeds[:, :2].mean(-1), equal, rng,
                                             RESAMPLES).sum(-1))
-    return found, (expected[:, 0] - expected[:, 1]).mean()
+    return folds, (expected[:, 0] - expected[:, 1]).mean()
 
 
 def measure(cells, repetitions=REPETITIONS):
-    """Tidy rows, one a cell and rule: coverage, mean width, power at 1 and 2 points, widths in Dice."""
+    """Tidy rows, one for each cell and rule, with coverage, mean width (in Dice), and power at 1 and 2 points."""
     rows = []
     for cell in cells:
-        # A cell's draws are its own, so that a sample of the table repeats it to the digit.
+        # Each cell has random numbers of its own, so that a sample of the cells repeats their rows to the digit.
         rng = np.random.default_rng([list(CURVES).index(cell.curve), *(round(1000 * x) for x in cell[1:])])
         folds, truth = simulate(cell, repetitions, rng)
         for name, rule in RULES.items():
@@ -102,43 +104,43 @@ def measure(cells, repetitions=REPETITIONS):
 
 
 def cell_of(row):
-    """The `Cell` of a row, measured or read."""
+    """The `Cell` of a tidy row, measured or read from the CSV file."""
     return Cell(row["curve"], *(int(row[key]) for key in ("methods", "subjects", "seeds")),
                 *(float(row[key]) for key in ("subject_sd", "seed_sd", "fold_sd")))
 
 
 def holds(rows):
-    """Whether a rule reaches what is wanted in every one of these rows, two standard errors of simulation allowed."""
-    allowed = 2 * math.sqrt(WANTED * (1 - WANTED) / REPETITIONS)
-    return min(float(r["coverage"]) for r in rows) >= WANTED - allowed
+    """Whether the coverage of all these rows reaches REQUIRED, with two standard errors of the simulation allowed."""
+    allowed = 2 * math.sqrt(REQUIRED * (1 - REQUIRED) / REPETITIONS)
+    return min(float(r["coverage"]) for r in rows) >= REQUIRED - allowed
 
 
 def narrowest(rows):
-    """The narrowest of the rules that hold in all of these rows; None where none does."""
-    by_rule = _by(rows, "rule")
-    return min((name for name, of_it in by_rule.items() if holds(of_it)),
+    """The rule with the narrowest mean interval among those that hold in all of these rows; None where none does."""
+    by_rule = _grouped(rows, "rule")
+    return min((name for name, own in by_rule.items() if holds(own)),
                key=lambda name: np.mean([float(r["width"]) for r in by_rule[name]]), default=None)
 
 
-def _by(rows, *keys):
-    found = {}
+def _grouped(rows, *keys):
+    groups = {}
     for r in rows:
-        found.setdefault(r[keys[0]] if len(keys) == 1 else tuple(r[key] for key in keys), []).append(r)
-    return found
+        groups.setdefault(r[keys[0]] if len(keys) == 1 else tuple(r[key] for key in keys), []).append(r)
+    return groups
 
 
 def summary(rows):
-    """The `Sheet`: a line a rule, for each number of seeds and of methods the least coverage, its mean, and so on."""
+    """The `Sheet` with least and mean coverage, width and power of each rule, by number of seeds and of methods."""
     body, best = [], set()
-    for (seeds, methods), of_it in sorted(_by(rows, "seeds", "methods").items()):
-        used = narrowest(of_it)
-        for name, mine in _by(of_it, "rule").items():
-            mean = {key: np.mean([r[key] for r in mine]) for key in ("coverage", "width", "power_1", "power_2")}
+    for (seeds, methods), group in sorted(_grouped(rows, "seeds", "methods").items()):
+        used = narrowest(group)
+        for name, own in _grouped(group, "rule").items():
+            mean = {key: np.mean([r[key] for r in own]) for key in ("coverage", "width", "power_1", "power_2")}
             if name == used:
                 best.add((len(body), 2))
-            body.append([str(seeds), str(methods), name, f"{100 * min(r['coverage'] for r in mine):.1f}",
+            body.append([str(seeds), str(methods), name, f"{100 * min(r['coverage'] for r in own):.1f}",
                          f"{100 * mean['coverage']:.1f}",
-                         f"{sum(r['coverage'] < WANTED for r in mine)} of {len(mine)}", f"{100 * mean['width']:.2f}",
+                         f"{sum(r['coverage'] < REQUIRED for r in own)} of {len(own)}", f"{100 * mean['width']:.2f}",
                          f"{mean['power_1']:.2f}", f"{mean['power_2']:.2f}"])
     caption = (
         f"Simulated coverage of 95 % intervals, {REPETITIONS} repetitions a cell. Every cell is a grid of methods × "
@@ -148,13 +150,13 @@ def summary(rows):
         "(0.03, 0.06: between two runs of two methods), seeds (0.01, 0.02, 0.03; of the other methods half and one and "
         "a half times as large), fold by method (0, 0.01, 0.02). Coverage in per cent; width in points of Dice, mean "
         "over cells; power: how often a true difference of 1 or 2 points would lie below the whole interval. Bold: the "
-        f"narrowest rule that reaches {100 * WANTED:.0f} % in every cell, two standard errors of simulation allowed.")
+        f"narrowest rule that reaches {100 * REQUIRED:.0f} % in every cell, two standard errors of simulation allowed.")
     return Sheet("Coverage", caption, ["seeds", "methods", "interval", "least coverage", "mean", "cells below 93 %",
                                        "width", "power at 1", "power at 2"], body, best)
 
 
 def sample(committed):
-    """Measures every tenth cell, and returns the table; says in its caption how far it is from the rows committed."""
+    """The `Sheet` of one cell in SAMPLE, with the greatest distance of its coverage from the committed rows."""
     cells = grid()[::SAMPLE]
     rows = measure(cells)
     table = summary(rows)
@@ -167,7 +169,7 @@ def sample(committed):
 
 
 def write(results):
-    """Measures the full grid, and writes coverage.{md,csv} below `results`; returns the table."""
+    """Measures all cells, writes coverage.{md,csv} into `results`, and returns the table."""
     rows = measure(grid())
     table = summary(rows)
     files.write(Path(results) / "coverage.md", table.markdown())

@@ -1,7 +1,7 @@
-"""Seconds of a training step and of a prediction of every method, on slabs of volumes.
+"""Seconds that a training step and a prediction take with each method, on slabs of volumes.
 
-Steps and predictions of every method are measured in turns on slabs of one size, and multiplied by the slabs of an
-epoch and of a test volume. The runs' own times would not do: they are made side by side, with little work a step.
+Steps and predictions are measured in turns on slabs of one size; the table multiplies them by the number of slabs of an
+epoch and of a test volume. The times in run files would not do, because runs are done side by side.
 """
 
 import statistics
@@ -12,46 +12,49 @@ import numpy as np
 from experiments.measure.clock import device, in_turns
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.ops.slabs import starts
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
-from ilnrepro.training.slabs import starts
 from ilnrepro.training.step import Training
 
 
 def measure(name, data_path, methods, size=None, rounds=7, steps=2, progress=True):
-    """Times a training step and a slab's prediction of every method, in turns.
+    """Measures the time of a training step and of a slab's prediction with each method, in turns.
 
     Args:
       name: of the protocol.
       data_path: the data set whose slabs are counted, fold 1 tested.
-      size: pixels a side of the slabs measured; None takes the data set's.
-      steps: taken in one turn.
+      methods: names.
+      size: pixels on a side of the measured slabs; None takes the data set's.
+      rounds: turns of each method.
+      steps: in one turn.
+      progress: whether to show a progress bar.
 
     Returns:
-      plain numbers and text, as the table takes them.
+      a dictionary of numbers and text, from which the table is built.
 
     Raises:
       InputError: the data set holds no volumes.
     """
-    data, chosen = dataset.read(data_path), protocol(name)
+    data, used = dataset.read(data_path), protocol(name)
     if data.images.ndim != 4:
         raise InputError(f"{data_path}: holds images [n, H, W], and protocol {name} takes volumes; choose another")
-    slabs = len(starts(data.images.shape[1], chosen.slab))
+    slabs = len(starts(data.images.shape[1], used.slab))
     size = size or data.images.shape[-1]
     rng = np.random.default_rng(0)
-    image = tf.constant(rng.random((1, chosen.slab, size, size, 1)), tf.float32)
-    mask = tf.constant(rng.integers(0, 2, (1, chosen.slab, size, size)), tf.int32)
+    image = tf.constant(rng.random((1, used.slab, size, size, 1)), tf.float32)
+    mask = tf.constant(rng.integers(0, 2, (1, used.slab, size, size)), tf.int32)
     ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
     works, parameters = {}, {}
     for method in methods:
-        training = Training(Configuration("random", "", "spine", method, 1, 1e-3, 0, chosen))
+        training = Training(Configuration("random", "", "spine", method, 1, 1e-3, 0, used))
         works[method, "step"] = lambda t=training: t.block(ready, tf.constant(0.0), tf.constant(steps)).numpy()
         works[method, "prediction"] = lambda t=training: [t.predict(image).numpy() for _ in range(steps)]
         parameters[method] = sum(int(tf.size(v)) for v in training.trainable)
-    tf.get_logger().setLevel("ERROR")  # it takes so many networks in one process for one that is traced again and again
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing, since there are so many networks in one process
     for work in works.values():
         work()  # traced and warmed up
-    title = f"time: {rounds} rounds of {len(parameters)} networks at {chosen.slab}×{size}×{size}" if progress else None
+    title = f"time: {rounds} rounds of {len(parameters)} networks at {used.slab}×{size}×{size}" if progress else None
     seconds = in_turns(works, rounds, title)
     rows = []
     for method in parameters:
@@ -63,5 +66,5 @@ def measure(name, data_path, methods, size=None, rounds=7, steps=2, progress=Tru
             row[f"{what}_ratio"] = statistics.median(ratios) if ratios else None
         rows.append(row)
     return {"rows": rows, "protocol": name, "dataset": Path(data_path).stem, "synthetic": data.synthetic,
-            "slab": chosen.slab, "size": size, "batch": chosen.batch, "rounds": rounds,
+            "slab": used.slab, "size": size, "batch": used.batch, "rounds": rounds,
             "epoch_slabs": int((data.fold != 1).sum()) * slabs, "volume_slabs": slabs, **device()}

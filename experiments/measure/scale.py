@@ -1,6 +1,6 @@
-"""`python -m experiments scale`: what checkpoints, the grid and Ray cost, and what a full `paper` grid would.
+"""`python -m experiments scale`: the time that checkpoints, the grid's driver and Ray take, and a full `paper` grid's.
 
-Nothing else should run on the machine. About half an hour on two cores; --steps and --size make it shorter.
+Nothing else should run on the machine. It takes about half an hour on two cores; --steps and --size make it shorter.
 """
 
 import heapq
@@ -25,11 +25,16 @@ from ilnrepro.training import loop, process
 from ilnrepro.training.step import Training
 
 MACHINES = (1, 8, 64)
-_IDLE = 1.1  # a grid that takes this times its lower bound loses time to workers that have nothing left to do
+_IDLE = 1.1  # a grid that takes more than this times its lower bound loses time to workers without a run left to do
 
 
 def add(commands, methods, rates):
-    """Adds the command; the full grid is of these methods and rates."""
+    """Adds the command.
+
+    Args:
+      commands: the subparsers of a command line.
+      methods, rates: of the full grid.
+    """
     one = commands.add_parser("scale", help="measure what checkpoints, the grid and Ray cost (half an hour)")
     one.add_argument("--output", type=Path, default=Path("build/scale.json"))
     one.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
@@ -57,45 +62,45 @@ def scale(arguments, methods, rates):
             console.log(f"{text}: {time.monotonic() - began:.0f} s")
             return value
 
-        found = {"machine": machine(), "size": arguments.size, "workers": cores}
-        found["start"] = part("start of a process", lambda: _start(arguments.rounds))
-        found["methods"] = part("steps of every method", lambda: {
-            name: _run_of(name, data["LV"], found["start"], cores) for name in methods})
-        found["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
-        found["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
-        found["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
-        found["grid"] = _grid(found, list(data.values()), methods, rates)
-    files.write_json(arguments.output, found)
-    files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(found)))
+        results = {"machine": machine(), "size": arguments.size, "workers": cores}
+        results["start"] = part("start of a process", lambda: _start(arguments.rounds))
+        results["methods"] = part("steps of every method", lambda: {
+            name: _run_of(name, data["LV"], results["start"], cores) for name in methods})
+        results["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
+        results["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
+        results["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
+        results["grid"] = _grid(results, list(data.values()), methods, rates)
+    files.write_json(arguments.output, results)
+    files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(results)))
     out = Console(width=max(160, Console().width))
-    for sheet in sheets(found):
+    for sheet in sheets(results):
         out.print(sheet.rich())
     print(f"scale: {arguments.output} (tables: {arguments.output.with_suffix('.md')})")
     return 0
 
 
 def _start(rounds):
-    """Seconds until Python has imported TensorFlow and this package."""
+    """Seconds that Python takes to start and to import TensorFlow and this package."""
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import tensorflow, ilnrepro.training.loop"], check=True)
         seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])  # the first finds the files not yet in memory
+    return statistics.median(seconds[1:])  # the first reads files that are not yet in memory
 
 
 def _run_of(method, data, start, workers):
-    """Seconds of the parts of a `paper` run, as many of them side by side as there are workers.
+    """Seconds of the parts of a `paper` run, measured on as many runs side by side as there are workers.
 
     Returns:
-      {'trace' (building and tracing the network), 'step', 'end' (test, scores, run file)}.
+      a dictionary of 'trace' (building and tracing the network), 'step', and 'end' (test, scores, run file).
     """
     with tempfile.TemporaryDirectory() as folder:
         (job, *_) = planning.plan([data], [method], protocol("paper", epochs=1, steps_per_epoch=150), [0.05], [0], [1])
         running = []
         for k in range(workers):
             words = [*job.command, "--results", f"{folder}/{k}", "--progress", "lines"]
-            # The clock is read by the shell as each line comes, for this process listens to one run at a time.
+            # The shell reads the clock as each line comes, because this process reads the lines of one run at a time.
             stamped = f"date +%s.%N; {{ {_quoted(words)}; }} | while read -r line; do date +%s.%N; done"
             running.append(subprocess.Popen(["sh", "-c", stamped], stdout=subprocess.PIPE, encoding="utf-8"))
         parts = [_parts([float(stamp) for stamp in process.communicate()[0].split()], start, job.configuration.protocol)
@@ -114,7 +119,7 @@ def _parts(stamps, start, used):
 
 
 def _driver(data, count):
-    """Seconds of the grid's driver for a run, with processes that do nothing in the place of runs."""
+    """Seconds that the grid's driver takes for one run, measured with processes that do nothing in place of runs."""
 
     class Nothing(planning.Job):
         command = ("true",)
@@ -128,14 +133,15 @@ def _driver(data, count):
 
 
 def _executors(size, steps, workers):
-    """Seconds of the same runs by one worker, by all, and by Ray; None for Ray where it is not installed."""
+    """Seconds that the same runs take with one worker ('one'), with all ('all'), and with Ray ('ray'; None where Ray is
+    not installed)."""
     from data_prep.phantom import phantom
 
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "phantom-lv.h5"
         dataset.write(data, phantom("LV", min(size, 64), 9, crop=0.67))
         jobs = planning.plan([data], ["iln"], protocol("quick", steps_per_epoch=steps), [0.3], range(2 * workers), [1])
-        found = {"runs": len(jobs), "steps": jobs[0].steps}
+        seconds = {"runs": len(jobs), "steps": jobs[0].steps}
         for key, executor, at_once in (("one", "local", 1), ("all", "local", workers), ("ray", "ray", workers)):
             try:
                 if executor == "ray":
@@ -143,20 +149,20 @@ def _executors(size, steps, workers):
                     import ray
 
                     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-                    found["ray_start"] = time.perf_counter() - began
+                    seconds["ray_start"] = time.perf_counter() - began
             except ImportError:
-                found[key] = None
+                seconds[key] = None
                 continue
             began = time.perf_counter()
             failed = grid.run(jobs, Path(folder) / key, executor, at_once)
             if failed:
                 raise InputError(f"{executor}: {failed[0][1]}")
-            found[key] = time.perf_counter() - began
-    return found
+            seconds[key] = time.perf_counter() - began
+    return seconds
 
 
 def _checkpoint(data, rounds):
-    """Seconds of saving a checkpoint, between blocks of training as in a run."""
+    """Seconds that saving a checkpoint takes, and their share of a run that saves one every so many seconds."""
     (job, *_) = planning.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
     process.set_up(job.configuration)
     at_work = Training(job.configuration)
@@ -171,21 +177,22 @@ def _checkpoint(data, rounds):
             "share": statistics.median(seconds) / loop.CHECKPOINT_SECONDS}
 
 
-def _grid(found, data, methods, rates):
-    """What the whole `paper` grid takes on so many machines like this one, each run as long as its parts."""
+def _grid(measured, data, methods, rates):
+    """The computed hours of the whole `paper` grid on MACHINES machines like this one, from the measured parts of a
+    run."""
     jobs = planning.plan(data, methods, protocol("paper"), rates, [0])
 
     def seconds(job):
-        parts = found["methods"][job.configuration.method]
-        return (found["start"] + parts["trace"] + parts["end"]
-                + job.steps * parts["step"] * (1 + found["checkpoint"]["share"]))
+        parts = measured["methods"][job.configuration.method]
+        return (measured["start"] + parts["trace"] + parts["end"]
+                + job.steps * parts["step"] * (1 + measured["checkpoint"]["share"]))
 
     durations = [seconds(job) for job in jobs]
     rows = []
     for machines in MACHINES:
-        workers = machines * found["workers"]
+        workers = machines * measured["workers"]
         bounds = {"arithmetic": sum(durations) / workers, "the longest run": max(durations),
-                  "the driver": len(jobs) * found["driver"]}
+                  "the driver": len(jobs) * measured["driver"]}
         total = schedule(durations, workers)
         limit = max(bounds, key=bounds.get)
         if total > _IDLE * bounds[limit]:
@@ -197,43 +204,49 @@ def _grid(found, data, methods, rates):
 
 
 def schedule(durations, workers):
-    """When the last of these runs ends, if each in its turn goes to the first worker that is free."""
+    """The time at which the last run ends if each run in turn goes to the first worker that is free.
+
+    Args:
+      durations: of the runs, in seconds.
+      workers: how many.
+    """
     free = [0.0] * workers
     for duration in durations:
         heapq.heapreplace(free, free[0] + duration)
     return max(free)
 
 
-def sheets(found):
+def sheets(results):
     """The tables of a measurement."""
-    where = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-    yield _costs(found, where)
+    where = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
+    yield _costs(results, where)
     body = [[str(row["machines"]), str(row["workers"]), f"{row['hours']:.1f}", f"{row['busy']:.0%}", row["bottleneck"]]
-            for row in found["grid"]["rows"]]
-    yield Sheet("A full grid", f"The `paper` grid, {found['grid']['runs']} runs on phantoms of {found['size']}² "
+            for row in results["grid"]["rows"]]
+    yield Sheet("A full grid", f"The `paper` grid, {results['grid']['runs']} runs on phantoms of {results['size']}² "
                 f"(SYNTHETIC), on machines like this one: computed from the measured seconds of a process start, of "
-                f"tracing, of every method's step and of the test, {found['workers']} runs side by side a machine. One "
-                f"worker alone would take {found['grid']['hours_of_one_worker']:.0f} hours. {where}.",
+                f"tracing, of every method's step and of the test, {results['workers']} runs side by side a machine. "
+                f"One worker alone would take {results['grid']['hours_of_one_worker']:.0f} hours. {where}.",
                 ["machines", "workers", "hours", "workers busy", "bottleneck"], body)
 
 
-def _costs(found, where):
-    methods, ran, saved = found["methods"], found["executors"], found["checkpoint"]
-    whole = found["grid"]["hours_of_one_worker"] * 3600 / found["grid"]["runs"]
+def _costs(results, where):
+    methods, ran, saved = results["methods"], results["executors"], results["checkpoint"]
+    whole = results["grid"]["hours_of_one_worker"] * 3600 / results["grid"]["runs"]
     trace, end = (statistics.mean(parts[key] for parts in methods.values()) for key in ("trace", "end"))
     body = [["a checkpoint", f"{saved['seconds']:.2f} s", f"{saved['share']:.2%} at one every {saved['every']} s"],
-            ["start of a process", f"{found['start']:.1f} s", f"{found['start'] / whole:.2%} of a mean run"],
+            ["start of a process", f"{results['start']:.1f} s", f"{results['start'] / whole:.2%} of a mean run"],
             ["building and tracing", f"{trace:.1f} s", f"{trace / whole:.2%} of a mean run"],
             ["test, scores, run file", f"{end:.1f} s", f"{end / whole:.2%} of a mean run"],
-            ["the driver, a run", f"{1000 * found['driver']:.0f} ms", f"{found['driver'] / whole:.2%} of a mean run"],
+            ["the driver, a run", f"{1000 * results['driver']:.0f} ms",
+             f"{results['driver'] / whole:.2%} of a mean run"],
             [f"{ran['runs']} runs of {ran['steps']} steps, one worker", f"{ran['one']:.0f} s", ""],
-            [f"the same, {found['workers']} workers", f"{ran['all']:.0f} s",
+            [f"the same, {results['workers']} workers", f"{ran['all']:.0f} s",
              f"{ran['one'] / ran['all']:.2f} times as fast"]]
     if ran["ray"] is not None:
-        body.append([f"the same, Ray with {found['workers']} workers", f"{ran['ray']:.0f} s",
+        body.append([f"the same, Ray with {results['workers']} workers", f"{ran['ray']:.0f} s",
                      f"{ran['ray'] / ran['all'] - 1:+.1%}; starting Ray took {ran['ray_start']:.1f} s more"])
     for name, parts in methods.items():
-        body.append([f"a step of {name}, {found['size']}²", f"{1000 * parts['step']:.1f} ms", ""])
+        body.append([f"a step of {name}, {results['size']}²", f"{1000 * parts['step']:.1f} ms", ""])
     return Sheet("What runs cost beside their arithmetic", "What runs cost beside their arithmetic: medians, the parts "
-                 f"of a run with {found['workers']} side by side and one thread each. {where}.",
+                 f"of a run with {results['workers']} side by side and one thread each. {where}.",
                  ["what", "measured", "which is"], body)

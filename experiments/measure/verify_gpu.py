@@ -1,9 +1,8 @@
-"""`python -m experiments verify-gpu`: does a GPU give the CPU's numbers, what does ILN cost, does a run work?
+"""`python -m experiments verify-gpu`: compares a GPU's numbers with the CPU's, measures ILN's cost, and does one run.
 
-Without a GPU it says so and ends with status 2.
+Where there is no GPU, it says so and ends with status 2.
 """
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from experiments.measure import cost
 from experiments.measure.bench.ours import methods
 from ilnrepro import tf
+from ilnrepro.console import call
 from ilnrepro.norms import Normalization, kernels
 from ilnrepro.storage import runfile
 
@@ -20,12 +20,12 @@ TOLERANCE = 2e-3  # of the largest value, for outputs and gradients in float32
 
 
 def parity(method):
-    """Largest relative difference of outputs and gradients, the fused form under XLA on the GPU against the literal
-    equations on the CPU, both float32."""
+    """The largest relative difference of outputs and gradients between the fused form under XLA on the GPU and the
+    literal equations on the CPU, both in float32."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(2, 64, 64, 32)) * rng.uniform(0.5, 3, 32) + rng.normal(size=32)).astype(np.float32)
     upstream = rng.normal(size=x.shape).astype(np.float32)
-    found = []
+    results = []
     for device, form, compiled in (("CPU:0", "reference", False), ("GPU:0", "fused", True)):
         with tf.device(device):
             layer = Normalization(method, 32, form=form)
@@ -35,13 +35,18 @@ def parity(method):
             with tf.GradientTape() as tape:
                 tape.watch(values)
                 y = apply(values)
-            found.append([y, *tape.gradient(y, [values, *trainable], upstream, unconnected_gradients="zero")])
+            results.append([y, *tape.gradient(y, [values, *trainable], upstream, unconnected_gradients="zero")])
     return max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in
-               zip(*([np.asarray(v) for v in side] for side in found), strict=True))
+               zip(*([np.asarray(v) for v in side] for side in results), strict=True))
 
 
 def add(commands, write_cost):
-    """Adds the command; `write_cost` writes a measurement of `cost` and its table."""
+    """Adds the command.
+
+    Args:
+      commands: the subparsers of a command line.
+      write_cost: write_cost(measured, results) writes a measurement of `cost` and its table.
+    """
     one = commands.add_parser("verify-gpu", help="check a GPU against the CPU: parity, cost, one run, and a verdict")
     one.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
     one.set_defaults(act=lambda arguments: verify(arguments, write_cost))
@@ -76,9 +81,8 @@ def _lite_run(results):
         for words in (["data_prep", "phantom", "--structure", "LV", "--output", str(data)],
                       ["ilnrepro", "run", "--data", str(data), "--results", str(results), "--protocol", "lite",
                        "--method", "iln", "--fold", "1", "--rate", "0.1"]):
-            done = subprocess.run([sys.executable, "-m", *words])
-            if done.returncode:
-                print(f"lite run: `{' '.join(words[:2])}` failed with status {done.returncode}")
+            if status := call([sys.executable, "-m", *words]):
+                print(f"lite run: `{' '.join(words[:2])}` failed with status {status}")
                 return False
     run = runfile.read(results / "runs/phantom-lv-256/lite/iln/fold1-lr0.1-seed0.h5")
     print(f"lite run (SYNTHETIC): {run.status}, DSC {run.dice.mean() if run.test else float('nan'):.3f}, "

@@ -1,4 +1,4 @@
-"""The papers, one folder each, and which of them a protocol follows."""
+"""The papers, one folder each."""
 
 from experiments.papers import dualnorm, iln, kolarik
 from ilnrepro.errors import InputError

@@ -1,4 +1,5 @@
-"""What papers on the Sunnybrook data share: how the data set is known, and whose labels are wrong."""
+"""Facts about the Sunnybrook data that several papers need: the word in its title, its misaligned subjects, and the
+command that prepares it."""
 
 TITLE = "Sunnybrook"
 MISALIGNED = {"SC-N-06": "whose labels are misaligned in the source"}

@@ -1,4 +1,4 @@
-"""Doing a grid's runs, or listing them."""
+"""Doing the runs of a grid, or listing the commands that do them."""
 
 import shlex
 import sys
@@ -8,7 +8,16 @@ from ilnrepro.storage import files
 
 
 def do(jobs, arguments, then=lambda: None):
-    """Does the runs, then what is to be done if any succeeded; tells which failed. Returns the exit status."""
+    """Does the runs, then calls `then` if any of them succeeded, and names those that failed.
+
+    Args:
+      jobs: of `planning.plan`.
+      arguments: of the command line, see `options`.
+      then: a function without arguments.
+
+    Returns:
+      the exit status.
+    """
     options = ["--keep-weights"] if arguments.keep_weights else []
     if arguments.tensorboard:
         options += ["--tensorboard", str(arguments.tensorboard.absolute())]
@@ -29,11 +38,15 @@ def do(jobs, arguments, then=lambda: None):
 
 
 def _dry_run(jobs, arguments, options):
-    """Lists the runs still to do as commands, for a job array of any scheduler, with an estimate of their time."""
+    """Prints the commands of the runs still to do, for a job array of any scheduler, and an estimate of their time."""
     todo = planning.remaining(jobs, arguments.results, options)
     for job in todo:
         print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
-    seconds = planning.estimate(todo, arguments.results)
-    time = "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"
-    print(f"{len(todo)} of {len(jobs)} runs to do: {time}", file=sys.stderr)
+    print(f"{len(todo)} of {len(jobs)} runs to do: {hours(todo, [arguments.results])}", file=sys.stderr)
     return 0
+
+
+def hours(jobs, folders):
+    """How long jobs will take, in words, by the runs in some results folders."""
+    seconds = planning.estimate(jobs, folders)
+    return "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"

@@ -1,4 +1,4 @@
-"""Options that several of the commands share."""
+"""Options that several commands have in common."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from ilnrepro.comparison.executors import EXECUTORS
 
 
 def add_selection(to):
-    """Which runs."""
+    """Adds the options that select runs."""
     to.add_argument("--methods", nargs="*", default=[])
     to.add_argument("--folds", type=int, nargs="*", default=[])
     to.add_argument("--rates", type=float, nargs="*", default=[])
@@ -16,7 +16,7 @@ def add_selection(to):
 
 
 def add_doing(to):
-    """How runs are done."""
+    """Adds the options on how runs are done."""
     to.add_argument("--jobs", type=integer(1), help="runs at a time (default: cores over threads a run)")
     to.add_argument("--executor", choices=EXECUTORS, default="local", help="ray: at $ADDRESS, or local")
     to.add_argument("--keep-weights", action="store_true")
@@ -26,7 +26,7 @@ def add_doing(to):
 
 
 def points(text):
-    """What argparse makes an option's text with: a difference in points of Dice above 0."""
+    """An argparse type: a difference in points of Dice, above 0."""
     try:
         if 0 < (value := float(text)) < 100:
             return value
@@ -36,5 +36,5 @@ def points(text):
 
 
 def add_results(to):
-    """Where run files and tables lie."""
+    """Adds the option for the folder of run files and tables."""
     to.add_argument("--results", type=Path, required=True)

@@ -1,7 +1,6 @@
-"""Reproducing a paper: commands that anybody can give, one after another, on phantoms where no data are given."""
+"""`python -m experiments reproduce`: the commands that reproduce a paper, one after another, on phantoms by default."""
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,24 +8,25 @@ from typing import NamedTuple
 
 from experiments.runs import options
 from ilnrepro.arguments import add_variants, variants
+from ilnrepro.console import call
 
 STEPS = ("data", "runs", "measure", "figures", "tables")
 PHANTOMS = Path("build/data")
 
 
 class Recipe(NamedTuple):
-    """How a paper, or a part of it, is reproduced.
+    """The commands that reproduce a paper, or a part of it.
 
     Attributes:
-      help: what it gives.
-      results: the results folder, if no other is named.
-      protocols: the protocol by the name that a user gives it; 'quick' is the short one, 'paper' the full one.
-      phantoms: from the protocol's name to [(file name, words of the `data_prep` command that makes it)].
-      runs: from the protocol's name to the first words of the command that does the runs.
+      help: the help of its subcommand.
+      results: the default results folder.
+      protocols: {name that a user gives: protocol}; 'quick' is the short protocol, 'paper' the full one.
+      phantoms: phantoms(protocol) gives [(file name, arguments of the `data_prep` command that makes it)].
+      runs: runs(protocol) gives the first arguments of the command that does the runs.
       defaults: values of options that a user does not give.
-      measure: from the protocol's name, data sets and methods to the words of the command that measures; or None.
-      tables: whether the paper's tables are then written by a command of their own.
-      sites: whether the runs can be told on which sites to train.
+      measure: measure(protocol, data sets, methods) gives the arguments of the command that measures; or None.
+      tables: whether a command of its own then writes the paper's tables.
+      sites: whether the command that does the runs has the option --train-sites.
     """
 
     help: str
@@ -41,7 +41,12 @@ class Recipe(NamedTuple):
 
 
 def add(commands, recipes):
-    """Adds the command; recipes by name."""
+    """Adds the command.
+
+    Args:
+      commands: the subparsers of a command line.
+      recipes: {name: `Recipe`}.
+    """
     top = commands.add_parser("reproduce", help="do all that reproduces a paper, on phantoms where no data are given")
     kinds = top.add_subparsers(dest="recipe", required=True)
     for name, recipe in recipes.items():
@@ -63,30 +68,30 @@ def add(commands, recipes):
 
 
 def reproduce(arguments):
-    """Gives the commands; returns the first exit status that is not 0."""
+    """Runs the commands one after another; returns the first exit status that is not 0, or 0."""
     for words in steps(arguments):
         if "--output" in words and Path(words[words.index("--output") + 1]).exists():
             continue  # a phantom made before
         print(f"$ python -m {shlex.join(words)}", file=sys.stderr)
-        if status := subprocess.run([sys.executable, "-m", *words]).returncode:
+        if status := call([sys.executable, "-m", *words]):
             return status
     return 0
 
 
 def steps(arguments):
-    """The words of every command."""
+    """The commands, each a list of what follows `python -m`."""
     recipe, only = arguments.recipe, arguments.only
     protocol = recipe.protocols[arguments.protocol]
     phantoms = [] if arguments.data else [(PHANTOMS / name, words) for name, words in recipe.phantoms(protocol)]
     data = [str(path) for path in arguments.data or [path for path, _ in phantoms]]
-    chosen = {key: getattr(arguments, key) or recipe.defaults.get(key, []) for key in ("methods", "folds", "tables")}
+    given = {key: getattr(arguments, key) or recipe.defaults.get(key, []) for key in ("methods", "folds", "tables")}
     of_runs = ["--protocol", protocol, "--data", *data, "--results", str(arguments.results)]
     changed = [word for key, value in (recipe.defaults.get("changes", lambda _: {})(protocol)
                                        | variants(arguments)).items() for word in _option(key, value)]
     selection = [word for key in ("methods", "folds", "rates", "seeds")
-                 for word in _option(key, chosen.get(key) or getattr(arguments, key))]
+                 for word in _option(key, given.get(key) or getattr(arguments, key))]
     asked = [word for key in ("methods", "folds", "rates", "seeds") for word in _option(key, getattr(arguments, key))]
-    tables = _option("tables", chosen["tables"])
+    tables = _option("tables", given["tables"])
     writes_tables = recipe.tables and "tables" in only
     if "data" in only:
         yield from (["data_prep", *words, "--output", str(path)] for path, words in phantoms)
@@ -97,7 +102,7 @@ def steps(arguments):
     if arguments.dry_run:
         return
     if recipe.measure and "measure" in only:
-        yield ["experiments", *recipe.measure(protocol, data, chosen["methods"]), "--results", str(arguments.results)]
+        yield ["experiments", *recipe.measure(protocol, data, given["methods"]), "--results", str(arguments.results)]
     if "figures" in only:
         yield ["figures", *of_runs, *changed]
     if writes_tables:
@@ -111,7 +116,7 @@ def _doing(arguments):
 
 
 def _option(key, value):
-    """The words of an option, none where it has no value."""
+    """The command-line words of an option; none where it has no value."""
     if value is None or value == []:
         return []
     values = value if isinstance(value, list | tuple) else [value]
@@ -119,6 +124,6 @@ def _option(key, value):
 
 
 def with_own(rates):
-    """{name: protocol} of a paper's protocols, its full one also as 'paper' and its short one as 'quick'."""
+    """{name: protocol} of a paper's protocols, of which the full one is also 'paper' and the short one 'quick'."""
     full, short, *_ = rates
     return {"paper": full, "quick": short, **{name: name for name in rates}}

@@ -1,4 +1,4 @@
-"""Writing the tables of a results folder, and showing them."""
+"""Writing the tables of a results folder, and printing them."""
 
 import shutil
 
@@ -11,12 +11,13 @@ from ilnrepro.comparison import scores, sheet
 
 
 def show_tables(paper_of, arguments, keys=None, quiet=False):
-    """Writes and shows every table of the chosen runs; returns the exit status.
+    """Writes and prints all tables of the selected runs; returns the exit status.
 
     Args:
-      paper_of: from a protocol's name to the `Paper`.
+      paper_of: paper_of(protocol's name) gives the `Paper`.
       arguments: of the command line: results, protocol, data, methods, folds, rates, seeds, and the protocol's changes.
       keys: of the paper's own tables; None takes all.
+      quiet: write the tables without printing them.
     """
     datasets = [path.stem for path in arguments.data] or None
     records = scores.collect(arguments.results, arguments.protocol, datasets, variant(arguments),
@@ -24,6 +25,7 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
                              arguments.seeds or None)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
+    records = paper.marked(records)
     if paper.evidence and not arguments.methods:
         records = without_answers(records, paper.evidence.questions)
     folder = arguments.results / "tables"
@@ -41,16 +43,16 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
 
 
 def write_further(paper, results, name, datasets, changes, records=()):
-    """Writes what `Paper.further` makes; returns the tables for the screen."""
-    made = paper.further(results, name, datasets, changes, records)
-    for stem, table, tidy in made:
+    """Writes the tables of `Paper.further`; returns them for the screen."""
+    further = paper.further(results, name, datasets, changes, records)
+    for stem, table, tidy in further:
         sheet.write(results / "tables", stem, table, tidy)
-    return [table.rich() for _, table, _ in made]
+    return [table.rich() for _, table, _ in further]
 
 
 def show(shown):
     """Prints tables."""
-    width = max(shutil.get_terminal_size().columns, 160)  # tables are cut rather than folded when wider than this
+    width = max(shutil.get_terminal_size().columns, 160)  # a wider table is cut rather than folded
     console = Console(width=width)
     for table in shown:
         console.print(table)

@@ -1,4 +1,4 @@
-"""The browser of test cases: the worst thirty and thirty at random, every method's prediction on each."""
+"""The browser of test cases: the worst thirty and thirty at random, each method's prediction on each."""
 
 import base64
 import io
@@ -8,11 +8,10 @@ import contourpy
 import numpy as np
 from PIL import Image
 
-from ilnrepro.training.augmentation import prepare
+from figures.crop import box
+from figures.sources import source
 
 NUMBER = 30
-_MARGIN = 0.15  # of the larger side of what is marked, left around it
-_LEAST = 0.3  # of the image's side, shown at least
 _PIXELS = 160  # of a picture's side, at most
 
 
@@ -24,7 +23,7 @@ class Case:
       name, subject, fold: of it.
       worst, random: whether it is among the worst thirty, and among thirty at random.
       mean: Dice, mean over the methods that predicted it.
-      scores: Dice of every method, None where its run diverged or was not made.
+      scores: Dice of each method, None where its run diverged or was not made.
       words: the same in words.
       box: (left, top, width, height) of the part that is shown, in pixels.
       picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
@@ -46,7 +45,7 @@ class Case:
     predictions: list
 
 
-def chosen(folds, methods, data):
+def browsed(folds, methods, data):
     """The `Case`s of one structure, the worst first.
 
     Args:
@@ -54,15 +53,43 @@ def chosen(folds, methods, data):
       methods: in order.
       data: the structure's `DataSet`, or None.
     """
-    every = []
+    scored = _scored(folds, methods)
+    drawn = set(np.random.default_rng(0).permutation(len(scored))[:NUMBER].tolist())
+    order = _worst_first(scored)
+    hardest = set(order[:NUMBER])
+    return [_case(folds[scored[k][1]], methods, data, k in hardest, k in drawn, *scored[k][:4])
+            for k in order if k in hardest | drawn]
+
+
+def side_by_side(folds, methods, data, number):
+    """{heading: `Case`s} of two methods: where both are worst, and where each is furthest above the other; arguments
+    as of `browsed`."""
+    scored = _scored(folds, methods)
+    gap = [one[3][0] - one[3][1] for one in scored]
+    ahead = sorted(range(len(scored)), key=lambda k: -gap[k])
+    places = {"Both at their worst": _worst_first(scored)[:number],
+              "The first furthest ahead": [k for k in ahead if gap[k] > 0][:number],
+              "The second furthest ahead": [k for k in ahead[::-1] if gap[k] < 0][:number]}
+    return {heading: [_case(folds[scored[k][1]], methods, data, True, False, *scored[k][:4]) for k in of_it]
+            for heading, of_it in places.items() if of_it}
+
+
+def _scored(folds, methods):
+    """[(mean Dice, fold, case, Dice of each method, pixels of the truth)] of all test images."""
+    scored = []
     for fold, runs in sorted(folds.items()):
         scores = np.array([runs[m].dice if m in runs and runs[m].test else _unknown(runs) for m in methods])
-        every += [(float(np.nanmean(of_case)), fold, i, of_case) for i, of_case in enumerate(scores.T)]
-    order = sorted(range(len(every)), key=lambda k: every[k][0])
-    drawn = set(np.random.default_rng(0).permutation(len(every))[:NUMBER].tolist())
-    worst = set(order[:NUMBER])
-    return [_case(folds[every[k][1]], methods, data, k in worst, k in drawn, *every[k])
-            for k in order if k in worst | drawn]
+        scored += [(float(np.nanmean(of_case)), fold, i, of_case, _area(runs, i)) for i, of_case in enumerate(scores.T)]
+    return scored
+
+
+def _worst_first(scored):
+    """Places of the worst first; of cases that are equally bad, those with the largest structure."""
+    return sorted(range(len(scored)), key=lambda k: (scored[k][0], -scored[k][-1]))
+
+
+def _area(runs, i):
+    return int(next(run for run in runs.values() if run.test).test["truth_pixels"][i])
 
 
 def _unknown(runs):
@@ -71,46 +98,22 @@ def _unknown(runs):
 
 def _case(runs, methods, data, worst, random, mean, fold, i, scores):
     run = next(run for run in runs.values() if run.test)
-    image, truth = _source(run, i, data)
+    image, truth = source(run, i, data)
     predicted = [runs[m].masks[i] if m in runs and runs[m].test else None for m in methods]
     if run.masks.ndim == 4:  # a volume: the slice in which most is marked
         marked = sum(np.asarray(mask, int) for mask in (truth, *predicted) if mask is not None)
         k = int(marked.sum((1, 2)).argmax())
         image, truth, *predicted = (None if mask is None else mask[k] for mask in (image, truth, *predicted))
-    box = _box([mask for mask in (truth, *predicted) if mask is not None])
+    shown = box([mask for mask in (truth, *predicted) if mask is not None])
     words = ["not run" if m not in runs else f"{score:.3f}" if runs[m].test else "diverged"
              for m, score in zip(methods, scores, strict=True)]
     return Case(str(run.test["name"][i]), str(run.test["subject"][i]), fold, worst, random, mean,
-                [None if np.isnan(score) else float(score) for score in scores], words, box,
-                "" if image is None else _png(image, box), _path(truth), [_path(mask) for mask in predicted])
+                [None if np.isnan(score) else float(score) for score in scores], words, shown,
+                "" if image is None else _png(image, shown), _path(truth), [_path(mask) for mask in predicted])
 
 
-def _source(run, i, data):
-    """(image or None, true mask or None) of a test case: of the data set, or the mask that the run file may have."""
-    if data is not None:
-        one = slice(run.test["index"][i], run.test["index"][i] + 1)
-        image, mask = prepare(data.images[one], data.masks[one], run.configuration.protocol.shrink)
-        return image[0], mask[0]
-    here = np.flatnonzero(run.examples == i)
-    return None, run.example_truth[here[0]] if len(here) else None
-
-
-def _box(masks):
-    """A square around all that is marked, or as much of one as the image has: (left, top, width, height)."""
-    height, width = masks[0].shape
-    rows, columns = np.nonzero(np.any(masks, axis=0))
-    if not len(rows):
-        return 0, 0, width, height
-    marked = max(np.ptp(rows), np.ptp(columns)) + 1
-    side = max(round(marked * (1 + 2 * _MARGIN)), round(_LEAST * min(height, width)))
-    (top, height), (left, width) = (
-        (int(min(max(0, round((a.min() + a.max() + 1 - side) / 2)), max(0, limit - side))), min(side, limit))
-        for a, limit in ((rows, height), (columns, width)))
-    return left, top, width, height
-
-
-def _png(image, box):
-    left, top, width, height = box
+def _png(image, shown):
+    left, top, width, height = shown
     part = image[top:top + height, left:left + width]
     dark, bright = np.percentile(part, [0, 99.5])
     part = Image.fromarray(np.rint(255 * np.clip((part - dark) / max(bright - dark, 1e-6), 0, 1)).astype(np.uint8))

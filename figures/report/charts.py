@@ -1,17 +1,14 @@
-"""Line charts and intervals as SVG coordinates; the template draws them."""
+"""Line charts as SVG coordinates; the template draws them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from experiments.analysis.captions import written
-
 WIDTH, HEIGHT = 340, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 36
-FOREST_WIDTH = 320
 _POINTS = 300  # of a curve, at most: more than a panel has pixels to tell apart
-_TICKS = MaxNLocator(5, steps=[1, 2, 5, 10])
+TICKS = MaxNLocator(5, steps=[1, 2, 5, 10])
 _number = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
 
 
@@ -71,16 +68,16 @@ def chart(name, heading, of, labels, series, lines, ends, caption, commands, log
     """
     x_all = np.concatenate([[0], *(x for of_panel in lines.values() for x, _ in of_panel.values())])
     y_all = np.concatenate([y for of_panel in lines.values() for _, y in of_panel.values()])
-    x_axis = _Axis(x_all, LEFT, WIDTH - RIGHT, _TICKS)
+    x_axis = Axis(x_all, LEFT, WIDTH - RIGHT, TICKS)
     decades = LogLocator(subs=(1, 2, 5)) if y_all.max() < 1000 * y_all.min() else LogLocator(numticks=6)
-    y_axis = _Axis(y_all, HEIGHT - BOTTOM, TOP, decades if log else _TICKS, log, margin=0.04)
+    y_axis = Axis(y_all, HEIGHT - BOTTOM, TOP, decades if log else TICKS, log, margin=0.04)
     panels = [Panel(title, [(k, _points(x_axis(x), y_axis(y))) for k, (x, y) in sorted(of_panel.items())],
                     x_axis.ticks, y_axis.ticks) for title, of_panel in lines.items()]
     table = [(one.label, [ends[title].get(k, "") for title in lines]) for k, one in enumerate(series)]
     return Chart(name, heading, of, *labels, series, panels, table, caption, commands)
 
 
-class _Axis:
+class Axis:
     """Values to positions, and the ticks between."""
 
     def __init__(self, values, start, end, locator, log=False, margin=0.0):
@@ -99,42 +96,6 @@ class _Axis:
 
 
 def _points(x, y):
-    every = -(-len(x) // _POINTS)
-    kept = np.unique(np.append(np.arange(0, len(x), every), len(x) - 1))
+    apart = -(-len(x) // _POINTS)
+    kept = np.unique(np.append(np.arange(0, len(x), apart), len(x) - 1))
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
-
-
-@dataclass
-class Forest:
-    """Intervals on one axis: `rows` is [(label, {rule: (low, middle, high, text)}, published position or None)]."""
-
-    title: str
-    rules: list
-    rows: list
-    ticks: list
-    zero: float
-    half: float
-    published: bool
-
-
-def forest(title, rules, methods, published, half_a_point):
-    """Lays out a `Forest`.
-
-    Args:
-      methods: {label: {rule: tidy row of the table 'differences'}}.
-      published: {label: the paper's difference}, for those that it gives.
-    """
-    values = [100 * r[key] for by_rule in methods.values() for r in by_rule.values()
-              for key in ("low", "difference", "high") if not np.isnan(r[key])]
-    values += [100 * value for value in published.values()] + [0.0, 100 * half_a_point]
-    axis = _Axis(np.array(values), 0, FOREST_WIDTH, _TICKS, margin=0.05)
-    rows = []
-    for label, by_rule in methods.items():
-        # Without an interval its line has no length.
-        intervals = {rule: (*(float(axis(100 * (r["difference"] if np.isnan(r[key]) else r[key])))
-                              for key in ("low", "difference", "high")), written(*(r[key] for key in (
-                                  "difference", "low", "high")))) for rule, r in by_rule.items()}
-        rows.append((label, intervals, float(axis(100 * published[label])) if label in published else None,
-                     f"{100 * published[label]:+.2f}" if label in published else ""))
-    return Forest(title, rules, rows, axis.ticks, float(axis(0.0)), float(axis(100 * half_a_point)), bool(published))
-

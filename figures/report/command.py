@@ -38,13 +38,13 @@ def main(argv, paper_of):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
     shown = results.read(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
-    found = [(path, dataset.read(path)) for path in present]
+    given = [(path, dataset.read(path)) for path in present]
     used = {r.configuration.dataset_checksum for r in shown.records}
-    for path, data in found:
+    for path, data in given:
         if data.checksum not in used:
             print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
                   file=sys.stderr)
-    text = page.render(shown, {data.checksum: data for _, data in found}, [path for path, _ in found])
+    text = page.render(shown, {data.checksum: data for _, data in given}, [path for path, _ in given])
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
                          f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")

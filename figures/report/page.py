@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.analysis import captions, cost, judgements, questions, supplement, tables, verdicts
-from figures import differences, learning, rates
-from figures.report import cases, charts
-from ilnrepro.comparison.planning import command_arguments
+from figures import forest, learning, rates
+from figures.report import cases, charts, claims
+from ilnrepro.comparison.planning import command_arguments, protocol_arguments
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
@@ -19,7 +19,7 @@ from ilnrepro.norms.rules import undone_on
 from ilnrepro.storage import files
 
 # Okabe and Ito's palette; black follows the page's text colour, and yellow cannot be seen on white.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "currentColor")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "currentColor", "#56b4e9", "#8a8a8a")
 _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 
 
@@ -54,85 +54,76 @@ def content(shown, datasets, given):
     paper, records = shown.paper, shown.records
     runs = {key: shown.run(key) for key in shown.chosen}
     methods = captions.ordered({method for method, _, _ in runs})
-    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder)]) for name, words in
-               (("report", ["figures", "report"]), ("tables", ["experiments", "tables"]), ("figures", ["figures"]),
-                ("cost", ["experiments", "cost"]))}
+    which = protocol_arguments(records[0].configuration.protocol)
+    command = {name: shlex.join(["python", "-m", *words, "--results", str(shown.folder), *further]) for
+               name, words, further in (
+                   ("report", ["figures", "report"], which), ("tables", ["experiments", "tables"], which),
+                   ("figures", ["figures"], which), ("cost", ["experiments", "cost"], []))}
     browsers = _browsers(paper, runs, methods, datasets)
     for one in browsers:
         one["command"] = f"{command['report']} {shlex.join(['--data', *map(str, given), one['file']])}"
     if given:
         command["report"] += f" {shlex.join(['--data', *map(str, given)])}"
-    about, about_rules = captions.about(records), captions.about_rules(captions.rules_of(records))
-    of_runs = captions.about_runs(records)
+    about, of_runs = captions.about(records), captions.about_runs(records)
     built = supplement.build(records, paper.omitted)
     usual = not records[0].configuration.variant  # of other runs than the protocol's, no claims are judged
     judged = {stem: built for stem, *built in (judgements.build(paper, records, shown.folder) if usual else ())}
     accuracy = judged.pop("verdicts", None)
+    answer = judged.pop("answer", None)
+    powers = {(r["structure"], r["first"], r["second"]): r["power"] for r in accuracy[1]} if accuracy else {}
+    differences = built["differences"][1] if "differences" in built else ()
+    entries = forest.rows(accuracy and accuracy[1], differences, shown.rule)
     answers = questions.build(paper.evidence, shown.folder, shown.protocol, shown.datasets) \
         if usual and paper.evidence else None
     return {
         "title": "; ".join(dict.fromkeys(r.title for r in records)),
         "synthetic": any(r.synthetic for r in records),
-        "about": about, "about_rules": about_rules, "one_seed": captions.about_one_seed(records),
+        "about": about, "about_choice": captions.about_choice(records), "one_seed": captions.about_one_seed(records),
         "command": command, "runs": len(records),
         "lost": Counter(r.status for r in records if r.status != "complete"),
         "marks": dict(zip((*verdicts.VERDICTS, *verdicts.FURTHER_VERDICTS),
                           ("good", "bad", "bad", "open", "open", "good", "bad", "open"), strict=True)),
         "verdicts": accuracy and accuracy[0], "judged": accuracy and verdicts.counted(accuracy[1]),
         "further": [sheet for sheet, _ in judged.values()],
-        "tables": [made[1] for table in paper.chosen_tables() for made in tables.sheets(table, records)],
+        "tables": [one[1] for table in paper.chosen_tables() for one in tables.sheets(table, records)],
         "questions": answers and answers[0],
         "sheets": {name: one[0] for name, one in built.items()},
-        "grids": _grids(built), "forests": _forests(built, shown),
+        "answer": answer and captions.sentences(answer[0].caption)[0],
+        "grids": _grids(built),
+        "forests": claims.forests(entries, powers, shown,
+                                  rates.grids(built["rates"][1]) if "rates" in built else {},
+                                  {one["structure"]: (one["folds"], one["data"]) for one in browsers}),
         "charts": [*_gates(runs, methods, of_runs), _learning(runs, methods, of_runs)],
         "browsers": browsers, "cases_about": of_runs, "palette": COLOURS,
-        "title_of": captions.title_of, "rule_names": captions.RULE_NAMES, "cost": _cost(shown),
+        "title_of": captions.title_of, "sentences": captions.sentences, "cost": _cost(shown),
         "machines": _machines(runs, methods),
-        "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM",
-                                                        "FOREST_WIDTH")},
+        "frame": {key: getattr(charts, key) for key in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")}
+        | {"FOREST": claims.WIDTH, "SUBJECTS": claims.SUBJECTS_HEIGHT},
     }
 
 
 def _grids(built):
     """[(structure, `rates.Grid`, cells as (text, marks, place between the colours 0..1))]."""
-    made = []
-    for structure, found in rates.grids(built["rates"][1]).items() if "rates" in built else ():
-        low, high = found.limits
-        place = np.clip((found.dice - low) / max(high - low, 1e-9), 0, 1)
+    panels = []
+    for structure, grid in rates.grids(built["rates"][1]).items() if "rates" in built else ():
+        low, high = grid.limits
+        place = np.clip((grid.dice - low) / max(high - low, 1e-9), 0, 1)
         body = [[None if np.isnan(d) else (f"{d:.3f}", marks, f"{p:.2f}") for d, marks, p in zip(*row, strict=True)]
-                for row in zip(found.dice, found.marks, place, strict=True)]
-        made.append((structure, found, body))
-    return made
-
-
-def _forests(built, shown):
-    """A `charts.Forest` a structure, with the paper's differences where the data are the paper's."""
-    rows = built["differences"][1] if "differences" in built else []
-    published = {(row["fold"], row["method"]): row["published_mean"]
-                 for table in shown.paper.chosen_tables()
-                 for row in tables.build(table, shown.records, shown.rule) if not np.isnan(row["published_mean"])}
-    made = []
-    for structure, methods in differences.forests(rows).items():
-        fold = f"{structure}-mean"
-        theirs = {captions.title_of(m): published[fold, "iln"] - published[fold, m] for m in methods
-                  if (fold, m) in published and (fold, "iln") in published}
-        made.append(charts.forest(structure, [r for r in captions.rules_of(shown.records)
-                                              if any(r in by_rule for by_rule in methods.values())],
-                                  {captions.title_of(m): by_rule for m, by_rule in methods.items()}, theirs,
-                                  verdicts.HALF_A_POINT))
-    return made
+                for row in zip(grid.dice, grid.marks, place, strict=True)]
+        panels.append((structure, grid, body))
+    return panels
 
 
 def _panels(runs, methods):
     """{'LV-1': {method: `Run`}}, the paper's structures and folds in order."""
-    made = {}
+    panels = {}
     for _, structure, fold in sorted(runs, key=lambda key: (key[1], key[2])):
-        made[f"{structure}-{fold}"] = {m: runs[m, structure, fold] for m in methods if (m, structure, fold) in runs}
-    return made
+        panels[f"{structure}-{fold}"] = {m: runs[m, structure, fold] for m in methods if (m, structure, fold) in runs}
+    return panels
 
 
 def _gates(runs, methods, about):
-    """A chart of ρ for every method that learns it, ILN first."""
+    """A chart of ρ for each method that learns it, ILN first."""
     for method in sorted(methods, key=lambda m: m != "iln"):
         panels = {title: by_method[method] for title, by_method in _panels(runs, methods).items()
                   if method in by_method and by_method[method].layers}
@@ -165,7 +156,7 @@ def _learning(runs, methods, about):
     """The chart of the losses."""
     panels = _panels(runs, methods)
     width = learning.window(list(runs.values()))
-    series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)])
+    series = [charts.Series(captions.title_of(m), COLOURS[k % len(COLOURS)], _DASHES[(k + k // len(COLOURS)) % 4])
               for k, m in enumerate(methods)]
     lines, ends = {}, {}
     for title, by_method in panels.items():
@@ -190,8 +181,8 @@ def _made_by(run):
 
 
 def _browsers(paper, runs, methods, datasets):
-    """For every structure its test cases, and what the template says of them."""
-    made = []
+    """The test cases of each structure, and what the template says of them."""
+    browsers = []
     for structure in dict.fromkeys(s for _, s, _ in runs):
         folds = {}
         for (method, s, fold), run in runs.items():
@@ -207,10 +198,11 @@ def _browsers(paper, runs, methods, datasets):
             maker = f"python -m experiments reproduce {next(iter(paper.recipes(paper.rates)))} --only data"
         mine = [m for m in methods if any(m in by_method for by_method in tested.values())]
         file = f"{'build/data/' if maker else ''}{c.dataset}.h5"
-        made.append({"structure": structure, "images": data is not None, "cases": cases.chosen(tested, mine, data),
+        browsers.append({"structure": structure, "images": data is not None, "cases": cases.browsed(tested, mine, data),
+                     "folds": tested, "data": data,
                      "file": file, "maker": maker.format(shlex.quote(file)),
                      "methods": [captions.title_of(m) for m in mine]})
-    return made
+    return browsers
 
 
 def _cost(shown):

@@ -4,12 +4,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# How the learning rate of a fold is chosen, by the names that rules have in files, and what people read.
+# How the learning rate of a fold is chosen: the description of each rule by its name in files and on the command line,
+# and the name that people read.
 RULES = {
     "test": "the paper's rule, which looks at the very scores that it reports",
     "cross-fold": "for each fold the rate best on the mean of the other folds",
+    "given": "each method and fold has one rate, chosen elsewhere and taken as it is",
 }
-RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold"}
+RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold", "given": "taken as given"}
+
+
+def rules_of(records):
+    """The rules that make a difference, the primary one first: 'given' where no method has several rates on a fold but
+    not all have the same, and where there is one rate alone 'test', which has nothing to choose."""
+    of_fold = {}
+    for c in (r.configuration for r in records):
+        of_fold.setdefault((c.method, c.structure, c.fold), set()).add(c.rate)
+    if len(set.union(*of_fold.values())) == 1:
+        return ("test",)
+    return ("cross-fold", "test") if any(len(rates) > 1 for rates in of_fold.values()) else ("given",)
+
+
+def on_common_rates(records, first, second):
+    """The records but for those of two methods at a rate of the paper's that the other does not have on the structure,
+    for the best of more rates is the better by chance alone."""
+    if rules_of(records) == ("given",):
+        return records
+    rates = {}
+    for c in (r.configuration for r in records):
+        rates.setdefault((c.method, c.structure), set()).add(c.rate)
+    other = {first: second, second: first}
+    return [r for r in records for c in [r.configuration] if c.method not in other or r.further
+            or c.rate in rates.get((other[c.method], c.structure), ())]
 
 
 @dataclass(frozen=True)
@@ -17,10 +43,12 @@ class Cell:
     """The score of one method on one fold at the chosen rate.
 
     Attributes:
-      dice: per image, pooled over seeds, a run that diverged with 0; empty where every run at the chosen rate did.
+      rate: the chosen one.
+      dice: DSC of each test image in each seed's run, `[seeds · images]`; 0 for a run that diverged, and empty where
+        all of them did.
       seed_means: mean DSC of each seed's run.
       runs, diverged, collapsed: counts over all rates and seeds of this method and fold.
-      chosen: the records at the chosen rate.
+      records: those at the chosen rate, one a seed.
     """
 
     method: str
@@ -32,7 +60,7 @@ class Cell:
     runs: int
     diverged: int
     collapsed: int
-    chosen: tuple
+    records: tuple
 
     @property
     def name(self):
@@ -61,49 +89,56 @@ class Cell:
 
 
 def cells(records, rule):
-    """One cell for each (method, structure, fold), the rate chosen by `rule`; a dictionary by those three.
+    """{(method, structure, fold): `Cell`}, the learning rate of each chosen by `rule`.
 
-    The rate is chosen on the mean over the seeds that every rate has. There is no cell while a fold that judges (of the
-    structure's folds that any method has) lacks one of the method's rates, or under 'cross-fold' where there is no
-    other fold. One rate needs no choice. Under 'test' a cell has the seeds that it was chosen on alone: another seed's
-    score, on which nothing was chosen, would stand beside scores that are best of several.
+    The rate with the best mean DSC on the judging folds is chosen: the fold itself under 'test', the structure's other
+    folds under 'cross-fold'. The mean is over the seeds that all rates have. A method with one rate on each of its
+    folds needs no choice. There is no cell where a judging fold lacks one of the method's rates, or where 'cross-fold'
+    has no other fold.
+
+    Under 'test' rates beyond the paper's are left out, and a cell holds only the seeds on which its rate was chosen.
+    Another seed's score, on which nothing was chosen, would stand beside scores that are the best of several.
     """
-    grid, every_fold = {}, {}
+    if rule == "test":
+        records = [r for r in records if not r.further]
+    grid, folds_of_structure = {}, {}
     for record in records:
         c = record.configuration
-        every_fold.setdefault(c.structure, set()).add(c.fold)
+        folds_of_structure.setdefault(c.structure, set()).add(c.fold)
         grid.setdefault((c.method, c.structure), {}).setdefault(c.fold, {}).setdefault(c.rate, []).append(record)
-    found = {}
+    table = {}
     for (method, structure), folds in grid.items():
         rates = {rate for by_rate in folds.values() for rate in by_rate}
+        given = all(len(by_rate) == 1 for by_rate in folds.values())
         for fold, by_rate in folds.items():
-            judges = {fold} if rule == "test" else every_fold[structure] - {fold}
-            rate, seeds = _chosen_rate([folds.get(k, {}) for k in sorted(judges)], rates)
+            judges = {fold} if rule == "test" else folds_of_structure[structure] - {fold}
+            rate, seeds = (next(iter(by_rate)), set()) if given else _best_rate(
+                [folds.get(k, {}) for k in sorted(judges)], rates)
             if rate not in by_rate:
                 continue
-            chosen = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
-            n = max(len(r.dice) for r in chosen)
-            every = [r for runs in by_rate.values() for r in runs]
-            found[method, structure, fold] = Cell(
-                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in chosen]),
-                tuple(r.score for r in chosen), len(every), sum(r.status == "diverged" for r in every),
-                sum(r.status == "collapsed" for r in every), tuple(chosen))
-    return found
+            kept = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
+            n = max(len(r.dice) for r in kept)
+            all_runs = [r for runs in by_rate.values() for r in runs]
+            table[method, structure, fold] = Cell(
+                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in kept]),
+                tuple(r.score for r in kept), len(all_runs), sum(r.status == "diverged" for r in all_runs),
+                sum(r.status == "collapsed" for r in all_runs), tuple(kept))
+    return table
 
 
-def _chosen_rate(judges, rates):
-    """(the best of the rates, the seeds that it was chosen on); None for a choice that cannot be made, no seeds where
-    none was needed, or no seed has every rate.
+def _best_rate(judges, rates):
+    """(rate, seeds): the rate with the best mean DSC, and the seeds on which it was chosen.
+
+    The rate is None where a judging fold lacks one of the rates. The set of seeds is empty where no seed has all rates,
+    and then the mean is over all runs.
 
     Args:
-      judges: {rate: records} of each fold that judges.
+      judges: {rate: records} of each judging fold.
       rates: all rates of the method.
     """
-    if len(rates) == 1:
-        return next(iter(rates)), set()
     if not judges or not all(rates <= set(by_rate) for by_rate in judges):
         return None, set()
-    # Only seeds that every rate has: seeds added at the chosen rate alone must not unmake the choice.
+    # Only seeds that all rates have: seeds added at the chosen rate alone must not change the choice.
     seeds = set.intersection(*({r.configuration.seed for r in runs} for by_rate in judges for runs in by_rate.values()))
 
     def score(rate):

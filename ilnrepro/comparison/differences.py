@@ -1,24 +1,25 @@
-"""How sure a difference between two methods is: paired differences, with intervals over subjects and seeds."""
+"""Paired differences between two methods, with their intervals."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ilnrepro.comparison import uncertainty
-from ilnrepro.comparison.choice import cells
+from ilnrepro.comparison.choice import cells, on_common_rates
 from ilnrepro.comparison.intervals import Estimate, within
 
-MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
-LOWER_IS_BETTER = ("hd95", "assd")
+MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "whole_dice": "Dice, own resolution",
+            "hd95_mm": "HD95 in mm", "assd_mm": "ASSD in mm"}
+LOWER_IS_BETTER = ("hd95", "assd", "hd95_mm", "assd_mm")
 
 
 @dataclass(frozen=True)
 class FoldScores:
-    """One method on one fold at its chosen rate.
+    """The scores of one method on one fold at its chosen rate.
 
     Attributes:
-      seeds: of the runs, in order.
-      subjects: of the test images, each once, sorted.
+      seeds: of the runs, sorted.
+      subjects: names of the test images' subjects, each once, sorted.
       by_subject: mean over each subject's images, `[seeds, subjects]`.
       by_image: `[seeds, images]`, in the order of the data set.
     """
@@ -31,18 +32,20 @@ class FoldScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """first − second, paired by subject, over all folds of a structure.
+    """The difference first − second of two methods, paired by subject, over all folds of a structure.
 
     Attributes:
-      difference: mean over subjects of the subject's mean over images and seeds.
-      estimate: the same with its standard error over subjects, seeds and splits, see `uncertainty.estimate`.
+      difference: mean over subjects of a subject's difference, which is a mean over its images and over seeds.
+      estimate: the same as an `Estimate` with its standard error, see `uncertainty.estimate`.
       median: of the subjects' differences.
-      image_difference: the mean over images, mean over seeds first.
-      improvement: probability that first is better than second on a subject, over all pairs of seeds, ties half.
-      seed_sd: standard deviation over seeds of the difference of the means, for seeds that both have on every fold;
+      image_difference: mean difference over images.
+      improvement: probability that `first` is better than `second` on a subject, over all pairs of seeds; a tie counts
+        one half.
+      seed_sd: standard deviation over seeds of the mean difference, for the seeds that both methods have on all folds;
         NaN for fewer than two.
-      subjects, seeds: numbers of them (seeds: of the first, the second, each on the fold that has least).
-      per_subject: the differences, `{subject: difference}`.
+      subjects: how many.
+      seeds: how many the first and the second method have on the fold where they have fewest.
+      per_subject: {subject: difference}.
     """
 
     first: str
@@ -59,12 +62,12 @@ class Comparison:
 
     @property
     def low(self):
-        """Of the 95 % interval; NaN where there is none."""
+        """The lower end of the 95 % interval; NaN where there is none."""
         return float(self.estimate.interval[0])
 
     @property
     def high(self):
-        """Of the 95 % interval; NaN where there is none."""
+        """The upper end of the 95 % interval; NaN where there is none."""
         return float(self.estimate.interval[1])
 
     @property
@@ -74,22 +77,23 @@ class Comparison:
 
     @property
     def smallest_shown(self):
-        """The true difference that such data would have shown (interval above 0) four times in five."""
+        """The true difference that such data would show (interval above 0) with probability 0.8."""
         return float(self.estimate.smallest_shown)
 
 
 def fold_scores(cell, subject, measure="dice", omit=()):
-    """The `FoldScores` of a `choice.Cell`, or None where no run of the cell has the measure.
+    """The `FoldScores` of a `choice.Cell`, or None where none of its runs has the measure.
 
-    A run that diverged segments nothing: Dice and IoU 0 for every image. It has no distances, and is left out of those.
+    A run that diverged segments nothing: its Dice and IoU are 0 for all images. It has no distances and is left out of
+    them.
 
     Args:
-      subject: of each test image of the fold.
+      subject: the subject of each test image of the fold.
       measure: of `MEASURES`.
       omit: subjects to leave out.
     """
     kept = ~np.isin(subject, list(omit))
-    runs = sorted((r for r in cell.chosen if len(r.dice) or measure not in LOWER_IS_BETTER),
+    runs = sorted((r for r in cell.records if len(r.dice) or measure not in LOWER_IS_BETTER),
                   key=lambda r: r.configuration.seed)
     if not runs:
         return None
@@ -99,13 +103,14 @@ def fold_scores(cell, subject, measure="dice", omit=()):
     return FoldScores(tuple(r.configuration.seed for r in runs), tuple(map(str, subjects)), by_subject, by_image)
 
 
-def compare(first, second, names, measure="dice", of_all=None):
+def compare(first, second, names, measure="dice", pool=None):
     """The `Comparison` of two methods.
 
     Args:
       first, second: their `FoldScores`, a list of the same folds each.
       names: of the two.
-      of_all: the `uncertainty.Pool` of all methods at hand, without which several folds have no interval.
+      measure: of `MEASURES`.
+      pool: the `uncertainty.Pool` of all methods; without it there is no interval over several folds.
     """
     for a, b in zip(first, second, strict=True):
         if a.subjects != b.subjects:
@@ -114,25 +119,48 @@ def compare(first, second, names, measure="dice", of_all=None):
                    for subject, d in zip(a.subjects, a.by_subject.mean(0) - b.by_subject.mean(0), strict=True)}
     differences = np.array(list(per_subject.values()))
     images = np.concatenate([a.by_image.mean(0) - b.by_image.mean(0) for a, b in zip(first, second, strict=True)])
-    better = np.concatenate([_better(a.by_subject, b.by_subject) for a, b in zip(first, second, strict=True)])
-    improvement = float(better.mean())
-    return Comparison(*names, float(differences.mean()), uncertainty.estimate(first, second, of_all, names),
+    improvement = float(np.concatenate([_share_above(a.by_subject, b.by_subject)
+                                        for a, b in zip(first, second, strict=True)]).mean())
+    return Comparison(*names, float(differences.mean()), uncertainty.estimate(first, second, pool, names),
                       float(np.median(differences)), float(images.mean()),
                       1 - improvement if measure in LOWER_IS_BETTER else improvement, _seed_sd(first, second),
                       len(differences), tuple(min(len(s.seeds) for s in scores) for scores in (first, second)),
                       per_subject)
 
 
+def comparisons(records, pairs, rule, structure="LV", measure="dice", omit=()):
+    """The `Comparison`s of pairs of methods at rates that both have, of those pairs that have all folds."""
+    def whole(of):
+        table = by_method(of, rule, structure, measure, omit)
+        return table, uncertainty.pool(table, of, rule, structure, measure)
+
+    made = whole(records)
+    for pair in pairs:
+        shared = on_common_rates(records, *pair)
+        table, of_all = made if len(shared) == len(records) else whole(shared)
+        if set(pair) <= set(table):
+            yield compare(*(table[method] for method in pair), pair, measure, of_all)
+
+
 def interval(scores):
-    """(mean, low, high) over subjects of one method's `FoldScores` list: 95 % over subjects and seeds of these splits;
-    with one seed, of the networks trained."""
+    """(mean, low, high): one method's mean over subjects with its 95 % interval.
+
+    The interval is over subjects and seeds, of these splits alone; with one seed, of the trained networks alone.
+
+    Args:
+      scores: the method's `FoldScores`, a list of folds.
+    """
     zero = [FoldScores(s.seeds[:1], s.subjects, np.zeros_like(s.by_subject[:1]), s.by_image) for s in scores]
     estimate = within(uncertainty.folds_of(scores, zero))
     return tuple(map(float, (estimate.mean, *estimate.interval)))
 
 
-def _better(a, b):
-    """For each subject, how often a's score is above b's over all pairs of seeds, ties half, `[subjects]`."""
+def _share_above(a, b):
+    """For each subject the share of pairs of seeds in which a's score is above b's, `[subjects]`; a tie counts half.
+
+    Args:
+      a, b: scores `[seeds, subjects]`.
+    """
     return (0.5 * (1 + np.sign(a[:, None] - b[None]))).mean((0, 1))
 
 
@@ -148,18 +176,25 @@ def _seed_sd(first, second):
 
 
 def subjects_of(records):
-    """{(structure, fold): the subject of each test image}, from the runs that were tested."""
+    """{(structure, fold): the subject of each test image}, from the runs that did not diverge."""
     return {(r.configuration.structure, r.configuration.fold): r.subject for r in records if len(r.dice)}
 
 
 def by_method(records, rule, structure="LV", measure="dice", omit=()):
-    """{method: `FoldScores` of its folds}, for the methods that have all folds of the structure that any method has."""
-    found, subjects = cells(records, rule), subjects_of(records)
+    """{method: [`FoldScores` of each fold]} of the methods that have scores on all folds on which any method has.
+
+    Args:
+      records: of `scores.collect`.
+      rule: of `choice.RULES`, by which rates are chosen.
+      structure: which one.
+      measure, omit: as of `fold_scores`.
+    """
+    cell_of, subjects = cells(records, rule), subjects_of(records)
     folds = sorted(fold for s, fold in subjects if s == structure)
     table = {}
-    for method in dict.fromkeys(m for m, s, _ in found if s == structure):
-        scores = [fold_scores(found[method, structure, k], subjects[structure, k], measure, omit) for k in folds
-                  if (method, structure, k) in found]
+    for method in dict.fromkeys(m for m, s, _ in cell_of if s == structure):
+        scores = [fold_scores(cell_of[method, structure, k], subjects[structure, k], measure, omit) for k in folds
+                  if (method, structure, k) in cell_of]
         if len(scores) == len(folds) and all(s is not None for s in scores):
             table[method] = scores
     return table

@@ -1,12 +1,19 @@
-"""Where a grid's runs are done: processes on this machine, or tasks of a Ray cluster.
+"""The executors of a grid's runs: processes on this machine, or tasks of a Ray cluster.
 
-An executor is called with (jobs, results folder, jobs at once, further words for every command, advance) and yields
-(job, None or the reason why it failed) as runs end; advance(steps) reports progress.
+An executor is a generator function with the arguments
+  jobs: of `planning.plan`;
+  results: the results folder;
+  jobs_at_once: how many runs side by side, or None for its default;
+  options: further arguments of the runs' commands;
+  advance: called as advance(steps) for progress.
+As each run ends, it yields (job, None), or (job, reason) if the run failed.
 """
 
 import contextlib
+import math
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,18 +28,14 @@ CLEARING = 15  # seconds that interrupted tasks have to end their runs and to cl
 
 
 def local(jobs, results, jobs_at_once, options, advance):
-    """One process a run, `jobs_at_once` at a time (default: cores over threads a run)."""
+    """Does each run in a process of its own. By default as many at once as the cores have room for their threads."""
     workers = _workers(jobs_at_once, jobs[0].configuration.protocol.threads)
-    with _Processes() as processes, ThreadPoolExecutor(min(workers, len(jobs))) as pool:
+    # When this block is left early, by an interruption or by the caller, the processes are stopped and then waited for.
+    with ThreadPoolExecutor(min(workers, len(jobs))) as pool, _Processes() as processes:
         waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
                                job.steps): job for job in jobs}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except BaseException:  # an interruption, or a caller that listens no more
-            processes.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
 
 def _workers(jobs_at_once, threads):
@@ -40,10 +43,12 @@ def _workers(jobs_at_once, threads):
 
 
 def on_ray(jobs, results, jobs_at_once, options, advance):
-    """One Ray task a run, on the cluster at $ADDRESS or a local one; data set and run file travel through Ray.
+    """Does each run in a Ray task, on the cluster at $ADDRESS or a local one. Data sets and run files travel by Ray.
 
-    A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share GPUS of one (default 1).
-    A run whose node is lost starts again elsewhere, RETRIES times at most. Every node needs `ilnrepro` installed.
+    A task takes as many CPUs as the run has threads, and where the cluster has GPUs the share $GPUS of one (default 1).
+    Checkpoints lie in the task's own folder and are lost with it, so a run that is stopped, or whose node is lost,
+    starts again from its beginning; after the loss of a node, on another, at most RETRIES times. All nodes need
+    `ilnrepro` installed for the Python under which their Ray runs.
 
     Raises:
       InputError: Ray is not installed, or the cluster cannot be reached.
@@ -52,7 +57,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
         import ray
     except ImportError as error:
         raise InputError('--executor ray: Ray is not installed; pip install "ilnrepro[cluster]"') from error
-    address = os.environ.get("ADDRESS") or None  # make exports what is not set as empty
+    address = os.environ.get("ADDRESS") or None  # make exports an unset variable as ''
     threads = jobs[0].configuration.protocol.threads
     if not ray.is_initialized():
         where = {"address": address} if address else {"address": "local",
@@ -61,11 +66,11 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             raise InputError(f"$ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
-    gpus = float(os.environ.get("GPUS") or 1) if ray.cluster_resources().get("GPU") else 0
+    gpus = _gpus() if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
-    waiting = {task.remote(job.command, list(options), job.data.name, data[job.data], str(job.configuration.path)): job
-               for job in jobs}
+    waiting = {task.remote(_anywhere(job.command), list(options), job.data.name, data[job.data],
+                           str(job.configuration.path)): job for job in jobs}
     try:
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
@@ -88,23 +93,43 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             ray.wait(list(waiting), num_returns=len(waiting), timeout=CLEARING)
 
 
+def _gpus():
+    """The share of a GPU that a run takes, from $GPUS."""
+    text = os.environ.get("GPUS") or "1"
+    try:
+        if 0 <= (share := float(text)) < math.inf:
+            return share
+    except ValueError:
+        pass
+    raise InputError(f"$GPUS: {text!r} is no share of a GPU; give a number, as 0.5")
+
+
+def _anywhere(command):
+    """The command with None in place of the path of this machine's Python, which may differ on another machine."""
+    return [None if word == sys.executable else word for word in command]
+
+
 def _task(command, options, name, data, relative):
-    """Does one run in a folder of its own; returns (the run file's content, None) or (None, the reason)."""
+    """Does one run in a folder of its own; returns (content of the run file, None), or (None, reason) if it failed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
+        command = [sys.executable if word is None else word for word in command]
         words = [*command, "--results", folder, *options, "--progress", "lines"]
         words[words.index("--data") + 1] = str(path)
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-                              errors="replace") as process:  # which ends when nobody reads it any more
-            said = _said(process)
+                              errors="replace") as process:  # it ends itself when nobody reads its output
+            stderr = _stderr_of(process)
         if process.returncode:
-            return None, _reason(process.returncode, said.splitlines())
+            return None, _reason(process.returncode, stderr.splitlines())
         return (Path(folder) / relative).read_bytes(), None
 
 
-def _said(process):
-    """Waits for the end of a task's run; Ray's interruption of a task is felt between two waits, not within one."""
+def _stderr_of(process):
+    """The standard error of a run, after its end.
+
+    It waits in steps of a second, because Ray's interruption of a task takes effect only between two waits.
+    """
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -115,7 +140,7 @@ def _said(process):
 
 
 def _lost(error):
-    """Why Ray could not give a run's outcome, in one line."""
+    """The reason, in one line, why Ray could not return a run's result."""
     cause = getattr(error, "cause", None) or error
     return f"{type(cause).__name__}: {one_line(cause)[:300]}"
 
@@ -123,15 +148,16 @@ def _lost(error):
 EXECUTORS = {"local": local, "ray": on_ray}
 
 
-def _reason(code, said):
-    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+def _reason(code, lines):
+    """The reason why a run failed: the signal that ended it, or the last line of its standard error."""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
     if code == -9:
         return "killed (signal 9): by hand, or because memory ran out; give the command again, with a smaller --jobs"
     return f"ended by signal {-code}" if code < 0 else last
 
 
 class _Processes:
-    """The runs under way, so that an interruption ends them too."""
+    """The processes of the runs under way, which are terminated when the block is left."""
 
     def __init__(self):
         self.running, self.stopping, self.lock = set(), False, threading.Lock()
@@ -150,7 +176,7 @@ class _Processes:
                     process.terminate()
 
     def run(self, command, advance, steps):
-        """Runs one command to its end; returns why it failed, or None."""
+        """Runs a command to its end; returns the reason why it failed, or None."""
         with self.lock:
             if self.stopping:
                 return "interrupted"
@@ -160,8 +186,8 @@ class _Processes:
             except OSError as error:
                 return f"cannot be started ({error.strerror}); give the command again, with a smaller --jobs"
             self.running.add(process)
-        said = []
-        listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+        lines = []
+        listener = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
         listener.start()
         counted = 0
         for line in process.stdout:
@@ -173,5 +199,5 @@ class _Processes:
         listener.join()
         with self.lock:
             self.running.discard(process)
-        advance(steps - counted)  # a run that ended early leaves no steps to wait for
-        return None if code == 0 else _reason(code, said)
+        advance(steps - counted)  # of a run that ended early, so that the progress bar does not wait for the rest
+        return None if code == 0 else _reason(code, lines)

@@ -1,6 +1,7 @@
-"""Grids of runs, done side by side, one process a run."""
+"""Doing the runs of a grid side by side, each in a process of its own."""
 
 import contextlib
+import functools
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -11,17 +12,21 @@ from ilnrepro.storage import checkpoint, files
 from ilnrepro.storage.locking import locked
 
 
-def run(jobs, results, executor="local", jobs_at_once=None, options=()):
-    """Does the runs that are not done yet; a failed one does not stop the others.
+def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=None):
+    """Does the runs that are not done yet. A failed run does not stop the others.
 
     Args:
+      jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
-      jobs_at_once: runs side by side.
-      options: further words for every `ilnrepro run` command.
+      jobs_at_once: how many runs side by side; None leaves it to the executor.
+      options: further arguments of the `ilnrepro run` commands.
+      further: (number, steps, function) of further jobs, which are known only when all others are done: how many, how
+        many steps they take together, and a function without arguments that returns them. They are not done where one
+        of the others failed.
 
     Returns:
-      the failed jobs with their reasons, [(job, reason)].
+      [(job, reason)] of the runs that failed.
 
     Raises:
       InputError: the results folder cannot be written, another grid is at work on it, or it holds a run of another
@@ -29,28 +34,53 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=()):
     """
     files.check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
-        todo = remaining(jobs, results, options)
-        for job in set(jobs) - set(todo):
-            checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
+        todo = _todo(jobs, results, options)
+        more, more_steps, then = further or (0, 0, None)
+        if then and not todo:
+            jobs, more, more_steps, then = [*jobs, *(later := then())], 0, 0, None
+            todo = _todo(later, results, options)
         console = Console(stderr=True)
-        console.print(f"{len(jobs)} runs, {len(jobs) - len(todo)} done before, {len(todo)} to do")
-        if not todo:
+        count = len(todo) + more
+        console.print(f"{len(jobs) + more} runs, {len(jobs) - len(todo)} done before, {count} to do")
+        if not count:
             return []
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-        failed = []
         with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-            everything = bar.add_task(f"runs 0/{len(todo)}", total=sum(job.steps for job in todo))
-            ended = EXECUTORS[executor](todo, results, jobs_at_once, options,
-                                        lambda steps: bar.advance(everything, steps))
-            with contextlib.closing(ended):
-                for finished, (job, reason) in enumerate(ended, 1):
-                    bar.update(everything, description=f"runs {finished}/{len(todo)}")
-                    if not console.is_terminal and finished < len(todo):  # a log shows the bar at its end alone
-                        console.print(bar.get_renderable())
-                    if reason:
-                        failed.append((job, reason))
-                        bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
-        known = {job for job, _ in failed}
+            task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in todo) + more_steps)
+            do = functools.partial(_do, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
+                                   options=options, bar=bar, task=task, count=count)
+            failed = do(todo, 0)
+            if then and not failed:
+                jobs = [*jobs, *(later := then())]
+                left = _todo(later, results, options)
+                done_before = sum(job.steps for job in later) - sum(job.steps for job in left)
+                bar.advance(task, more_steps - sum(job.steps for job in later) + done_before)
+                failed = do(left, count - len(left)) if left else []
+        reported = {job for job, _ in failed}
         return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
-                         if job not in known and not (results / job.configuration.path).exists()]
+                         if job not in reported and not (results / job.configuration.path).exists()]
+
+
+def _todo(jobs, results, options):
+    """The jobs that are not done. Removes checkpoints of the others, which killed processes may have left."""
+    todo = remaining(jobs, results, options)
+    for job in set(jobs) - set(todo):
+        checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
+    return todo
+
+
+def _do(todo, finished, results, executor, jobs_at_once, options, bar, task, count):
+    """Does the runs, as number `finished` + 1 to `count` of the progress bar; returns [(job, reason)] of those that
+    failed."""
+    failed = []
+    ended = executor(todo, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
+    with contextlib.closing(ended):
+        for finished, (job, reason) in enumerate(ended, finished + 1):  # noqa: B020
+            bar.update(task, description=f"runs {finished}/{count}")
+            if not bar.console.is_terminal and finished < count:  # a log shows the bar at its end alone
+                bar.console.print(bar.get_renderable())
+            if reason:
+                failed.append((job, reason))
+                bar.console.print(f"failed: {job.configuration.path}: {reason}", markup=False)
+    return failed

@@ -1,29 +1,32 @@
-"""How sure a mean difference of two methods is: standard errors over subjects, seeds and splits, by several rules.
+"""Standard errors and intervals of the mean difference of two methods, over subjects, seeds and splits, by several
+rules.
 
-The quantity is the expected difference over new subjects, seeds and splits of what the choice of rates yields. Every
-array has leading axes of any shape, so that the simulation of coverage runs the very code that the tables use.
+The quantity estimated is the expected difference between the two methods on new subjects, with new seeds and new
+splits, each at the learning rate that its choice yields. All arrays may have further leading axes, so that the
+simulation of coverage runs the same code as the tables.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-NORMAL = 1e6  # degrees of freedom, as good as without end
+NORMAL = 1e6  # degrees of freedom with which Student's t is as good as normal
 
 
 @dataclass(frozen=True)
 class Folds:
-    """What is known of two methods on the folds of a structure.
+    """The differences between two methods on the folds of a structure, with the components of their variance.
 
     Attributes:
       difference: first − second, mean over a fold's subjects, `[..., folds]`.
       weights: each fold's share of the subjects, `[folds]`.
-      subjects, subjects_df: variance of `difference` that comes of the subjects, `[..., folds]`, its degrees of
-        freedom, `[folds]`.
-      seeds, seeds_df: the same of each of the two methods' seeds, `[..., 2, folds]` and `[2, folds]`; 0 for one seed.
-      interaction, expected, interaction_df: mean square of method by fold over all methods at hand that have several
-        seeds, what subjects and seeds alone contribute to it, `[...]`, and its degrees of freedom, 0 for fewer than
-        two methods.
+      subjects, subjects_df: variance of `difference` from the subjects, `[..., folds]`, and its degrees of freedom,
+        `[folds]`.
+      seeds, seeds_df: variance of `difference` from the seeds of either method, `[..., 2, folds]`, and its degrees of
+        freedom, `[2, folds]`; both 0 for one seed.
+      interaction: mean square of the interaction of method and fold, over all methods that have several seeds, `[...]`.
+      expected: the part of `interaction` that subjects and seeds alone explain, `[...]`.
+      interaction_df: degrees of freedom of `interaction`; 0 for fewer than two methods.
       choice: the variance that choosing the rates adds, `[...]`, see `choice_variance`.
     """
 
@@ -40,13 +43,13 @@ class Folds:
 
     @property
     def one_seed(self):
-        """Whether a fold of either method has one seed alone."""
+        """Whether either method has only one seed on some fold."""
         return bool((np.asarray(self.seeds_df) == 0).any())
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error and degrees of freedom; NaN and NaN where there is none."""
+    """A mean with its standard error and degrees of freedom; these two are NaN where there is no standard error."""
 
     mean: np.ndarray
     standard_error: np.ndarray
@@ -58,7 +61,7 @@ class Estimate:
         return self.of_level(0.95)
 
     def of_level(self, level):
-        """(low, high) of the interval of a level."""
+        """(low, high) of the interval at a confidence level."""
         half = _quantile(self.df, (1 + level) / 2) * self.standard_error
         return self.mean - half, self.mean + half
 
@@ -69,35 +72,40 @@ class Estimate:
 
     @property
     def smallest_shown(self):
-        """The true difference at which the interval lies above 0 four times in five."""
-        return (_quantile(self.df, 0.975) + _quantile(self.df, 0.80)) * self.standard_error
+        """The true difference at which the interval lies above 0 with probability 0.8."""
+        return self.detectable(0.95)
+
+    def detectable(self, level):
+        """The same for the interval at a confidence level."""
+        return (_quantile(self.df, (1 + level) / 2) + _quantile(self.df, 0.80)) * self.standard_error
 
     def power(self, difference):
         """The probability that the interval would lie above 0 if `difference` were true."""
         return power(difference, self.standard_error, self.df)
 
 
-def power(difference, standard_error, df):
-    """The probability that a 95 % t interval lies above 0 where `difference` is true."""
+def power(difference, standard_error, df, level=0.95):
+    """The probability that a t interval at a confidence level lies above 0 where `difference` is true."""
     from scipy.special import nctdtr
 
-    return 1 - nctdtr(df, difference / standard_error, _quantile(df, 0.975))
+    return 1 - nctdtr(df, difference / standard_error, _quantile(df, (1 + level) / 2))
 
 
 def _quantile(df, share):
-    """Of Student's t."""
+    """The quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
     return stdtrit(df, share)
 
 
 def interaction(means, by_subject, seeds):
-    """(mean square of method by fold, what subjects and seeds alone contribute to it, degrees of freedom).
+    """(mean square of the interaction of method and fold, the part of it that subjects and seeds alone explain, its
+    degrees of freedom).
 
     Args:
-      means: of methods on folds, `[..., methods, folds]`.
-      by_subject: of each fold, `[..., methods, subjects]`.
-      seeds: variance of each mean that comes of its seeds, as `means`.
+      means: mean score of each method on each fold, `[..., methods, folds]`.
+      by_subject: for each fold, the methods' scores by subject, `[..., methods, subjects]`.
+      seeds: variance of each mean from its seeds, of the shape of `means`.
     """
     methods, folds = means.shape[-2:]
     if methods < 2 or folds < 2:
@@ -108,37 +116,49 @@ def interaction(means, by_subject, seeds):
 
 
 def residuals(x):
-    """Sum of squares of what rows and columns do not explain."""
+    """Sum of squares that rows and columns of `x` `[..., rows, columns]` do not explain, `[...]`."""
     x = x - x.mean(-1, keepdims=True)
     return ((x - x.mean(-2, keepdims=True)) ** 2).sum((-2, -1))
 
 
-def chosen(scores):
-    """The rate of each fold that is best on the mean of the others, `[..., folds, rates]` → `[..., folds]`."""
+def best_on_others(scores):
+    """For each fold the index of the rate that is best on the mean of the other folds, `[..., folds]`.
+
+    Args:
+      scores: `[..., folds, rates]`.
+    """
     return (scores.sum(-2, keepdims=True) - scores).argmax(-1)
 
 
-def choice_variance(scores, variance, weights, rng, resamples, wanted=None):
-    """What the choice of one method's rates adds to the variance of its mean: every score is given a run's noise again,
-    and the rates chosen again; what they yield by the scores' mean over folds differs that much.
+def choice_variance(scores, variance, weights, rng, resamples, outcomes=None):
+    """The variance that choosing one method's rates adds to its mean, `[...]`, by resampling.
+
+    Each resample adds a run's noise to all scores and chooses the rates again. The chosen rates give a mean by the
+    rate curve, which is the mean of `outcomes` over folds; the variance is that of this mean over resamples.
 
     Args:
       scores: of the runs on which the rates are chosen, `[..., folds, rates]`.
       variance: of a run's score, `[...]`.
-      wanted: what the rates yield, where that is another measure than they are chosen by, as `scores`.
+      weights: each fold's share of the subjects, `[folds]`.
+      rng: a NumPy generator.
+      resamples: how many.
+      outcomes: the runs' values of the measure of interest, where rates are chosen by another, of the shape of
+        `scores`; None takes `scores`.
     """
-    yields = scores if wanted is None else wanted
+    measured = scores if outcomes is None else outcomes
     scores = scores[..., None, :, :]
     noise = rng.standard_normal((*scores.shape[:-3], resamples, *scores.shape[-2:]), np.float32)
     noisy = scores + np.sqrt(variance)[..., None, None, None] * noise
-    curve = np.broadcast_to(np.nanmean(yields, -2, keepdims=True)[..., None, :, :], noisy.shape)
-    means = np.take_along_axis(curve, chosen(noisy)[..., None], -1)[..., 0]
+    curve = np.broadcast_to(np.nanmean(measured, -2, keepdims=True)[..., None, :, :], noisy.shape)
+    means = np.take_along_axis(curve, best_on_others(noisy)[..., None], -1)[..., 0]
     return (means * weights).sum(-1).var(-1, ddof=1)
 
 
 def resampled(folds):
-    """Subjects and seeds drawn with replacement, the choice of rates taken as given: the bootstrap's own variance, in
-    which n seeds keep (n − 1)/n of theirs."""
+    """The variance of a bootstrap over subjects and seeds, with the chosen rates taken as given.
+
+    Drawn with replacement, n seeds keep (n − 1)/n of their variance, and so do n subjects.
+    """
     kept = folds.seeds_df / (folds.seeds_df + 1)
     subjects = folds.subjects * folds.subjects_df / (folds.subjects_df + 1)
     variance = _total(folds, subjects) + _total(folds, folds.seeds * kept).sum(-1)
@@ -146,19 +166,19 @@ def resampled(folds):
 
 
 def within(folds):
-    """Subjects and seeds of these splits, with all of the seeds' variance; says nothing of other splits."""
+    """Variance over subjects and seeds, of these splits alone."""
     variance, uncertainty = _within(folds)
     return _satterthwaite(folds, variance, uncertainty)
 
 
 def over_folds(folds):
-    """The folds' mean differences alone: whatever differs between folds is in their spread, one seed's noise too."""
+    """Variance between the folds' mean differences, which holds all that differs between folds, also seeds' noise."""
     return Estimate(_mean(folds), np.sqrt(_between(folds)), folds.difference.shape[-1] - 1.0)
 
 
 def components(folds):
-    """Subjects, seeds and folds, the folds' part from these two methods alone; never below what subjects and seeds
-    contribute."""
+    """Variance between the folds' mean differences of these two methods, but no less than that over subjects and
+    seeds."""
     variance, uncertainty = _within(folds)
     between, df = _between(folds), folds.difference.shape[-1] - 1.0
     larger = between > variance
@@ -167,27 +187,30 @@ def components(folds):
 
 
 def pooled(folds):
-    """Subjects and seeds of the two methods, and the folds' part from all methods at hand: what their mean square of
-    method by fold exceeds that of subjects and seeds by. Three folds tell little of two methods, more of eight."""
+    """Variance over subjects and seeds of the two methods, and over folds from all methods.
+
+    The folds' part is the excess of the mean square of method by fold over what subjects and seeds explain of it. It is
+    pooled over methods because three folds of two methods alone say little of it.
+    """
     return _satterthwaite(folds, *_pooled(folds))
 
 
-def within_chosen_again(folds):
-    """As `within`, with the variance of the choice of rates."""
+def within_and_choice(folds):
+    """As `within`, with the variance that the choice of rates adds."""
     variance, uncertainty = _within(folds)
     return _satterthwaite(folds, variance + folds.choice, uncertainty)
 
 
-def pooled_chosen_again(folds):
-    """As `pooled`, with the variance of the choice of rates, which folds that choose on each other's runs share."""
+def pooled_and_choice(folds):
+    """As `pooled`, with the variance that the choice of rates adds."""
     variance, uncertainty = _pooled(folds)
     return _satterthwaite(folds, variance + folds.choice, uncertainty)
 
 
-# By the names that the simulation of coverage has for them, and the one that is used.
-RULES = {"resampled": resampled, "subjects and seeds": within, "subjects and seeds, chosen again": within_chosen_again,
+# The rules by their names in the table of coverage, and the one that the tables of differences use.
+RULES = {"resampled": resampled, "subjects and seeds": within, "subjects and seeds, chosen again": within_and_choice,
          "t over folds": over_folds, "components": components, "components, folds pooled": pooled,
-         "components, folds pooled, chosen again": pooled_chosen_again}
+         "components, folds pooled, chosen again": pooled_and_choice}
 USED = "components, folds pooled, chosen again"
 
 
@@ -195,9 +218,9 @@ def _pooled(folds):
     variance, uncertainty = _within(folds)
     share = 2 * (folds.weights ** 2).sum()
     excess = folds.interaction - folds.expected
-    there = excess > 0
-    return variance + share * np.where(there, excess, 0), uncertainty + np.where(
-        there, (share * folds.interaction) ** 2 / max(folds.interaction_df, 1), 0)
+    positive = excess > 0
+    return variance + share * np.where(positive, excess, 0), uncertainty + np.where(
+        positive, (share * folds.interaction) ** 2 / max(folds.interaction_df, 1), 0)
 
 
 def _mean(folds):
@@ -213,13 +236,16 @@ def _between(folds):
 
 
 def _within(folds):
-    """The variance from subjects and seeds, and what its own uncertainty adds up to, Σ variance² / df, where the folds
-    tell of one spread together."""
+    """(variance, Σ variance² / df) over subjects and seeds; the second is for Satterthwaite's degrees of freedom.
+
+    All folds are taken to have one spread, so that their degrees of freedom add up.
+    """
     subjects, seeds = _total(folds, folds.subjects), _total(folds, folds.seeds)
     seeds_df = np.maximum(np.sum(folds.seeds_df, -1), 1)
     return subjects + seeds.sum(-1), subjects ** 2 / max(np.sum(folds.subjects_df), 1) + (seeds ** 2 / seeds_df).sum(-1)
 
 
 def _satterthwaite(folds, variance, uncertainty):
+    """The `Estimate` with df = variance² / Σ (variance² / df) over the variance's parts, no fewer than 1."""
     df = variance ** 2 / np.where(uncertainty > 0, uncertainty, 1)
     return Estimate(_mean(folds), np.sqrt(variance), np.maximum(df, 1.0))

@@ -1,4 +1,4 @@
-"""The runs of a comparison: which there are, which are still to be done, and how long they will take."""
+"""The jobs of a comparison: a list of runs, those of them still to be done, and the time that they will take."""
 
 import itertools
 import statistics
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.augmentation import epoch_steps
+from ilnrepro.ops.slabs import starts
 from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.training.augmentation import epoch_steps
-from ilnrepro.training.slabs import starts
+from ilnrepro.training.loop import check
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,36 @@ class Job:
 
 
 def command_arguments(configuration, data):
-    """The arguments of the `ilnrepro` command that does a run, but for its results folder."""
-    c, default = configuration, PROTOCOLS[configuration.protocol.name]
-    found = ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate",
-             in_full(c.rate), "--seed", str(c.seed), "--protocol", c.protocol.name]
-    for key in VARIANTS:
-        value = getattr(c.protocol, key)
-        if value != getattr(default, key):
-            found.append(f"--{key.replace('_', '-')}={value}")  # with =, for -1e-05 alone looks like an option
-    return found
+    """The arguments of the `ilnrepro` command that does a run, without `--results`."""
+    c = configuration
+    return ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", in_full(c.rate),
+            "--seed", str(c.seed), *protocol_arguments(c.protocol)]
+
+
+def protocol_arguments(protocol):
+    """The arguments of any command that say which protocol, and what differs from its defaults."""
+    default = PROTOCOLS[protocol.name]
+    changed = [key for key in VARIANTS if getattr(protocol, key) != getattr(default, key)]
+    return ["--protocol", protocol.name,  # with =, for -1e-05 alone looks like an option
+            *(f"--{key.replace('_', '-')}={getattr(protocol, key)}" for key in changed)]
 
 
 def plan(data_files, methods, protocol, rates, seeds, folds=None):
-    """All runs of a grid, in the order method, data set, fold, rate, seed.
+    """The jobs of a grid, in the order of method, data set, fold, rate, seed.
 
     Args:
       data_files: data set files, one a structure.
       folds: fold numbers; None takes all of each data set.
 
     Raises:
-      InputError: a data set is unsound, lacks a fold, or two have one structure.
+      InputError: a data set is unsound, lacks a fold, or does not suit the protocol or a method, see `loop.check`; two
+        data sets have one structure.
     """
-    sets = [(Path(path), dataset.read(path)) for path in data_files]
+    return grid([(Path(path), dataset.read(path)) for path in data_files], methods, protocol, rates, seeds, folds)
+
+
+def grid(sets, methods, protocol, rates, seeds, folds=None):
+    """As `plan`, of [(path, `DataSet`)]."""
     structures = [data.structure for _, data in sets]
     if len(set(structures)) < len(structures):
         raise InputError(f"data sets: two of them show the structure {structures[0]}; give one a structure")
@@ -60,6 +69,8 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     for method, (path, data) in itertools.product(methods, sets):
         for fold, rate, seed in itertools.product(folds or data.folds, rates, seeds):
             configuration = Configuration(path.stem, data.checksum, data.structure, method, fold, rate, seed, protocol)
+            if (rate, seed) == (rates[0], seeds[0]):
+                check(configuration, data)
             training_images = int(data.trained_on(fold, protocol.site).sum())
             if protocol.slab and data.images.ndim == 4:
                 training_images *= len(starts(data.images.shape[1], protocol.slab))
@@ -69,21 +80,33 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
 
 
 def remaining(jobs, results, options=()):
-    """The jobs whose run files are not there yet, or where `options` ask for weights, have none."""
+    """The jobs whose run files do not exist yet, or have no weights where `options` ask for them."""
     weights = "--keep-weights" in options
     return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 
 
-def estimate(jobs, results):
-    """Seconds that jobs will take one after another, from the finished runs like them; None without any."""
-    rates = []
-    for path in results.glob("runs/*/*/*/*.h5"):
+LATEST = 9  # runs, for older ones may be of a slower version or another machine
+
+
+def estimate(jobs, folders):
+    """Seconds that jobs will take one after another, from the latest finished runs in some results folders whose steps
+    are like theirs; None without any."""
+    wanted, times = {_step(job.configuration) for job in jobs}, []
+    paths = [path for folder in folders for path in folder.glob("runs/*/*/*/*.h5")]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            run = runfile.read(path)
+            run = runfile.read(path) if _step(Configuration.from_path(path)) in wanted else None
         except InputError:
             continue
-        like = any(job.configuration.protocol == run.configuration.protocol
-                   and job.configuration.dataset == run.configuration.dataset for job in jobs)
-        if like:
-            rates.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
-    return sum(job.steps for job in jobs) * statistics.median(rates) if rates else None
+        if run:
+            times.append((run.timing["training"] + run.timing["test"]) / run.timing["steps"])
+        if len(times) == LATEST:
+            break
+    return sum(job.steps for job in jobs) * statistics.median(times) if times else None
+
+
+def _step(configuration):
+    """What the time of a training step depends on, but for the method."""
+    p = configuration.protocol
+    return (configuration.dataset, p.network, p.class_mask, p.slab, p.shrink, p.pools, p.batch, p.form, p.kernels,
+            p.threads)

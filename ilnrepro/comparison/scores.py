@@ -1,4 +1,4 @@
-"""From run files to records: which runs there are, and what each scored."""
+"""Records of runs: the scores in the run files of a results folder."""
 
 import shlex
 from collections import Counter
@@ -9,22 +9,32 @@ import numpy as np
 
 from ilnrepro.comparison.planning import Job
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, intersection_over_union
 from ilnrepro.protocols import Configuration
-from ilnrepro.storage import verification
-from ilnrepro.training.metrics import intersection_over_union
+from ilnrepro.storage import rescored, verification
 
 
 @dataclass(frozen=True)
 class Record:
-    """What tables need of one run file.
+    """The part of one run file that tables need.
 
-    Attributes (of some):
-      dice, subject: per test image; empty for a diverged run.
-      measures: per test image, 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and where the run measured them
-        'hd95' and 'assd'.
-      site: of each test image, where the data set tells it.
-      rho: the gates' ρ at the end of training, `[layers, numbers]`; channels: of their layers.
-      computed_by: kernels and libraries, on which the last bits depend.
+    Attributes:
+      path: of the run file.
+      configuration: its `Configuration`.
+      status: 'complete', 'collapsed' or 'diverged'.
+      title, synthetic: of the data set.
+      dice, subject: of each test image, `[n]`; empty for a diverged run.
+      both_empty: number of test images whose true and predicted masks are both empty.
+      parameters: number of trainable parameters.
+      measures: {name: `[n]`} with 'dice', 'iou', 'truth_pixels', 'predicted_pixels'; 'hd95', 'assd', 'hd95_mm' and
+        'assd_mm' where the run measured them; of masks smaller than the data set's 'whole_dice', at its own resolution,
+        where the counts are known.
+      rho: ρ of the gates at the end of training, `[layers, numbers]`; None where there are none.
+      channels: of the gated layers.
+      site: of each test image, `[n]`; None where the data set has no sites.
+      computed_by: kernels and libraries, on which the last bits of the scores depend.
+      shape: of a mask; () for a diverged run.
+      further: whether it is at a rate beyond the paper's, which the paper's own rule of choice leaves out.
     """
 
     path: Path
@@ -41,6 +51,8 @@ class Record:
     channels: tuple = ()
     site: np.ndarray = None
     computed_by: str = ""
+    shape: tuple = ()
+    further: bool = False
 
     @property
     def score(self):
@@ -49,15 +61,17 @@ class Record:
 
 
 def collect(results, protocol=None, datasets=None, variant="", methods=None, folds=None, rates=None, seeds=None):
-    """The records of all run files below `results` that fit, for one protocol and one data set a structure.
+    """The records of the run files below `results` that match, of one protocol and of one data set for each structure.
 
     Args:
-      protocol, datasets: names; None takes what is there, if that is only one (data set: one a structure).
-      variant: what differs from the protocol's defaults, as in the runs' paths; '' for nothing.
+      protocol: its name; None takes the only one that there is.
+      datasets: their names; None takes the only one of each structure.
+      variant: the changes of the protocol's defaults, as they stand in the runs' paths; '' for none.
       methods, folds, rates, seeds: keep only these; None keeps all.
 
     Raises:
-      InputError: no run files, or an ambiguous choice; damaged or stale run files, all of which it names.
+      InputError: no run files match; several protocols or data sets do; run files are damaged or stale, and the message
+        names all of them.
     """
     paths = sorted(Path(results).glob("runs/*/*/*/*.h5"))
     wanted = [p for p in paths if (protocol is None or p.parts[-3] == protocol)
@@ -76,9 +90,9 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     by_structure = {}
     for record in records:
         by_structure.setdefault(record.configuration.structure, set()).add(record.configuration.dataset)
-    for structure, found in by_structure.items():
-        if len(found) > 1:
-            raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(found))}); "
+    for structure, sets in by_structure.items():
+        if len(sets) > 1:
+            raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(sets))}); "
                              "choose one with --data FILE.h5")
 
     def fits(c):
@@ -91,11 +105,11 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
 
 
 def _records(paths, results):
-    records, refused, contents = [], [], {}
+    records, refused, contents, counts = [], [], {}, rescored.read(results)
     for path in paths:
         run, kind, text = verification.examine(path, results)
         if kind is None:
-            records.append(_record(path, run))
+            records.append(_record(path, run, counts))
             data = contents.setdefault(run.configuration.dataset, {})
             data.setdefault(run.configuration.dataset_checksum, []).append(path)
         else:
@@ -110,7 +124,7 @@ def _records(paths, results):
 
 
 def _refusal(refused, results):
-    """What is wrong with which run files, and the commands that do their runs again."""
+    """The message that names the unusable run files, their faults, and the commands that do their runs again."""
     lines = [f"{results}: {len(refused)} run file(s) cannot be used", *(f"  {path}: {text}" for path, text in refused)]
     lines.append("move the stale ones away, then give the command that made them again, or these:")
     for path, _ in refused:
@@ -123,7 +137,7 @@ def _refusal(refused, results):
     return "\n".join(lines)
 
 
-def _record(path, run):
+def _record(path, run, counts):
     further = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
     further["computed_by"] = _computed_by(run.provenance)
     same = (path, run.configuration, run.status, run.title, run.synthetic)
@@ -132,9 +146,11 @@ def _record(path, run):
     pixels = [run.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")]
     measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
                 "predicted_pixels": pixels[1],
-                **{key: run.test[key] for key in ("hd95", "assd") if key in run.test}}
+                **{key: run.test[key] for key in ("hd95", "assd", "hd95_mm", "assd_mm") if key in run.test}}
+    if run.configuration.protocol.shrink > 1 and (whole := rescored.of_run(run, counts)):
+        measures["whole_dice"] = dice(*(whole[name] for name in rescored.COUNTS))
     return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **further,
-                  site=run.test.get("site"))
+                  site=run.test.get("site"), shape=run.masks.shape[1:])
 
 
 def _computed_by(provenance):
@@ -147,7 +163,10 @@ def _computed_by(provenance):
 
 
 def about_rounding(records):
-    """What computed the runs, where that differs among them; else nothing. It is rounding, and no protocol."""
+    """A sentence on the kernels and libraries that computed the runs, where these differ; else ''.
+
+    They change the rounding of the last bits and are no part of the protocol.
+    """
     counts = Counter(r.computed_by for r in records)
     if len(counts) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""One table, four forms: screen, Markdown, LaTeX, and tidy rows as CSV."""
+"""A table in four forms: on the screen, as Markdown, as LaTeX, and its numbers as tidy rows in CSV."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ class Sheet:
     notes: "Sheet | None" = None
 
     def rich(self):
-        """For the screen."""
+        """The `rich.table.Table` that is printed on the screen."""
         table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
         for heading in self.headings:
             table.add_column(heading, no_wrap=True)
@@ -47,7 +47,7 @@ class Sheet:
         return table
 
     def markdown(self):
-        """Caption, table, notes."""
+        """Caption, table and notes as Markdown."""
         rows = [[f"**{text}**" if (i, j) in self.best else text for j, text in enumerate(row)]
                 for i, row in enumerate(self.body)]
         lines = [_pipes(self.headings), _pipes(["---"] * len(self.headings)), *map(_pipes, rows)]
@@ -67,7 +67,11 @@ class Sheet:
 
 
 def write(folder, stem, sheet, tidy):
-    """Writes stem.md, stem.tex and, from the dictionaries `tidy`, stem.csv below `folder`."""
+    """Writes a `Sheet` as stem.md and stem.tex, and its numbers as stem.csv, into `folder`.
+
+    Args:
+      tidy: the rows of the CSV file, dictionaries with the same keys.
+    """
     folder = Path(folder)
     files.write(folder / f"{stem}.md", sheet.markdown())
     files.write(folder / f"{stem}.tex", sheet.latex())
@@ -75,7 +79,7 @@ def write(folder, stem, sheet, tidy):
 
 
 def as_csv(tidy):
-    """One line a dictionary; what is not known or does not apply (None, NaN) is empty."""
+    """CSV text with one line for each dictionary; None and NaN are left empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(tidy[0]), lineterminator="\n")
     writer.writeheader()

@@ -1,10 +1,15 @@
-"""The table of networks, by the name that a protocol gives.
+"""The table of networks, by the names that protocols give them.
 
-Each is made by (method, seed, settings, form, initializer) and has `dimensions` (2 for images, 3 for volumes),
-`initializers` (the names it knows, its default first), `start_channels` (of the first level), `pools`, `layers` (the
-head last), `normalizations`, `named_variables` and `choices` (further fields of a protocol that are its own, and the
-values that they take); called with images `[N, ..., 1]` it gives class scores `[N, ..., classes]`, see `losses.margin`.
-`scores(images, truth)` are those at test time: of a network with class masks after its second pass.
+A network is a class. Its constructor takes (method, seed, settings, form, initializer), and it has
+  dimensions: 2 for images, 3 for volumes;
+  initializers: the names that it knows, its default first;
+  start_channels: of the first level; pools: the number of max-pools;
+  choices: {name: values} of the fields of a protocol that are this network's own;
+  layers: in the order of computation, the head last;
+  normalizations, named_variables: dictionaries by name;
+  network(images, training): class scores `[N, ..., classes]` of images `[N, ..., 1]`, see `losses.margin`;
+  network.scores(images, truth): class scores at test time, which a network with class masks gives after its second
+    pass.
 """
 
 from ilnrepro.networks.dualnorm_unet import DualNormUNet

@@ -36,14 +36,14 @@ def transposed(x, filters, form="fused"):
     return y
 
 
-def chosen(form="fused"):
-    """Which convolutions a network of a form takes here, 'native' or 'tensorflow'."""
-    fast = form == "fused" and kernels.chosen() == "native" and kernels.native.instruction_set() in FAST
+def in_use(form="fused"):
+    """The name of the convolutions that a network of this form uses here, 'native' or 'tensorflow'."""
+    fast = form == "fused" and kernels.in_use() == "native" and kernels.native.instruction_set() in FAST
     return "native" if fast else "tensorflow"
 
 
 def _suits(x, form):
-    return kernels.module_for(x) is kernels.native and chosen(form) == "native"
+    return kernels.module_for(x) is kernels.native and in_use(form) == "native"
 
 
 def _plain(x, filters):

@@ -1,21 +1,24 @@
-"""DualNorm-UNet (Xiao et al. 2021): a residual U-Net whose first blocks are normalized anew for each semantic class.
+"""DualNorm-UNet (Xiao et al. 2021): a residual U-Net whose first blocks have a normalization modulated by class masks.
 
-The abstract says what it does; the numbers are those of the authors' public code (github.com/lambert-x/DualNorm-Unet):
+The abstract describes it; the numbers are from the authors' public code (github.com/lambert-x/DualNorm-Unet):
 
 - pre-activation residual blocks: (normalization, ReLU, 3×3 convolution) twice, beside the identity;
 - stem: 1×1 convolution to 32 channels, a block; four times down: 2×2 max-pool, 3×3 convolution (64, 128, 256, 512
   channels), a block; one more block at the bottom; four times up: normalization, ReLU, 3×3 stride-2 transposed
   convolution that halves the channels, concatenated with the skip, 3×3 convolution, a block; normalization, ReLU, 1×1
   head;
-- the blocks of stem and down 1 to 3 (here 'down1' to 'down4') have two normalizations at each place: the plain one,
-  with an affine part, when no class mask is given, and `ClassAware` when one is. Their moving averages are their own;
-- every batch is passed twice: without a mask, then with the class probabilities of the first pass, see
-  `training.step.Training`; prediction too.
+- the blocks of stem and down 1 to 3 (here 'down1' to 'down4') have two normalizations at each place, each with moving
+  averages of its own: a plain one, with an affine part, for the pass without class masks, and `ClassAware` for the
+  pass with them;
+- each batch passes through the network twice: without a mask, then with the class probabilities of the first pass, see
+  `training.step.Training`. Prediction does the same.
 
-What it leaves open, or we do otherwise: the start (PyTorch's default there: uniform ±1/√(numbers that a convolution
-sums), and so here), one grey channel (there three neighbouring slices), intensities stretched to [0, 1] (there
-whitened), no first training of the plain network alone (there the start of DualNorm's), a constant learning rate (there
-halved where the loss of a validation set stalls for five epochs).
+The initial values are PyTorch's default, as in the authors' code: uniform in ±1/√n, n the number of products that an
+output of the convolution sums.
+
+What we do otherwise: one grey channel (there three neighbouring slices); intensities stretched to [0, 1] (there
+whitened); no training of the plain network beforehand (there DualNorm starts from its weights); a constant learning
+rate (there halved where the loss on a validation set stalls for five epochs).
 """
 
 from __future__ import annotations
@@ -36,18 +39,19 @@ RESIZINGS = ("bilinear", "nearest")
 
 
 class DualNormUNet:
-    """Five levels of pre-activation residual blocks, 32 channels doubling to 512; see the module.
+    """A U-Net of five levels of pre-activation residual blocks, 32 channels doubling to 512, see the module.
 
     Args:
-      method: of the plain normalizations and of the affine-free part of the class-aware ones, a name of
-        `norms.METHODS`; batch normalization in the paper.
-      seed: of the weights; the same for every method.
+      method: a name of `norms.METHODS`, of the plain normalizations and of the affine-free part of the class-aware
+        ones; batch normalization in the paper.
+      seed: of the weights, which are the same for all methods.
       settings, form: of the normalization layers, see `norms.Normalization`.
       initializer: 'fan-in', uniform in ±1/√(k·C_in), k the kernel's pixels, biases too.
-      class_mask: what the second pass is given: the class probabilities 'predicted' by the first (the paper's); the
-        'oracle', the true masks, which no use of the network has: an upper bound; 'none', so that nothing is
-        class-aware: a baseline of the same two steps a batch.
-      mask_resizing: to a layer's size: 'bilinear', corners aligned, or 'nearest' (the authors' 'soft' and 'hard').
+      class_mask: the class masks of the second pass. 'predicted': the class probabilities of the first pass, as in the
+        paper. 'oracle': the true masks, an upper bound that no use of the network can reach. 'none': no class-aware
+        normalization, a baseline with the same two steps for each batch.
+      mask_resizing: how masks are resized to a layer's size, 'bilinear' with corners aligned or 'nearest' (the authors'
+        'soft' and 'hard').
       classes, start_channels, pools: 2, 32 and 4.
 
     Attributes:
@@ -58,7 +62,7 @@ class DualNormUNet:
     initializers = ("fan-in",)
     start_channels = 32
     choices = {"class_mask": MASKS, "mask_resizing": RESIZINGS}
-    class_aware = 4  # levels, from the first
+    class_aware = 4  # the number of levels with class-aware normalization, from the first
 
     def __init__(self, method, seed=0, settings=None, form="fused", initializer="fan-in", class_mask="predicted",
                  mask_resizing="bilinear", classes=2, start_channels=start_channels, pools=4, dtype="float32"):
@@ -106,7 +110,8 @@ class DualNormUNet:
         """Class scores (logits) `[N, H, W, classes]` of images `[N, H, W, 1]`, sides divisible by 2^pools.
 
         Args:
-          mask: class probabilities `[N, H, W, classes]` for the class-aware blocks; None passes by them.
+          mask: class probabilities `[N, H, W, classes]` for the class-aware blocks; None takes their plain
+            normalizations.
 
         Raises:
           InputError: a side is not divisible.
@@ -135,17 +140,17 @@ class DualNormUNet:
         return next(layers)(x, training)
 
     def scores(self, images, truth=None):
-        """Class scores at test time, of the second pass where there is one; `truth` is for the oracle."""
+        """Class scores at test time, those of the second pass where there is one. `truth` is used by the oracle."""
         first = self(images)
         mask = self.mask_of(first, truth)
         return first if mask is None else self(images, mask=mask)
 
     def mask_of(self, scores, truth):
-        """What the second pass is given: class probabilities `[N, H, W, classes]` without a gradient, or None.
+        """The class masks of the second pass: probabilities `[N, H, W, classes]` without a gradient, or None.
 
         Args:
           scores: of the first pass, `[N, H, W, classes]`.
-          truth: true masks `[N, H, W]` of class numbers; None where the oracle is not asked.
+          truth: true masks `[N, H, W]` of class numbers; may be None where the class masks are not the oracle's.
         """
         if self.class_mask == "oracle":
             return tf.one_hot(truth, self.classes, dtype=scores.dtype)
@@ -154,19 +159,19 @@ class DualNormUNet:
     @property
     def normalizations(self):
         """The normalization layers by name, in the order of computation; the class-aware ones end in '/masked'."""
-        found = {}
+        layers = {}
         for layer in self.layers:
             if isinstance(layer, PreActivated):
-                found[layer.name] = layer.normalization
+                layers[layer.name] = layer.normalization
                 if layer.masked:
-                    found[f"{layer.name}/masked"] = layer.masked.normalization
-        return found
+                    layers[f"{layer.name}/masked"] = layer.masked.normalization
+        return layers
 
     named_variables = UNet.named_variables
 
 
 def resize(mask, size, how):
-    """Class probabilities `[N, H, W, classes]` at another size: 'bilinear' with corners aligned, or 'nearest'."""
+    """Class probabilities `[N, H, W, classes]` resized to `size`: 'bilinear' with corners aligned, or 'nearest'."""
     if how == "nearest":
         return tf.raw_ops.ResizeNearestNeighbor(images=mask, size=size)
     return tf.cast(tf.raw_ops.ResizeBilinear(images=mask, size=size, align_corners=True), mask.dtype)
@@ -174,8 +179,11 @@ def resize(mask, size, how):
 
 @dataclass
 class ClassAware:
-    """y = N(x)·(1 + γ(m)) + β(m) with N(x) normalized without an affine part, m the class probabilities at x's size;
-    γ and β are 3×3 convolutions of relu(3×3 convolution of m to half of x's channels), computed as one."""
+    """Class-aware normalization: y = N(x)·(1 + γ(m)) + β(m).
+
+    N is a normalization without affine part, and m are the class probabilities at the size of x. γ and β are 3×3
+    convolutions of relu(3×3 convolution of m to half of x's channels), computed together as one convolution.
+    """
 
     normalization: Normalization
     shared_weights: tf.Variable
@@ -197,8 +205,10 @@ class ClassAware:
 
 @dataclass
 class PreActivated:
-    """Normalization, class-aware where a mask is given, ReLU, convolution with a bias; where it doubles the sides, a
-    transposed one of stride 2."""
+    """Normalization (class-aware where a mask is given), ReLU, and a convolution with a bias.
+
+    Where `doubles`, the convolution is a transposed one of stride 2, which doubles the sides.
+    """
 
     name: str
     normalization: Normalization
@@ -219,15 +229,20 @@ class PreActivated:
 
 
 def _convolution(seed, name, shape, dtype, transposed=False):
-    """Weights and bias of a convolution (side, inputs, outputs), or (side, outputs, inputs) of a transposed one:
-    uniform in ±1/√(side²·shape[1]), PyTorch's default. Each name has its own, so that modes share what they have in
-    common."""
+    """(weights, bias) of a convolution, uniform in ±1/√(side²·shape[1]), PyTorch's default.
+
+    The values depend on the seed and the name alone, so that networks with different class masks start alike in the
+    layers that they share.
+
+    Args:
+      shape: (side, inputs, outputs), or (side, outputs, inputs) of a transposed convolution.
+    """
     side, *channels = shape
     limit = 1 / math.sqrt(side**2 * channels[0])
     outputs = channels[0] if transposed else channels[1]
 
     def uniform(role, shape):
-        # Philox by name: the default algorithm differs between devices.
+        # Philox is named because the default algorithm differs between devices.
         key = (seed, zlib.crc32(f"{name}/{role}".encode()) & 0x7FFFFFFF)
         return tf.Variable(tf.cast(tf.random.stateless_uniform(shape, key, -limit, limit, alg="philox"), dtype))
 

@@ -1,4 +1,4 @@
-"""Layers that the networks share: convolutions with what follows them."""
+"""Layers that several networks use: convolutions, most of them followed by normalization and ReLU."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TransposedConvolution:
 
 @dataclass
 class PlainConvolution:
-    """Convolution with a bias and nothing after it, such as the 1×1 head."""
+    """Convolution with a bias, without normalization or ReLU, such as the 1×1 head."""
 
     name: str
     weights: tf.Variable
@@ -65,7 +65,7 @@ class PlainConvolution:
 
 
 def check_sides(sides, pools=4):
-    """Raises InputError unless every side is divisible by 2^pools."""
+    """Raises InputError unless all sides are divisible by 2^pools."""
     for side in sides:
         if side is not None and side % 2**pools:
             raise InputError(f"image size {'×'.join(map(str, sides))}: sides must be divisible by {2**pools} "

@@ -1,16 +1,16 @@
-"""The 3-D Res-U-Net of Kolarik, Burget and Riha 2020 (section 3.3 and figure 2), hand-built on `tf.nn`.
+"""The 3-D Res-U-Net of Kolarik, Burget and Riha 2020 (section 3.3 and figure 2), built on `tf.nn`.
 
-The text says: a U-Net, residual blocks of a dilated and a standard 3-D convolution, each followed by normalization,
-"residual concatenations", a sigmoid at the end, slabs of 16×256×256. What it leaves open, and our choice:
+The paper describes a U-Net of residual blocks, each a dilated and a standard 3-D convolution with normalization after
+both, "residual concatenations", a sigmoid at the end, and slabs of 16×256×256. It leaves open, and we chose:
 
 - filters: 32 doubling to 512, four 2×2×2 max-pools, as in the authors' earlier public 3-D Res-U-Net;
 - kernels: 3×3×3; dilation rate 2 in all directions; the dilated convolution first, as the text names it first;
 - order: convolution, normalization, ReLU (Keras's `activation` argument would put the ReLU before the normalization);
-- residual concatenation: a block's output is its input beside its second convolution's output, as in the earlier code;
-  the skip carries that second output alone, also as there;
-- up: 2×2×2 transposed convolutions of stride 2 with a bias, without normalization or ReLU, as there;
-- head: 1×1×1 convolution to one score a voxel;
-- start: Glorot's uniform weights and zero biases, Keras's defaults.
+- residual concatenation: the input of a block is concatenated with the output of its second convolution, and the skip
+  carries the latter alone, both as in the earlier code;
+- up: 2×2×2 transposed convolutions of stride 2 with a bias, without normalization or ReLU, as in the earlier code;
+- head: 1×1×1 convolution to one score for each voxel;
+- initial values: Glorot's uniform weights and zero biases, Keras's defaults.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ilnrepro.norms import Normalization
 
 
 class ResUNet3D:
-    """Five levels of residual blocks, 32 channels doubling to 512, a 1×1×1 head; see the module.
+    """A 3-D U-Net of five levels of residual blocks, 32 channels doubling to 512, as the module describes it.
 
     18 layers are normalized: both convolutions of each of the nine blocks.
 
     Args:
       method: a name of `norms.METHODS`.
-      seed: of the weights; the same for every method.
+      seed: of the weights, which are the same for all methods.
       settings, form: of the normalization layers, see `norms.Normalization`.
       initializer: 'glorot', uniform in ±√(6/(k·(C_in + C_out))), k the kernel's voxels.
       start_channels, pools: 32 and 4.
@@ -56,7 +56,7 @@ class ResUNet3D:
 
         def weights(*shape):
             limit = math.sqrt(6 / (math.prod(shape[:3]) * (shape[3] + shape[4])))
-            # Philox by name: the default algorithm differs between devices.
+            # Philox is named because the default algorithm differs between devices.
             values = tf.random.stateless_uniform(shape, (seed, len(self.layers)), -limit, limit, alg="philox")
             return tf.Variable(tf.cast(values, dtype), name="weights")
 
@@ -64,7 +64,7 @@ class ResUNet3D:
             return tf.Variable(tf.zeros([channels], dtype), name="bias")
 
         def add_block(stage, inputs, outputs):
-            """Adds a residual block; returns its output's channels."""
+            """Adds a residual block; returns the number of its output channels."""
             for name, dilation, channels in (("dilated", 2, inputs), ("standard", 1, outputs)):
                 normalization = Normalization(method, outputs, settings, form, bias=0.0, dtype=dtype)
                 self.layers.append(Convolution3D(f"{stage}/{name}", weights(3, 3, 3, channels, outputs), normalization,
@@ -133,7 +133,7 @@ class Convolution3D:
 
 @dataclass
 class TransposedConvolution3D:
-    """2×2×2 transposed convolution of stride 2, with a bias and nothing after it."""
+    """2×2×2 transposed convolution of stride 2 with a bias, without normalization or ReLU."""
 
     name: str
     weights: tf.Variable
@@ -148,7 +148,7 @@ class TransposedConvolution3D:
 
 @dataclass
 class Head3D:
-    """1×1×1 convolution to the structure's score, with a bias and nothing after it."""
+    """1×1×1 convolution with a bias to the structure's score."""
 
     name: str
     weights: tf.Variable

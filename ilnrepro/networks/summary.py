@@ -1,11 +1,13 @@
-"""A network's layers, shapes and numbers, as rows."""
+"""The summary of a network: its layers, their output shapes and their variables."""
 
 from ilnrepro import tf
 
 
 def summary(network, size=256, slab=16):
-    """Rows (layer, output shape, variable, shape, numbers, whether trained), one a variable, for an image of `size`²,
-    or for a volume of `slab` slices of it."""
+    """Rows (layer, output shape, variable, its shape, its size, whether trained), one for each variable.
+
+    The output shapes are those for an image of `size` × `size` pixels, or for a volume of `slab` such slices.
+    """
     rows = []
     sides = (slab, size, size)[-network.dimensions:]
     levels = {f"{side}{k}": k - 1 for side in ("down", "up") for k in range(1, network.pools + 1)}

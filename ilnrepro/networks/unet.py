@@ -1,4 +1,4 @@
-"""The U-Net of the paper (section 2.2), hand-built on `tf.nn`."""
+"""The U-Net of the paper (section 2.2), built on `tf.nn`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ilnrepro.norms import Normalization
 
 
 class UNet:
-    """Four max-pools, 16 channels doubling to 256, two 3×3 convolutions a level, 3×3 stride-2 transposed convolutions
-    up, skips concatenated, a 1×1 head; convolution, normalization, ReLU in that order.
+    """A U-Net with four max-pools and 16 channels doubling to 256.
 
-    22 layers are normalized: every convolution and transposed convolution but the head.
+    Each level has two 3×3 convolutions. Upwards, 3×3 transposed convolutions of stride 2 are concatenated with the
+    skips. The head is a 1×1 convolution. All others are followed by normalization and ReLU, so that 22 layers are
+    normalized.
 
     Args:
       method: a name of `norms.METHODS`.
-      seed: of the weights; the same for every method.
+      seed: of the weights, which are the same for all methods.
       settings, form: of the normalization layers, see `norms.Normalization`.
       initializer: 'root' takes √(2/(3²·C)) as standard deviation of the weights, C the layer's output channels;
-        'printed' takes 2/(3²·C), the paper's words.
+        'printed' takes 2/(3²·C), as the paper prints it.
       classes, start_channels, pools: 2, 16, 4 in the paper.
 
     Attributes:
@@ -42,7 +43,7 @@ class UNet:
 
         def weights(shape, channels):
             stddev = 2 / (9 * channels) if initializer == "printed" else math.sqrt(2 / (9 * channels))
-            # Philox by name: the default algorithm differs between devices.
+            # Philox is named because the default algorithm differs between devices.
             values = tf.random.stateless_truncated_normal(shape, (seed, len(self.layers)), 0, stddev, alg="philox")
             return tf.Variable(tf.cast(values, dtype), name="weights")
 
@@ -61,7 +62,8 @@ class UNet:
             add(TransposedConvolution, f"up{level}/transposed", 2 * outputs, outputs)
             add(Convolution, f"up{level}/conv1", 2 * outputs, outputs)
             add(Convolution, f"up{level}/conv2", outputs, outputs)
-        # The head takes the last level's deviation, as the authors' code for the preceding paper does.
+        # The head's weights have the standard deviation of the last level, as in the authors' code for the preceding
+        # paper.
         self.layers.append(PlainConvolution("head", weights([1, 1, start_channels, classes], start_channels),
                                 tf.Variable(tf.fill([classes], tf.cast(0.1, dtype)), name="bias")))
 
@@ -101,6 +103,6 @@ class UNet:
 
     @property
     def named_variables(self):
-        """All variables by a name that tells layer and role, in a fixed order."""
+        """{layer/role: variable}, in a fixed order."""
         return {f"{layer.name}/{role}": variable for layer in self.layers
                 for role, variable in layer.named_variables.items()}

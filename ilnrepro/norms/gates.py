@@ -1,4 +1,4 @@
-"""The gates: how ρ becomes the shares of the maps that a rule mixes, and how it is learned."""
+"""The gates. A gate turns its parameter ρ into the shares of the maps that a rule mixes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ilnrepro.norms.values import Parameter
 
 
 class Gate(NamedTuple):
-    """How ρ becomes shares, and how it is learned.
+    """A function from ρ to shares, and how ρ is learned.
 
     Attributes:
-      shape: of ρ in a layer; None gives each channel its own.
-      shares: shares(ρ) -> (first, second, ...).
-      start: where ρ starts; None leaves it to `Settings.rho`.
+      shape: of ρ in a layer; None gives each channel a ρ of its own.
+      shares: shares(ρ) -> (first, second, ...), which sum to 1.
+      start: initial value of ρ; None takes `Settings.rho`.
       rate, limits: see `Parameter`.
     """
 
@@ -45,9 +45,9 @@ def _softmax(rho):
 CLIP = Gate((), _one_and_rest(equations.clip))
 SIGMOID = Gate((), _one_and_rest(equations.sigmoid))
 SOFTMAX = Gate((2,), _softmax)
-SWITCH = Gate((2, 3), _softmax, start=1.0)  # the start of the authors' code; equal weights, as any start is
-# ρ itself, one a channel: free, held to [0, 1], and as BIN's authors train it (Nam and Kim 2018, Eq. 4; the start and
-# the tenfold rate are their code's).
+SWITCH = Gate((2, 3), _softmax, start=1.0)  # the start of the authors' code; any equal numbers give equal weights
+# The share is ρ itself, one for each channel: unlimited, held to [0, 1], and as the authors of BIN train it (Nam and
+# Kim 2018, Eq. 4; the start and the tenfold rate are from their code).
 UNCLAMPED = Gate(None, _one_and_rest(lambda rho: rho), start=0.0)
 CLAMPED = UNCLAMPED._replace(limits=(0, 1))
 PROJECTED = CLAMPED._replace(start=1.0, rate=10.0)

@@ -1,7 +1,7 @@
-"""The table of methods. It drives the command line, the tests, the benchmark, the documentation and the result tables.
+"""The table of methods, from which command lines, tests, benchmark, documentation and result tables take their methods.
 
-To add a normalization, add a line: compose `Mix`, `Cascade` and the pools below, or write a rule of your own beside
-them in `rules.py`.
+A normalization is added as a line of the table: composed of the rules imported below, or with a rule of its own, which
+is written beside them in `rules.py`. `plugins.register` adds one without editing the package.
 """
 
 import re
@@ -13,11 +13,19 @@ from ilnrepro.norms.rules import BATCH, INSTANCE, LAYER, Cascade, Identity, Mix,
 
 
 class Method(NamedTuple):
-    """A row of the table: title as the papers print it, rule (for `<G>`, a function of G), and what it is."""
+    """A row of the table.
+
+    Attributes:
+      title: as the papers print it.
+      rule: see `rules`; for a name with `<G>`, a function from G to the rule.
+      description: in a few words.
+      plugin: the checksum of the file that registered it; '' for the package's own.
+    """
 
     title: str
     rule: Any
     description: str
+    plugin: str = ""
 
 
 METHODS: dict[str, Method] = {
@@ -51,10 +59,11 @@ def method(name: str) -> Method:
     """
     if name in METHODS and "<G>" not in name:
         return METHODS[name]
-    found = re.fullmatch(r"(.*?)([1-9][0-9]*)", name)
-    row = found and METHODS.get(f"{found[1]}<G>")
+    match = re.fullmatch(r"(.*?)([1-9][0-9]*)", name)
+    row = match and METHODS.get(f"{match[1]}<G>")
     if not row:
-        raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>)")
-    number = found[2]
+        raise InputError(f"method: {name!r} is unknown; choose one of {', '.join(METHODS)} (a number for <G>), or give "
+                         "the file that registers it with --plugin")
+    number = match[2]
     description = row.description.replace(" G ", f" {number} ")
-    return Method(row.title.replace("<G>", number), row.rule(int(number)), description)
+    return Method(row.title.replace("<G>", number), row.rule(int(number)), description, row.plugin)

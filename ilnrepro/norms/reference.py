@@ -1,8 +1,8 @@
-"""The equations of the papers, literally, on the feature map itself: one `tf.nn` call an equation.
+"""The equations of the papers, written literally on the feature map, each as one `tf.nn` call where there is one.
 
 Equation numbers are those of Zhou et al., "U-Net Training with Instance-Layer Normalization", MMMI 2019. Feature maps
-are `[N, H, W, C]` or `[N, D, H, W, C]`; every function returns one of the same shape. They are what the fast form is
-tested against, what its cost is compared with, and what a reader checks against the paper.
+are `[N, H, W, C]` or `[N, D, H, W, C]`; a normalized map has the shape of its argument. Tests compare the fast form
+with these functions, the benchmark compares its cost with theirs, and a reader can check them against the paper.
 """
 
 from ilnrepro import tf
@@ -44,7 +44,7 @@ def batch_normalization(x, epsilon, gamma=None, beta=None):
 
 
 def batch_renormalization(x, moving_mean, moving_deviation, r_max, d_max, epsilon):
-    """Ioffe 2017, algorithm 1, in training: batch normalization, then r and d. Returns also the batch's mean and
+    """Ioffe 2017, algorithm 1, in training: batch normalization, then y ← y·r + d. Returns also the batch's mean and
     deviation, `[C]`."""
     mean, variance = tf.nn.moments(x, [0, *_space(x)])
     deviation = tf.sqrt(variance + epsilon)
@@ -53,17 +53,19 @@ def batch_renormalization(x, moving_mean, moving_deviation, r_max, d_max, epsilo
 
 
 def renormalization(mean, deviation, moving_mean, moving_deviation, r_max, d_max):
-    """Ioffe 2017, algorithm 1: r and d, which lead from the batch's moments to the moving ones, within their limits and
-    constants to the gradient."""
+    """(r, d) of Ioffe 2017, algorithm 1, the correction from the batch's moments to the moving averages.
+
+    r is clipped to [1/r_max, r_max] and d to [−d_max, d_max]; both are constants to the gradient.
+    """
     r = tf.stop_gradient(tf.clip_by_value(deviation / moving_deviation, 1 / r_max, r_max))
     d = tf.stop_gradient(tf.clip_by_value((mean - moving_mean) / moving_deviation, -d_max, d_max))
     return r, d
 
 
 def switchable_normalization(x, mean_weights, variance_weights, epsilon, gamma=None, beta=None, moving=None):
-    """Luo et al. 2019, Eq. (2), (3): moments of IN, LN and BN, weighted. Returns also BN's moments, `[C]`.
+    """Luo et al. 2019, Eq. (2), (3): weighted sums of the moments of IN, LN and BN. Returns also BN's moments, `[C]`.
 
-    moving: what stands for the moments over the batch at test time, (mean, variance) `[C]`.
+    moving: the moving averages (mean, variance), `[C]`, that replace the moments over the batch at test time.
     """
     instance_mean, instance_variance = tf.nn.moments(x, _space(x), keepdims=True)
     layer_mean, layer_variance = tf.nn.moments(x, [*_space(x), x.shape.rank - 1], keepdims=True)

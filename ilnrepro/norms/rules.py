@@ -1,17 +1,18 @@
-"""The rules: every normalization as arithmetic on channel moments.
+"""The rules: normalizations as arithmetic on channel moments.
 
-A rule carries a centred affine map per instance and channel, y = scale·(x − mean) + offset, from the convolution's
-output x to the normalized feature map. Of the map's current value, `offset` is the mean and `scale²·variance` the
-variance, always; so a normalization never needs to see the feature map again.
+A rule transforms an affine map, y = scale·(x − mean) + offset for each instance and channel, which leads from the
+convolution's output x to the normalized feature map. The mean of y is always `offset` and its variance
+`scale²·variance`, so a rule never reads the feature map itself.
 
-Each rule has a second form, `reference`: the equations of `reference.py` that it consists of, in the paper's order,
-applied to the feature map itself.
+Each rule has a second form, `reference`: the equations of `reference.py` of which it consists, in the paper's order,
+applied to the feature map.
 
-What a rule is: a frozen dataclass with
-  parameters(channels, settings): the variables it needs, by name;
+A rule is a frozen dataclass with
+  parameters(channels, settings): the variables it needs, {name: `Parameter`};
   rule(y, parameters, context): the `AffineMap` y, normalized;
-  rule.reference(x, parameters, context, gamma, beta): the feature map x `[N, ..., C]`, normalized literally;
-  affine: whether γ and β follow; needs_moments: whether it looks at the moments at all.
+  rule.reference(x, parameters, context, gamma, beta): the feature map x `[N, ..., C]`, normalized by the equations;
+  affine: whether γ and β follow;
+  needs_moments: whether it uses the moments of x.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ilnrepro.norms.values import AffineMap, Parameter
 
 @dataclass(frozen=True)
 class Identity:
-    """No normalization: the biased feature map itself."""
+    """No normalization: the feature map with its bias."""
 
     affine = False
     needs_moments = False
@@ -46,11 +47,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Normalize:
-    """(y − M) / √(V + ε), with M and V pooled over a set of channels, or over the batch.
+    """(y − M) / √(V + ε), with mean M and variance V pooled over a group of channels, or over the batch.
 
-    groups: channels are pooled in this many groups; None pools no channels together (instance normalization), 1 all of
-      them (layer normalization).
-    over_batch: pool each channel over the instances of the batch (batch normalization).
+    groups: the number of groups in which channels are pooled; 1 pools all of them (layer normalization), None pools
+      none (instance normalization).
+    over_batch: whether each channel is pooled over the instances of the batch (batch normalization).
     """
 
     groups: int | None = None
@@ -67,7 +68,7 @@ class Normalize:
                 "moving_variance": Parameter(np.ones(channels), trainable=False)}
 
     def __call__(self, y, parameters, context):
-        if self.groups is not None and self.groups > 1:  # [N, C] -> [N, G, C/G], where a group is an axis of its own
+        if self.groups is not None and self.groups > 1:  # [N, C] -> [N, G, C/G], a group's channels on the last axis
             channels = y.variance.shape[-1]
             split = AffineMap(*(tf.reshape(a, [-1, self.groups, channels // self.groups]) for a in y))
             pooled = _pool(split.offset, split.value_variance, axis=2)
@@ -77,7 +78,7 @@ class Normalize:
         return _normalized(y, *self.moments(y, parameters, context), context)
 
     def moments(self, y, parameters, context):
-        """(M, V) of the map y, broadcastable to `[N, C]`, for a pool other than groups."""
+        """(M, V) of the map y, broadcastable to `[N, C]`, where channels are not pooled in several groups."""
         if self.over_batch:
             if not context.uses_batch:
                 return parameters["moving_mean"], parameters["moving_variance"]
@@ -112,7 +113,8 @@ def _normalized(y, mean, variance, context, divide_by_variance=False):
 
 
 def _pool(mean, variance, axis):
-    """Moments of several channels taken together, from the moments of each (equal numbers of positions)."""
+    """(mean, variance) over an axis of channels or instances, from the moments of each, for equal numbers of
+    positions."""
     pooled = tf.reduce_mean(mean, axis, keepdims=True)
     return pooled, tf.reduce_mean(variance + tf.math.squared_difference(mean, pooled), axis, keepdims=True)
 
@@ -131,11 +133,13 @@ def group(groups):
 class Renormalize:
     """Batch renormalization (Ioffe 2017, algorithm 1): (y − μ_B) / σ_B · r + d in training, (y − μ) / σ at test time.
 
-    μ_B and σ_B = √(V_B + ε) are the batch's, μ and σ their moving averages, from 0 and 1. r = σ_B/σ within
-    [1/r_max, r_max] and d = (μ_B − μ)/σ within [−d_max, d_max] are constants to the gradient; where neither is cut
-    off, training computes what a test does. With s = `Settings.renorm_steps`, r_max = 1 and d_max = 0 for s steps
-    (plain BN), then they widen linearly, d_max to 5 at 5·s steps and r_max to 3 at 8·s. The paper gives these ends,
-    'gradually', and s = 5000 (section 4); that it is linear is ours, and so is a smaller s for a shorter training.
+    μ_B and σ_B = √(V_B + ε) are the batch's, μ and σ their moving averages, which start at 0 and 1. r = σ_B/σ, clipped
+    to [1/r_max, r_max], and d = (μ_B − μ)/σ, clipped to [−d_max, d_max], are constants to the gradient. Where neither
+    is clipped, training computes the same as a test.
+
+    With s = `Settings.renorm_steps`, r_max = 1 and d_max = 0 for s steps, which is plain BN. Then they widen linearly,
+    d_max to 5 at 5·s steps and r_max to 3 at 8·s. The paper gives these limits, s = 5000, and 'gradually' (section 4);
+    the linear course is our choice, and so is a smaller s for a shorter training.
     """
 
     r_max: float = 3.0
@@ -184,7 +188,7 @@ class Renormalize:
 
 @dataclass(frozen=True)
 class Mix:
-    """first share · first(y) + second share · second(y), the shares from a learned gate (Eq. 4).
+    """share₁ · first(y) + share₂ · second(y), the shares from a learned gate (Eq. 4).
 
     rho: the name of the gate's parameter; a rule with two gates needs two names.
     """
@@ -201,7 +205,7 @@ class Mix:
         return _joined(own, self.first.parameters(channels, settings), self.second.parameters(channels, settings))
 
     def shares(self, parameters, context):
-        """The shares (first, second) of the two maps, scalars, or `[C]` from a ρ a channel."""
+        """The shares of the two maps: scalars, or `[C]` where each channel has its own ρ."""
         frozen = context.settings.frozen_gate
         return self.gate.shares(parameters[self.rho]) if frozen is None else (frozen, 1 - frozen)
 
@@ -219,11 +223,11 @@ class Mix:
 
 @dataclass(frozen=True)
 class Switch:
-    """(y − Σ w_k·M_k) / √(Σ w'_k·V_k + ε) over the moments k of IN, LN and BN (Luo et al. 2019, Eq. 3).
+    """(y − Σ w_k·M_k) / √(Σ w'_k·V_k + ε), with k over the moments of IN, LN and BN (Luo et al. 2019, Eq. 3).
 
-    ρ `[2, 3]`: w = softmax(ρ₁) weighs the means, w' = softmax(ρ₂) the variances (Eq. 5). At test time BN's moments are
-    moving averages, the default of the authors' code; their paper averages over some batches instead. Of a frozen gate
-    IN has the share, LN and BN half of the rest each.
+    ρ is `[2, 3]`; w = softmax(ρ₁) weighs the means and w' = softmax(ρ₂) the variances (Eq. 5). At test time BN's
+    moments are moving averages, the default of the authors' code, where their paper averages over some batches. A
+    frozen gate gives its share to IN, and half of the rest each to LN and BN.
 
     rho: the name of ρ.
     """
@@ -238,7 +242,7 @@ class Switch:
         return _joined(own, BATCH.parameters(channels, settings))
 
     def shares(self, parameters, context):
-        """The shares of IN, LN and BN, each a pair: of the means and of the variances."""
+        """The shares of IN, LN and BN, each a pair (of the mean, of the variance)."""
         frozen = context.settings.frozen_gate
         if frozen is None:
             return self.gate.shares(parameters[self.rho])
@@ -264,7 +268,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Cascade:
-    """second(first(y)): normalize again what the first rule made."""
+    """second(first(y)): two rules one after the other."""
 
     first: object
     second: object
@@ -299,7 +303,10 @@ def gated_part(rule):
 
 
 def undone_on(rule, settings):
-    """The number of channels on which group normalization after a mix undoes it, or None: there each channel is a group
-    of its own, and what is divided by its deviation keeps nothing of the mix but ε's part."""
+    """The number of channels on which the group normalization of a cascade undoes the mix before it, or None.
+
+    It is the number of groups: there each channel is a group of its own, and dividing it by its own deviation leaves
+    nothing of the mix but the effect of ε.
+    """
     groups = isinstance(rule, Cascade) and isinstance(rule.second, Normalize) and rule.second.groups
     return groups if groups and settings.group_divisor == "deviation" else None

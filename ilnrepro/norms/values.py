@@ -1,4 +1,4 @@
-"""What rules take and give: affine maps, their variables, the settings, and one evaluation's context."""
+"""The arguments and values of rules: affine maps, parameters, settings, and the context of an evaluation."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ class AffineMap(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A variable that a rule needs, and how it changes in training.
+    """A variable that a rule needs, and how training updates it.
 
     Attributes:
-      start: where it starts.
-      trainable: whether the optimizer moves it.
-      rate: its learning rate, in learning rates of the network.
-      limits: (least, greatest) value to which it is projected after each step, or None.
-      decay: the share that a moving average keeps in one step; None leaves it to `Settings.moving_decay`.
+      start: its initial value.
+      trainable: whether the optimizer updates it.
+      rate: its learning rate, as a multiple of the network's.
+      limits: (least, greatest) value, to which it is clipped after each step, or None.
+      decay: of a moving average, the share of its old value that it keeps in one step; None takes
+        `Settings.moving_decay`.
     """
 
     start: np.ndarray
@@ -50,18 +51,18 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the paper leaves open, shared by all layers of a network.
+    """Settings that the paper leaves open, the same for all layers of a network.
 
     Attributes:
       epsilon: ε under every square root (not in the paper; 1e-12 in the authors' later code).
       group_divisor: group normalization of two groups or more divides by the 'deviation' (Eq. 2) or, as later code of
         the authors does, by the 'variance'.
-      rho: where every ρ starts (paper, section 2.2), but for methods whose authors start it elsewhere.
+      rho: initial value of ρ (paper, section 2.2), except in methods whose authors start it elsewhere.
       frozen_gate: the share of the first map, held fixed instead of learned; None learns it.
-      batch_statistics: what BN uses at test time, its 'moving' averages or the 'batch' at hand.
-      moving_decay: the share that a moving average keeps in one step.
-      renorm_steps: batch renormalization is plain BN for so many steps; then its limits widen, to their ends at 5 and
-        8 times as many (Ioffe 2017, section 4).
+      batch_statistics: the moments that BN takes at test time, its 'moving' averages or those of the test 'batch'.
+      moving_decay: the share of its old value that a moving average keeps in one step.
+      renorm_steps: the number of steps in which batch renormalization is plain BN. Then its limits widen until 5 and 8
+        times as many steps (Ioffe 2017, section 4).
     """
 
     epsilon: float = 1e-5
@@ -75,7 +76,14 @@ class Settings:
 
 @dataclass
 class Context:
-    """One evaluation of a rule: the settings, whether it is training, and the batch moments met (by parameter)."""
+    """The context in which a rule is evaluated.
+
+    Attributes:
+      settings: of the layer.
+      training: whether in training.
+      batch_moments: the rule puts here the batch's moments, by the name of the moving average that follows each.
+      uses_batch: whether the batch's moments are taken rather than the moving averages.
+    """
 
     settings: Settings
     training: bool

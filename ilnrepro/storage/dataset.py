@@ -1,13 +1,15 @@
 """Data set files: images, masks, subjects and folds in one HDF5 file."""
 
+import hashlib
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from ilnrepro.errors import InputError
+from ilnrepro.preparation import Preparation
 from ilnrepro.storage import hdf5
 
 FORMAT_VERSION = 1
@@ -28,7 +30,10 @@ class DataSet:
       optional: further arrays of one entry an image where known: site, slice, spacing ([n, 2] mm, of volumes [n, 3]),
         ...
       audit: what the preparation counted and left out, JSON text.
-      checksum: SHA-256 of the file's content; set when read.
+      preparation: how the images came to their size and grey levels.
+      checksum: SHA-256 of what training sees (images, masks, subjects, names, folds, and sites where known), by which
+        a run's configuration names its data; set when read.
+      restricted: whether its licence forbids to show or pass on what it holds; run files then hold no true mask.
     """
 
     images: np.ndarray
@@ -44,7 +49,9 @@ class DataSet:
     synthetic: bool
     optional: dict[str, np.ndarray] = field(default_factory=dict)
     audit: str = ""
+    preparation: Preparation = Preparation()
     checksum: str = ""
+    restricted: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,16 +72,21 @@ class DataSet:
         Raises:
           InputError: no image that trains is of the site.
         """
-        chosen = self.fold != fold
+        training = self.fold != fold
         if site:
             sites = np.asarray(self.optional.get("site", np.full(len(self), ""))).astype(str)
-            chosen = chosen & (sites == site)
-            if not chosen.any():
+            training = training & (sites == site)
+            if not training.any():
                 raise InputError(f"site: no image of {self.title} outside fold {fold} is of {site!r} (sites: "
                                  f"{', '.join(sorted(set(sites) - {''})) or 'none known'})")
-        return chosen
+        return training
 
 
+_SEEN = ("images", "masks", "subject", "name", "fold", "site")
+# Earlier versions named data by the whole file's checksum; by today's, that of the 805 Sunnybrook images, whose runs
+# stay valid.
+_NAMED_BEFORE = {"8d85079a237c1a48e2be56bf2747ad824555c469dfc06b824235995c8584a0ae":
+                 "af440f3d9b30f94103bba6c031540d3c85bc24ef70cc829bfa8f09aa47ef1e3d"}
 _TEXT = ("title", "structure", "source", "licence", "citation", "audit")
 _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 
@@ -82,9 +94,12 @@ _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 def write(path: str | PathLike[str], data: DataSet) -> None:
     """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
     check(data, path)
+    preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
-        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic))
+        file.attrs.update(kind="data set", format_version=FORMAT_VERSION, synthetic=bool(data.synthetic),
+                          restricted=bool(data.restricted))
         file.attrs.update({key: getattr(data, key) for key in _TEXT})
+        file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
             stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
@@ -123,9 +138,33 @@ def read(path: str | PathLike[str]) -> DataSet:
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
         data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
-                       optional=optional, checksum=file.attrs["checksum"])
+                       optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_described(file))
     check(data, path)
     return data
+
+
+def _described(file):
+    """The preparation and the checksum of an open file; one of an earlier version tells neither."""
+    if "seen_checksum" in file.attrs:
+        return {"preparation": Preparation.from_json(file.attrs["preparation"]),
+                "checksum": file.attrs["seen_checksum"]}
+    return {"preparation": Preparation(file["images"].shape[-2:]), "checksum": file.attrs["checksum"]}
+
+
+def _checksum(data):
+    """SHA-256 of what training sees."""
+    digest = hashlib.sha256()
+    for key in _SEEN:
+        values = getattr(data, key, data.optional.get(key))
+        if values is None:
+            continue
+        if key in ("images", "masks"):
+            digest.update(repr((key, str(values.dtype), values.shape)).encode())
+            for one in values:
+                digest.update(np.ascontiguousarray(one))
+        else:
+            digest.update(repr((key, np.asarray(values).tolist())).encode())
+    return _NAMED_BEFORE.get(digest.hexdigest(), digest.hexdigest())
 
 
 def check(data: DataSet, path: str | PathLike[str]) -> None:

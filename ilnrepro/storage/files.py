@@ -79,7 +79,7 @@ def below(folder):
     Raises:
       InputError: a folder that cannot be looked into.
     """
-    found, dead = [], []
+    present, dead = [], []
 
     def refuse(error):
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
@@ -91,8 +91,8 @@ def below(folder):
                 folders.remove(path.name)
                 dead.append(path)
         for path in (Path(here, name) for name in names):
-            (found if path.is_file() else dead).append(path)
-    return sorted(found), sorted(dead)
+            (present if path.is_file() else dead).append(path)
+    return sorted(present), sorted(dead)
 
 
 def check_writable(folder):

@@ -54,10 +54,10 @@ def check_bytes(path):
     """
     try:
         with open(path, "rb") as file:
-            found = file.read(_BLOCK)
-            if found.startswith(_SIGNATURE) or not (found.startswith(_SEAL) or file.peek(8)[:8] == _SIGNATURE):
+            block = file.read(_BLOCK)
+            if block.startswith(_SIGNATURE) or not (block.startswith(_SEAL) or file.peek(8)[:8] == _SIGNATURE):
                 return
-            if found == _block(_parts(file)):
+            if block == _block(_parts(file)):
                 return
             if _open_elsewhere(file):
                 raise _busy(path)
@@ -120,14 +120,14 @@ def reading(path, kind):
 
 def _check(file, path, kind):
     try:
-        found, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
+        kind_stored, written, actual = file.attrs.get("kind"), file.attrs.get("checksum"), checksum(file)
     except Exception as error:  # on damaged bytes HDF5 may say anything
         kind_of_error = InputError if getattr(error, "errno", None) else DamagedError
         raise kind_of_error(f"{path}: damaged ({one_line(error)}); make it again") from error
-    if written != actual and (found == kind or written is not None):
+    if written != actual and (kind_stored == kind or written is not None):
         raise DamagedError(f"{path}: damaged: its content does not match its checksum; make it again")
-    if found != kind:
-        what = f"it says kind={found!r}" if found is not None else "it has no 'kind' attribute"
+    if kind_stored != kind:
+        what = f"it says kind={kind_stored!r}" if kind_stored is not None else "it has no 'kind' attribute"
         raise InputError(f"{path}: not a {kind} file of this project ({what}); give a {kind} file")
 
 

@@ -1,8 +1,9 @@
 """Run files: everything one run left behind, in one HDF5 file that explains itself."""
 
 import json
+import math
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import h5py
 import numpy as np
 
 from ilnrepro.errors import DamagedError, InputError
-from ilnrepro.protocols import PROTOCOL_VERSION, Configuration
+from ilnrepro.ops.losses import LOSSES
+from ilnrepro.ops.metrics import dice
+from ilnrepro.preparation import Preparation
+from ilnrepro.protocols import PROTOCOL_VERSION, WHOLE, Configuration
 from ilnrepro.storage import hdf5
-from ilnrepro.training.losses import LOSSES
-from ilnrepro.training.metrics import dice
+
+COLLAPSED = 0.05
 
 
 @dataclass
@@ -23,8 +27,6 @@ class Run:
 
     Attributes:
       configuration: what was run.
-      status: 'complete'; 'diverged' (a loss that is not finite: training stopped there and no test was made);
-        'collapsed' (no foreground predicted on any test image).
       title, synthetic: of the data set.
       loss, rate: at every step, `[steps]`.
       gate_step: the steps after which gates were read, `[k]`; rho: their values `[k, layers, numbers a layer]` (see
@@ -32,17 +34,21 @@ class Run:
         gate: the first map's share `[k, layers]`; layers: the normalized layers' names; channels: of each.
       parameters: numbers in all trainable variables.
       test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
-        common_pixels, where `surface-distance` is installed hd95 and assd, and where known site. Empty for a diverged
-        run.
+        common_pixels; whole_truth_pixels, whole_predicted_pixels, whole_common_pixels, the same at the data set's own
+        resolution; where `surface-distance` is installed hd95 and assd, and where the data set knows its spacing too
+        hd95_mm and assd_mm, at its own resolution; where known site. Empty for a diverged run, and for one that trained
+        on all subjects. Older files lack whole_* and *_mm.
       masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
       examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
-        that figure 2 needs no data set.
+        that figure 2 needs no data set; no mask where the data set's licence forbids to pass it on.
+      preparation: of the data set.
       weights: final variables by name, where kept.
+      expected: of a run that trained on all subjects, what cross-validation by others lets expect of it, see
+        `studies.models.expected`.
       provenance, timing: what may differ between two identical runs.
     """
 
     configuration: Configuration
-    status: str
     title: str
     synthetic: bool
     loss: np.ndarray
@@ -57,10 +63,25 @@ class Run:
     masks: np.ndarray
     examples: np.ndarray
     example_truth: np.ndarray
+    preparation: Preparation = Preparation()
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     versions: tuple[int] = (PROTOCOL_VERSION,)
+
+    @property
+    def status(self) -> str:
+        """'diverged': a loss was not finite, training stopped there, and no test was made. 'collapsed': the network
+        finds next to nothing, or marks next to everything: Dice is below 0.05 in the mean over the test images that
+        hold the structure, which a network that has learned anything exceeds many times. Else 'complete'.
+
+        It follows from the scores alone, whatever an earlier version wrote into the file.
+        """
+        if not self.test:
+            return "complete" if self.configuration.fold == WHOLE and np.isfinite(self.loss).all() else "diverged"
+        holding = self.test["truth_pixels"] > 0
+        return "collapsed" if holding.any() and self.dice[holding].mean() < COLLAPSED else "complete"
 
     @property
     def dice(self) -> np.ndarray:
@@ -87,15 +108,24 @@ _MEANINGS = {
     "test/truth_pixels": ("pixels of the true mask", "pixel", ("case",)),
     "test/predicted_pixels": ("pixels of the predicted mask", "pixel", ("case",)),
     "test/common_pixels": ("pixels in both masks", "pixel", ("case",)),
+    **{f"test/whole_{key}_pixels": (f"{meaning}, at the data set's own resolution (predicted masks enlarged)", "pixel",
+                                    ("case",))
+       for key, meaning in (("truth", "pixels of the true mask"), ("predicted", "pixels of the predicted mask"),
+                            ("common", "pixels in both masks"))},
     "test/dice": ("Dice similarity coefficient; 1 where both masks are empty", "1", ("case",)),
     "test/hd95": ("95 % Hausdorff distance; the image's diagonal where one mask is empty", "pixel", ("case",)),
     "test/assd": ("average symmetric surface distance; the image's diagonal where one mask is empty", "pixel",
                   ("case",)),
+    "test/hd95_mm": ("95 % Hausdorff distance at the data set's own resolution; the image's diagonal where one mask is "
+                     "empty", "mm", ("case",)),
+    "test/assd_mm": ("average symmetric surface distance at the data set's own resolution; the image's diagonal where "
+                     "one mask is empty", "mm", ("case",)),
     "test/site": ("site of the test image", "", ("case",)),
     "test/masks": ("predicted masks, eight pixels a byte in row-major order, most significant bit first; "
                    "attribute 'shape' is that of one mask", "", ("case", "byte")),
     "examples/case": ("test cases drawn at random to be shown", "1", ("example",)),
-    "examples/truth": ("their true masks, packed as test/masks", "", ("example", "byte")),
+    "examples/truth": ("their true masks, packed as test/masks; none where the data set's licence forbids to pass "
+                       "them on", "", ("example", "byte")),
 }
 
 
@@ -105,8 +135,8 @@ def write(path: str | PathLike[str], run: Run) -> None:
     with hdf5.writing(path) as file:
         file.attrs.update(kind="run", status=run.status, title=run.title, synthetic=bool(run.synthetic),
                           parameters=run.parameters, configuration=configuration.json,
-                          configuration_hash=configuration.hash)
-        settings = asdict(configuration)
+                          configuration_hash=configuration.hash, preparation=run.preparation.json)
+        settings = configuration.as_dict()
         protocol = settings.pop("protocol")
         protocol["protocol"] = protocol.pop("name")
         readable = file.create_group("configuration").attrs
@@ -130,6 +160,8 @@ def write(path: str | PathLike[str], run: Run) -> None:
             file["test"].attrs["both_empty"] = run.both_empty
         for name, values in run.weights.items():
             file.create_dataset(f"weights/{name}", data=values)
+        if run.expected:
+            file.create_group("expected").attrs.update(run.expected)
         file.create_group("provenance").attrs.update(run.provenance)
         file.create_group("timing").attrs.update(run.timing)
         file["timing"].attrs["unit"] = "s"
@@ -151,12 +183,13 @@ def read(path: str | PathLike[str]) -> Run:
     """Reads and checks the run file `path`. Raises InputError if it is missing, damaged or foreign."""
     with hdf5.reading(path, "run") as file:
         try:
-            return _run(file)
+            return of_group(file)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: made by another version of this program ({error}); run it again") from error
 
 
-def _run(file):
+def of_group(file: h5py.Group) -> Run:
+    """The run that an open file, or a group of one, holds."""
     def values(key, empty=()):
         if key not in file:
             return np.array(empty)
@@ -172,17 +205,23 @@ def _run(file):
     weights = {}
     if "weights" in file:
         file["weights"].visititems(lambda n, d: weights.update({n: d[()]}) if isinstance(d, h5py.Dataset) else None)
-    return Run(configuration=configuration, versions=(version,), status=file.attrs["status"],
+    preparation = Preparation()
+    if "preparation" in file.attrs:
+        preparation = Preparation.from_json(file.attrs["preparation"])
+    elif test:  # of an earlier version, which did not tell more
+        preparation = Preparation(tuple(side * configuration.protocol.shrink for side in masks.shape[-2:]))
+    return Run(configuration=configuration, versions=(version,), preparation=preparation,
                title=file.attrs["title"], synthetic=bool(file.attrs["synthetic"]),
                parameters=int(file.attrs["parameters"]), loss=values("curves/loss"), rate=values("curves/rate"),
                gate_step=values("gates/step"), rho=values("gates/rho"), gate=values("gates/gate"),
                layers=list(values("gates/layer")), channels=list(values("gates/channels")), test=test, masks=masks,
                examples=values("examples/case", np.zeros(0, int)), example_truth=truth, weights=weights,
+               expected=dict(file["expected"].attrs) if "expected" in file else {},
                provenance=dict(file["provenance"].attrs), timing=dict(file["timing"].attrs))
 
 
 def _packed(masks):
-    return np.packbits(masks.reshape(len(masks), -1), axis=1)
+    return np.packbits(masks.reshape(len(masks), math.prod(masks.shape[1:])), axis=1)
 
 
 def _unpacked(stored):
@@ -204,22 +243,22 @@ def is_done(path: Path, configuration: Configuration, weights: bool = False) -> 
         with hdf5.reading(path, "run") as file:
             if file.attrs["configuration_hash"] == configuration.hash:
                 return "weights" in file or not weights
-            found, version = Configuration.from_json(file.attrs["configuration"])
+            stored, version = Configuration.from_json(file.attrs["configuration"])
     except DamagedError as error:
         warnings.warn(f"{error}: its run is done again", stacklevel=2)
         return False
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: made by another version of this program ({error}); move it away") from error
-    found = {"protocol_version": version, **asdict(found)}
-    wanted = {"protocol_version": PROTOCOL_VERSION, **asdict(configuration)}
-    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(found, wanted)]
+    stored = {"protocol_version": version, **stored.as_dict()}
+    wanted = {"protocol_version": PROTOCOL_VERSION, **configuration.as_dict()}
+    differing = [f"{key} {a!r} instead of {b!r}" for key, a, b in _differences(stored, wanted)]
     raise InputError(f"{path}: holds a run of another configuration ({'; '.join(differing)}); "
                      "move it away or choose another results folder")
 
 
-def _differences(found, wanted, prefix=""):
-    for key in sorted({*found, *wanted}):
-        a, b = found.get(key), wanted.get(key)
+def _differences(stored, wanted, prefix=""):
+    for key in sorted({*stored, *wanted}):
+        a, b = stored.get(key), wanted.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             yield from _differences(a, b, f"{prefix}{key}.")
         elif a != b:

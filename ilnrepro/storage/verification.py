@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import PROTOCOL_VERSION
-from ilnrepro.storage import runfile
+from ilnrepro.storage import ensemble, runfile
 
 
 def problems(results):
@@ -14,24 +14,39 @@ def problems(results):
     belongs. duplicate: of the same configuration as another file. incomplete: left by a run that has not ended.
     """
     results = Path(results)
+    if results.is_file():
+        return _problems_of(results)
     if not (results / "runs").is_dir():
         raise InputError(f"{results}: holds no runs; check the path")
-    found, seen = [], {}
+    listed, seen = [], {}
     for path in sorted(results.glob("runs/**/*.h5")):
         if path.name.startswith("."):
             continue
         run, kind, text = examine(path, results)
         if kind:
-            found.append((kind, path, text))
+            listed.append((kind, path, text))
         if run is None:
             continue
         if run.configuration.hash in seen:
-            found.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
+            listed.append(("duplicate", path, f"the same run as {seen[run.configuration.hash]}: remove one"))
         seen.setdefault(run.configuration.hash, path)
     for pattern in (".*.checkpoint", ".*.part"):
         for path in sorted(results.glob(f"runs/**/{pattern}")):
-            found.append(("incomplete", path, "its run has not ended: give its command again"))
-    return found
+            listed.append(("incomplete", path, "its run has not ended: give its command again"))
+    return listed
+
+
+def _problems_of(path):
+    """What is wrong with the file of a trained network or an ensemble, which may lie anywhere."""
+    try:
+        versions = {run.versions for run in ensemble.networks(path)}
+    except InputError as error:
+        return [("damaged", path, str(error).partition(": ")[2])]
+    return [("stale", path, _stale(version)) for version, in sorted(versions) if version != PROTOCOL_VERSION]
+
+
+def _stale(version):
+    return f"protocol version {version}, now {PROTOCOL_VERSION}: move it away and run it again"
 
 
 def examine(path, results):
@@ -44,8 +59,7 @@ def examine(path, results):
     except InputError as error:
         return None, "damaged", str(error).partition(": ")[2]
     if run.versions != (PROTOCOL_VERSION,):
-        return run, "stale", (f"protocol version {run.versions[0]}, now {PROTOCOL_VERSION}: move it away and run it "
-                              "again")
+        return run, "stale", _stale(run.versions[0])
     if Path(path) != Path(results) / run.configuration.path:
         return run, "stale", f"its configuration belongs at {run.configuration.path}: move or repeat it"
     return run, None, ""

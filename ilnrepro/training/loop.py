@@ -1,4 +1,4 @@
-"""One run: train on the other folds, test on one, and hand back all that is kept."""
+"""One run: train on the other folds, test on one, and hand back all that is kept. Or train on all, and test on none."""
 
 import time
 
@@ -9,13 +9,13 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
+from ilnrepro.ops.augmentation import batches, epoch_order, prepare
+from ilnrepro.ops.slabs import cut, starts
+from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
 from ilnrepro.training import testing
-from ilnrepro.training.augmentation import batches, epoch_order, prepare
-from ilnrepro.training.metrics import overlap
-from ilnrepro.training.provenance import provenance
-from ilnrepro.training.slabs import cut, starts
+from ilnrepro.training.provenance import peak_bytes, provenance
 from ilnrepro.training.step import Training
 
 EXAMPLES = 8  # paper, Figure 2
@@ -29,7 +29,7 @@ class Stopped(Exception):
 def check(configuration, data):
     """Raises InputError if the data set lacks the fold or the site, or its dimensions, sides or the method's groups do
     not suit the protocol's network."""
-    if configuration.fold not in data.folds:
+    if configuration.fold not in (WHOLE, *data.folds):
         raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
                          f"(it has {', '.join(map(str, data.folds))})")
     protocol, dimensions = configuration.protocol, data.images.ndim - 1
@@ -48,17 +48,17 @@ def check(configuration, data):
 
 
 def run(configuration, data, progress=lambda done, total: None, path=None, stop=lambda: False,
-        every=CHECKPOINT_SECONDS, record=lambda history: None):
-    """Trains and tests as the configuration says, from the latest checkpoint if there is one.
+        checkpoint_seconds=CHECKPOINT_SECONDS, record=lambda history: None):
+    """Trains and tests one run, from its latest checkpoint if there is one.
 
     Args:
-      configuration: a `Configuration`; `process.set_up` has been called for it.
-      data: the `DataSet` it names.
-      progress: called with (steps done, steps in all) after every block.
-      path: of the run file to be; checkpoints lie beside it. None: no checkpoints.
-      stop: asked after every block; True saves the state and raises Stopped.
-      every: seconds between checkpoints.
-      record: called with the `History` before training and after every block.
+      configuration: a `Configuration`, for which `process.set_up` has been called.
+      data: the `DataSet` that it names.
+      progress: called with (steps done, steps in all) after each block of steps.
+      path: the run file that will be written; checkpoints lie beside it. None keeps no checkpoints.
+      stop: called after each block; where it returns True, the state is saved and Stopped raised.
+      checkpoint_seconds: between two checkpoints.
+      record: called with the `History` before training and after each block.
 
     Returns:
       a `Run`.
@@ -71,44 +71,55 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
     images, masks = prepare(data.images, data.masks, protocol.shrink)
     tested, trained = data.fold == configuration.fold, data.trained_on(configuration.fold, protocol.site)
     training = Training(configuration)
-    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop, every, record)
+    history = _train(training, configuration, images[trained], masks[trained], progress, path, stop,
+                     checkpoint_seconds, record)
     started = time.perf_counter()
-    status, test, predicted, examples, truth = "diverged", {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
-    if np.isfinite(history.loss).all():
+    test, predicted, examples, truth = {}, np.zeros([0, *images.shape[1:]], np.uint8), [], []
+    if np.isfinite(history.loss).all() and tested.any():
         predicted = testing.predict(training, images[tested], masks[tested], protocol)
-        truth_pixels, predicted_pixels, common = overlap(masks[tested], predicted)
-        status = "complete" if predicted_pixels.any() else "collapsed"
+        spacing = data.optional["spacing"][tested] if "spacing" in data.optional else None
         test = {"name": data.name[tested], "subject": data.subject[tested], "index": np.flatnonzero(tested),
-                "truth_pixels": truth_pixels, "predicted_pixels": predicted_pixels, "common_pixels": common,
-                **testing.distances(masks[tested], predicted)}
+                **testing.scores(masks[tested], predicted, data.masks[tested], spacing)}
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
         drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples, truth = np.sort(drawn), masks[tested][np.sort(drawn)]
+        examples = np.sort(drawn)
+        truth = masks[tested][examples[:0] if data.restricted else examples]
     gated = training.gated
     return Run(
-        configuration=configuration, status=status, title=data.title, synthetic=data.synthetic,
+        configuration=configuration, title=data.title, synthetic=data.synthetic, preparation=data.preparation,
         loss=history.loss, rate=history.rate, gate_step=history.gate_step, rho=history.rho, gate=history.share,
         layers=list(gated), channels=[layer.channels for layer in gated.values()],
         parameters=sum(int(tf.size(v)) for v in training.trainable), test=test, masks=predicted,
         examples=np.asarray(examples, int), example_truth=np.asarray(truth, np.uint8),
         weights={name: v.numpy() for name, v in training.network.named_variables.items()},
         provenance=provenance(protocol),
-        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss)})
+        timing={"training": history.seconds, "test": time.perf_counter() - started, "steps": len(history.loss),
+                "first_block": history.first_block, "first_block_steps": history.first_block_steps,
+                "peak_bytes": peak_bytes()})
 
 
 class History:
-    """The curves of a run so far: loss and rate at every step, gates of `layers` after every block."""
+    """The curves of a run so far.
+
+    Attributes:
+      layers: names of the layers with a learned gate.
+      loss, rate: at each step, `[steps]`.
+      gate_step: number of steps taken before each record of the gates, `[records]`: before training, after each block.
+      rho, share: the gates' ρ, `[records, layers, numbers]`, and shares, `[records, layers]`, see `Training.gates`.
+      seconds: of training so far.
+      first_block, first_block_steps: seconds and steps of this process's first block, in which graphs are built.
+    """
 
     def __init__(self, training):
         self.layers = list(training.gated)
         self.loss, self.rate = np.zeros(0, np.float32), np.zeros(0, np.float32)
         self.gate_step = np.zeros(1, np.int64)
         self.rho, self.share = (values[np.newaxis] for values in training.gates())
-        self.seconds = 0.0
+        self.seconds, self.first_block, self.first_block_steps = 0.0, 0.0, 0
 
     def add(self, loss, rate, training, seconds):
-        """Appends a block; a loss that is not finite ends the curve."""
+        """Appends a block, up to its first loss that is not finite; returns whether all losses are finite."""
         finite = np.isfinite(loss)
         loss = loss if finite.all() else loss[:np.argmin(finite) + 1]
         self.loss = np.append(self.loss, loss)
@@ -117,21 +128,23 @@ class History:
         rho, share = training.gates()
         self.rho, self.share = np.append(self.rho, [rho], axis=0), np.append(self.share, [share], axis=0)
         self.seconds += seconds
+        if not self.first_block_steps:
+            self.first_block, self.first_block_steps = seconds, len(loss)
         return finite.all()
 
 
 _CURVES = ("loss", "rate", "gate_step", "rho", "share")
 
 
-def _train(training, configuration, images, masks, progress, path, stop, every, record):
+def _train(training, configuration, images, masks, progress, path, stop, checkpoint_seconds, record):
     """Trains to the end, or to the first loss that is not finite; returns the `History`."""
     if slab := configuration.protocol.slab:
         images, masks = cut(images, slab), cut(masks, slab)
-    image_index, angle, rates, blocks = _schedule(configuration, len(images))
+    image_index, angle, rates, blocks = schedule(configuration, len(images))
     history = History(training)
-    found = checkpoint.latest(path, configuration) if path else None
-    if found:
-        done, arrays, history.seconds = found
+    resumed = checkpoint.latest(path, configuration) if path else None
+    if resumed:
+        done, arrays, history.seconds = resumed
         training.restore(arrays)
         for name in _CURVES:
             setattr(history, name, arrays[name])
@@ -158,14 +171,15 @@ def _train(training, configuration, images, masks, progress, path, stop, every, 
         if path and stop():
             save()
             raise Stopped
-        if path and end < len(rates) and time.monotonic() - saved > every:
+        if path and end < len(rates) and time.monotonic() - saved > checkpoint_seconds:
             save()
             saved = time.monotonic()
     return history
 
 
-def _schedule(configuration, images):
-    """What every step does: images `[steps, B]`, angles in radians `[steps, B]`, rates `[steps]`; and the blocks."""
+def schedule(configuration, images):
+    """The images `[steps, B]`, angles in radians `[steps, B]` and learning rates `[steps]` of all steps, and the
+    blocks of steps as [(first, end)]."""
     protocol = configuration.protocol
     angles = np.deg2rad(configuration.angles)
     orders, rates, blocks = [], [], []

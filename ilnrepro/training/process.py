@@ -1,6 +1,7 @@
-"""What a process that trains is set to before it touches TensorFlow: threads, determinism, kernels."""
+"""The settings of a training process, made before it uses TensorFlow: threads, determinism, kernels."""
 
 from ilnrepro import tf
+from ilnrepro.errors import InputError
 from ilnrepro.norms import kernels
 
 
@@ -8,10 +9,17 @@ def set_up(configuration):
     """Sets this process's threads, determinism and kernels; call before anything else touches TensorFlow.
 
     On a GPU, memory grows as needed and float32 stays float32 (no TF32).
+
+    Raises:
+      InputError: TensorFlow is in use already, with other threads.
     """
     protocol = configuration.protocol
-    tf.config.threading.set_intra_op_parallelism_threads(protocol.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(protocol.threads)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(protocol.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(protocol.threads)
+    except RuntimeError as error:
+        raise InputError(f"threads: TensorFlow is in use in this process already, and cannot be set to "
+                         f"{protocol.threads} of them any more; train first, or in a process of its own") from error
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)

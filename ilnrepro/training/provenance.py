@@ -1,4 +1,4 @@
-"""What made a run: versions, machine, kernels, date and commit."""
+"""The provenance that a run file records: versions, machine, kernels, date and commit."""
 
 import datetime
 import importlib.metadata
@@ -11,26 +11,41 @@ from ilnrepro.networks import convolutions
 from ilnrepro.norms import kernels
 from ilnrepro.training.process import uses_xla
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 def provenance(protocol):
-    """What made a run: versions, machine class, kernels, date and commit."""
+    """{name: value} of the versions, machine class, kernels, date and commit with which a run is made."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")]
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    chosen = kernels.chosen()
+    kernel = kernels.in_use()
     return {"date": now, "python": platform.python_version(), "system": platform.system(),
             "processor": platform.machine(), "gpu": ", ".join(gpus) or "none",
             "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "kernels": chosen, "instruction_set": kernels.native.instruction_set() if chosen == "native" else "none",
-            "convolutions": convolutions.chosen(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
+            "kernels": kernel, "instruction_set": kernels.native.instruction_set() if kernel == "native" else "none",
+            "convolutions": convolutions.in_use(protocol.form), "onednn": _uses_onednn(), "xla": uses_xla(protocol),
             "ilnrepro": __version__, "commit": _commit(), **versions}
+
+
+def peak_bytes():
+    """The most memory that this process has held: of its first GPU where TensorFlow has one, else of the machine's; 0
+    where the system does not tell."""
+    if tf.config.list_physical_devices("GPU"):
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def _uses_onednn():
     """Whether TensorFlow computes by oneDNN, which $TF_ENABLE_ONEDNN_OPTS and the processor decide.
 
-    TensorFlow itself has no public word for it; `test_runs.py` notices if this one goes.
+    TensorFlow has no public function that tells it; `test_runs.py` fails if this private one is removed.
     """
     from tensorflow.python.util import _pywrap_util_port
 
@@ -38,11 +53,21 @@ def _uses_onednn():
 
 
 def _commit():
-    """The checkout's; a package installed inside somebody else's repository is not in their commit, and has none."""
-    here = Path(__file__)
+    """The checkout's, with 'modified' where the package differs from it.
+
+    A package that lies in somebody else's repository has none: it is not in their commit, or not where it is in ours.
+    """
+    package = Path(__file__).resolve().parents[1]
+    relative = Path(__file__).resolve().relative_to(package.parent).as_posix()
+
+    def git(*words):
+        done = subprocess.run(["git", *words], cwd=package.parent, capture_output=True, encoding="utf-8", check=True)
+        return done.stdout
+
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD", f"HEAD:./{here.name}"], cwd=here.parent,
-                               capture_output=True, encoding="utf-8")
-    except OSError:
+        commit, _, top = git("rev-parse", "HEAD", f"HEAD:{relative}", "--show-toplevel").splitlines()
+        if Path(top) != package.parent:
+            return "unknown"
+        return commit + " modified" * bool(git("status", "--porcelain", "--", package.name))
+    except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.split()[0] if found.returncode == 0 else "unknown"

@@ -5,18 +5,22 @@ import math
 import numpy as np
 
 from ilnrepro import networks, tf
-from ilnrepro.training.losses import LOSSES, margin
-from ilnrepro.training.optimizers import OPTIMIZERS
+from ilnrepro.ops.losses import LOSSES, margin
+from ilnrepro.ops.optimizers import OPTIMIZERS
 from ilnrepro.training.process import uses_xla
 
-QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # kept of the ρ of a layer that has one a channel
+QUANTILES = (0, 0.25, 0.5, 0.75, 1)  # of the ρ of a layer's channels, where each channel has its own
 
 
 class Training:
-    """A network, its loss and optimizer, and one graph that takes a block of steps.
+    """A network, its loss and its optimizer, compiled into one graph that takes a block of steps.
 
-    A variable has its own multiple of the learning rate, and its constraint after each step, if its normalization says
-    so.
+    The parameters of a normalization may have a learning rate of their own, a multiple of the network's, and a
+    constraint to which they are projected after each step.
+
+    Attributes:
+      block: block(iterator, rate, steps) takes steps and returns their losses, `[steps]`.
+      predict: predict(images) gives masks uint8 `[n, ...]` of images `[n, ..., 1]`.
     """
 
     def __init__(self, configuration):
@@ -37,7 +41,7 @@ class Training:
         self.predict = tf.function(self._masks, reduce_retracing=True)
 
     def _step(self, images, masks, rate):
-        """The step or two of a batch; returns the last one's loss."""
+        """Takes one optimizer step on a batch, or two where the network has class masks; returns the last loss."""
         loss, scores = self._update(images, masks, rate)
         if self.two_steps:
             mask = self.network.mask_of(scores, masks)
@@ -48,7 +52,8 @@ class Training:
         with tf.GradientTape() as tape:
             scores = self.network(images, training=True, **given)
             loss = self.loss(scores, masks)
-        # What one of two passes leaves aside has a gradient of zero there, so its momentum goes on, as in PyTorch.
+        # Variables that one of the two passes does not use get a gradient of zero, so that their momentum acts on, as
+        # in PyTorch.
         gradients = tape.gradient(loss, self.trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         if clip is not None:
             gradients = [tf.clip_by_value(gradient, -clip, clip) for gradient in gradients]
@@ -59,7 +64,7 @@ class Training:
         return loss, scores
 
     def _block(self, iterator, rate, steps):
-        """Takes `steps` steps and returns their losses, `[steps]`: one visit to the host a block."""
+        """Takes `steps` steps and returns their losses, `[steps]`, so that the host is asked once a block."""
         losses = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             images, masks = next(iterator)
@@ -67,8 +72,11 @@ class Training:
         return losses.stack()
 
     def _masks(self, images, truth=None):
-        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability passes the threshold.
-        `truth`, the true masks, is looked at by an oracle only."""
+        """Masks uint8 `[n, ...]` of images `[n, ..., 1]`: 1 where the structure's probability exceeds the threshold.
+
+        Args:
+          truth: true masks, which only a network whose class masks are the oracle's reads.
+        """
         return tf.cast(margin(self.network.scores(images, truth)) > self.threshold_logit, tf.uint8)
 
     @property
@@ -81,7 +89,7 @@ class Training:
         return {name: variable.numpy() for name, variable in self._state.items()}
 
     def restore(self, arrays):
-        """Takes back what `state` gave."""
+        """Assigns all variables from the arrays that `state` returned."""
         for name, variable in self._state.items():
             variable.assign(arrays[name])
 
@@ -91,10 +99,10 @@ class Training:
         return {name: layer for name, layer in self.network.normalizations.items() if layer.mix is not None}
 
     def gates(self):
-        """ρ of every gated layer, `[layers, numbers]`, and the share of the first map, `[layers]`.
+        """ρ of the gated layers, `[layers, numbers]`, and the share of the first map that it gives, `[layers]`.
 
-        Where each channel has a ρ, the numbers are their QUANTILES over the layer's channels, and the share is the mean
-        over them; where means and variances have shares of their own, it is the mean of the two.
+        Where each channel has its own ρ, the numbers are QUANTILES over the layer's channels, and the share is the mean
+        over channels. Where means and variances have shares of their own, the share is the mean of the two.
         """
         layers = list(self.gated.values())
         if not layers:
@@ -102,8 +110,8 @@ class Training:
         mix = layers[0].mix
         rho = [layer.parameters[mix.rho].numpy() for layer in layers]
         if mix.gate.shape is None:
-            return (np.array([np.quantile(one, QUANTILES) for one in rho], np.float32),
-                    np.array([mix.gate.shares(tf.constant(one))[0].numpy().mean() for one in rho]))
+            return (np.array([np.quantile(values, QUANTILES) for values in rho], np.float32),
+                    np.array([mix.gate.shares(tf.constant(values))[0].numpy().mean() for values in rho]))
         rho = np.array(rho)
         share = mix.gate.shares(tf.constant(rho))[0].numpy()
         return rho.reshape(len(layers), -1), share.reshape(len(layers), -1).mean(axis=1)

@@ -1,4 +1,4 @@
-"""A run's curves for TensorBoard, written as it goes; TensorBoard itself is needed only to look at them."""
+"""A run's curves for TensorBoard, written during training. TensorBoard itself is needed only to look at them."""
 
 from pathlib import Path
 
@@ -10,22 +10,22 @@ QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: mo
 
 
 class Curves:
-    """Event files of one run: scalars by the number of steps taken, the same float32 numbers as in the run file.
+    """Writes the event files of one run: scalars by number of steps taken, the float32 numbers of the run file.
 
-    `loss` (the protocol's, of the batch) and `learning_rate` at every step; before training and after every block
-    `gate/LAYER`, the first normalization's share, and `rho/LAYER`, the gate's trainable parameter (`rho/LAYER/1`, ...
-    where it has several: of a ρ a channel, its quantiles).
+    The scalars are `loss` (of the batch) and `learning_rate` at each step, and before training and after each block
+    `gate/LAYER`, the share of the first normalization, and `rho/LAYER`, the gate's trainable parameter. Where a layer
+    has several numbers ρ (or quantiles of the ρ of its channels), they are `rho/LAYER/1`, `rho/LAYER/2`, ...
 
     Args:
-      folder: of this run alone. A run that goes on from a checkpoint writes its curves from the start, so older event
-        files in it are removed.
+      folder: for this run alone. A run that is resumed from a checkpoint writes its curves from the start, so older
+        event files in the folder are removed.
     """
 
     def __init__(self, folder):
         self.folder, self.writer, self.steps, self.records = Path(folder), None, 0, 0
 
     def __call__(self, history):
-        """Writes what a `training.History` has gained since the last call.
+        """Writes the part of a `loop.History` that was added since the last call.
 
         Raises:
           InputError: the folder cannot be written.

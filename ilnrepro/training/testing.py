@@ -1,10 +1,11 @@
-"""A trained network on its test images: the masks that it predicts, and their distances from the true ones."""
+"""The test of a trained network: predicted masks of the test images, and their distances from the true masks."""
 
 import numpy as np
 
 from ilnrepro import tf
-from ilnrepro.training.metrics import surface_distances
-from ilnrepro.training.slabs import cut, joined
+from ilnrepro.ops.augmentation import enlarged
+from ilnrepro.ops.metrics import COUNTS, at_own_resolution, overlap, surface_distances
+from ilnrepro.ops.slabs import cut, joined
 
 
 def predict(training, images, truth, protocol):
@@ -18,15 +19,27 @@ def predict(training, images, truth, protocol):
 def _in_batches(training, images, batch, truth=None):
     parts = []
     for i in range(0, len(images), batch):
-        one = tf.constant(images[i:i + batch, ..., np.newaxis])
-        parts.append(training.predict(one, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
+        part = tf.constant(images[i:i + batch, ..., np.newaxis])
+        parts.append(training.predict(part, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
     return np.concatenate(parts)
 
 
-def distances(truth, predicted):
-    """The surface distances by name, see `metrics`; none where their package is not installed."""
+def scores(truth, predicted, whole, spacing=None):
+    """{name: `[n]`} of the counts of pixels and the distances that a run file holds of test images, see
+    `runfile.Run.test`.
+
+    Args:
+      truth, predicted: masks at the resolution of the network.
+      whole: the true masks at the data set's own resolution.
+      spacing: of `whole`, in mm, `[n, dimensions]`; None where it is not known.
+    """
+    by_name = dict(zip(COUNTS, overlap(truth, predicted), strict=True))
+    by_name |= at_own_resolution(whole, predicted)
     try:
-        hd95, assd = surface_distances(truth, predicted)
+        by_name |= dict(zip(("hd95", "assd"), surface_distances(truth, predicted), strict=True))
+        if spacing is not None:
+            by_name |= dict(zip(("hd95_mm", "assd_mm"), surface_distances(whole, enlarged(predicted, whole), spacing),
+                              strict=True))
     except ImportError:  # an extra; the other scores stand without it
-        return {}
-    return {"hd95": hd95, "assd": assd}
+        pass
+    return by_name

@@ -68,6 +68,21 @@ def read(path):
     return _read_nifti(path) if suffix(path) in (".nii", ".nii.gz") else _read_itk(path)
 
 
+def grey(values, path):
+    """The image as a data set takes it, uint8 as it is, everything else as float32.
+
+    Raises:
+      InputError: NaN, infinite or too large values.
+    """
+    if values.dtype == np.uint8:
+        return values
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
+    return values
+
+
 def simpleitk():
     """The SimpleITK module, its warnings silenced. Raises InputError where it is not installed."""
     try:
@@ -208,10 +223,10 @@ def _read_itk(path):
 
 
 def _read_nifti(path):
-    found = nifti.read(path)
-    values = _one_channel(found.values, path) if found.colours else found.values
-    affine = None if found.affine is None else np.diag([-1, -1, 1, 1]) @ found.affine
-    return _picture(values, path, found.spacing[1::-1], found.spacing[2], None, affine)
+    content = nifti.read(path)
+    values = _one_channel(content.values, path) if content.colours else content.values
+    affine = None if content.affine is None else np.diag([-1, -1, 1, 1]) @ content.affine
+    return _picture(values, path, content.spacing[1::-1], content.spacing[2], None, affine)
 
 
 def _picture(values, path, spacing, between, position, affine):

@@ -80,14 +80,17 @@ def read(path):
     return Nifti(values, bool(extra), *_geometry(header))
 
 
-def mask_like(path, mask):
-    """The bytes of a NIfTI file of a mask of the image in the file `path`, with that file's header."""
+def like(path, values):
+    """The bytes of a NIfTI file of a mask, or of other numbers as float32, on the voxels of the image in the file
+    `path`, with that file's header."""
     raw = bytearray(_content(path)[:max(_FIELDS)])
-    header, _ = _header(raw, path)  # a view of `raw`
+    header, order = _header(raw, path)  # a view of `raw`
+    kind, number = (16, np.dtype(f"{order}f4")) if values.dtype.kind == "f" else (2, np.dtype("u1"))
     start = header.dtype.itemsize + 4
-    for key, value in {"datatype": 2, "bitpix": 8, "vox_offset": start, "slope": 1, "inter": 0, "window": 0}.items():
+    for key, value in {"datatype": kind, "bitpix": 8 * number.itemsize, "vox_offset": start, "slope": 1, "inter": 0,
+                       "window": 0}.items():
         header[key] = value
-    return bytes(raw[:header.dtype.itemsize]) + bytes(4) + np.ascontiguousarray(mask, np.uint8).tobytes()
+    return bytes(raw[:header.dtype.itemsize]) + bytes(4) + np.ascontiguousarray(values, number).tobytes()
 
 
 def _content(path):

@@ -4,15 +4,16 @@ import gzip
 import io
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
+from ilnrepro.ops.metrics import dice, fullest_slice, overlap
 from ilnrepro.storage import dataset, files, hdf5
-from ilnrepro.training.metrics import dice, overlap
 from ilnrepro.use import images, nifti
-from ilnrepro.use.segmenter import in_batches
+from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
 
 
 def plan(inputs, output):
@@ -25,22 +26,22 @@ def plan(inputs, output):
       InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
     """
     output = Path(output)
-    found = []
+    placed = []
     for path in map(Path, inputs):
         if path.is_dir():
             inside = [p for p in _files(path) if output.resolve() not in p.resolve().parents]
             if not inside:
                 raise InputError(f"{path}: holds no image of a known format ({', '.join(images.SUFFIXES)}) outside "
                                  "the output folder; check the path")
-            found += [(p, p.relative_to(path).parent) for p in inside]
+            placed += [(p, p.relative_to(path).parent) for p in inside]
         elif not path.is_file():
             raise InputError(f"{path}: no such file; check the path")
         elif images.ending(path) not in (*images.SUFFIXES, ".h5"):
             raise InputError(f"{path}: unknown format; give one of .h5, {', '.join(images.SUFFIXES)}")
         else:
-            found.append((path, Path()))
+            placed.append((path, Path()))
     planned, taken = [], {}
-    for path, place in found:
+    for path, place in placed:
         target = output / place / f"{Path(images.stem(path)).name}-mask{_mask_suffix(path)}"
         if target in taken:
             raise InputError(f"{path}: its mask would have the name of that of {taken[target]}; give them apart")
@@ -60,79 +61,174 @@ def _mask_suffix(path):
     return {".dcm": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha", ".nhdr": ".nrrd"}.get(suffix, suffix)
 
 
-def predict(segment, path, target, batch=8, progress=lambda done, total: None):
+class Outcome(NamedTuple):
+    """What is known of a file's prediction.
+
+    Attributes:
+      dice: the mean DSC against a data set's own masks; None for other files.
+      disagreement: where several networks predicted, see `segmenter.disagreement`, of a data set the mean over its
+        images; None of one network.
+    """
+
+    dice: float | None
+    disagreement: float | None
+
+
+def predict(segment, path, target, batch=8, progress=lambda done, total: None, probability=False):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
+
+    Images are prepared as those of the network's data set, and masks brought back to the file's own grid. Where several
+    networks predicted, their uncertainty is written beside the mask, as `...-uncertainty`.
 
     Args:
       segment: of `segmenter.load`.
       progress: called with (images done, images in all).
+      probability: whether the structure's probability is written as well, as `...-probability`.
 
     Returns:
-      mean DSC against the data set's own masks, or None for other files.
+      an `Outcome`.
 
     Raises:
-      InputError: a file that cannot be read, holds NaN, or an output that cannot be written.
+      InputError: a file that cannot be read, holds NaN, tells no pixel size though that is needed, or an output that
+        cannot be written.
     """
     if images.suffix(path) == ".h5":
-        return _predict_data_set(segment, path, target, batch, progress)
-    values = images.read(path).values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: NaN or infinite grey levels; repair it or leave it out")
+        return _predict_data_set(segment, path, target, batch, progress, probability)
+    picture = images.read(path)
+    values = images.grey(picture.values, path)
     slices = values if values.ndim == 3 else values[np.newaxis]
-    masks = in_batches(segment, slices, batch, progress)
-    _write_mask(target, path, masks.reshape(values.shape))
-    overlays = target.with_name(target.name.removesuffix(images.suffix(target)).removesuffix("-mask") + "-overlay.png")
+    outputs = outputs_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
+    _write_like(target, path, masks.reshape(values.shape))
+    for name in _maps(outputs, probability):
+        # A BMP holds no more than 8 bits.
+        _write_like(_beside(target, name, ".png" if images.suffix(target) == ".bmp" else None), path,
+                    outputs[name].reshape(values.shape))
+    overlays = _beside(target, "overlay", ".png")
     if values.ndim == 2:
         _write_overlay(overlays, slices[0], masks[0])
     else:
         for k in np.flatnonzero(masks.any(axis=(1, 2))):
-            _write_overlay(overlays.with_suffix("") / f"slice-{k:03d}.png", slices[k], masks[k])
-    return None
+            _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k])
+    return Outcome(None, None if each is None else disagreement(each))
 
 
-def _predict_data_set(segment, path, target, batch, progress):
+def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """Masks uint8 `[n, H, W]` of slices, as `outputs_of`."""
+    return outputs_of(segment, slices, spacings, path, batch, progress)["mask"]
+
+
+def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
+    """All that `segment` gives, each `[n, H, W]`, for slices `[n, H, W]` as the file `path` holds them, their pixels'
+    sizes in mm or None.
+
+    Raises:
+      InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
+    """
+    preparation = segment.preparation
+    if segment.slab:
+        if len(slices) < segment.slab:
+            raise InputError(f"{path}: {len(slices)} slices; this network sees {segment.slab} at once, and takes "
+                             "volumes of as many or more")
+        batch = len(slices)
+    try:
+        prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    outputs = all_in_batches(segment, prepared, batch, progress)
+    return {name: np.stack([preparation.back(output, one.shape, spacing)
+                            for output, one, spacing in zip(of_all, slices, spacings, strict=True)])
+            for name, of_all in outputs.items()}
+
+
+def _maps(outputs, probability):
+    """The names of the maps of probabilities to be written."""
+    wanted = ["probability", "uncertainty"] if probability else ["uncertainty"]
+    return [name for name in wanted if name in outputs]
+
+
+def _beside(target, name, suffix=None):
+    """The file for something else of the image whose mask is `target`."""
+    ending = images.suffix(target)
+    stem = target.name.removesuffix(ending).removesuffix("-mask")
+    return target.with_name(f"{stem}-{name}{suffix or ending}")
+
+
+def _predict_data_set(segment, path, target, batch, progress, probability):
     data = dataset.read(path)
-    if data.images.ndim != 3:
-        raise InputError(f"{path}: holds volumes; this network takes images [n, H, W]")
-    masks = in_batches(segment, data.images, batch, progress)
+    if (data.images.ndim == 4) != bool(segment.slab):
+        kinds = "volumes", "images [n, H, W]"
+        raise InputError(f"{path}: holds {kinds[data.images.ndim == 3]}; this network takes {kinds[not segment.slab]}")
+    spacings = data.optional.get("spacing", [None] * len(data))
+    if segment.slab:
+        of_each = []
+        for k, (volume, spacing) in enumerate(zip(data.images, spacings, strict=True), 1):
+            of_pixel = [None if spacing is None else tuple(spacing[-2:])] * len(volume)
+            of_each.append(outputs_of(segment, volume, of_pixel, path))
+            progress(k, len(data))
+        outputs = {name: np.stack([one[name] for one in of_each]) for name in of_each[0]}
+    else:
+        outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
+    masks, each = outputs["mask"], own_masks(outputs)
+    apart = None if each is None else [disagreement(of_image) for of_image in each.swapaxes(0, 1)]
     with hdf5.writing(target) as file:
         file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
-        file.create_dataset("masks", data=masks, compression="gzip", chunks=(1, *masks.shape[1:]))
-        file["masks"].attrs["meaning"] = "predicted: 1 inside the structure, 0 elsewhere"
+        maps = {name: outputs[name] for name in _maps(outputs, probability)}
+        for name, values in {"masks": masks, **maps}.items():
+            file.create_dataset(name, data=values, compression="gzip", chunks=(1, *masks.shape[1:]))
+            file[name].attrs["meaning"] = _MEANINGS[name]
+        if apart is not None:
+            file["disagreement"] = apart
+            file["disagreement"].attrs["meaning"] = _MEANINGS["disagreement"]
         for key in ("name", "subject"):
             file[key] = getattr(data, key).astype(object)
     folder = target.with_name(target.stem.removesuffix("-mask") + "-overlay")
     for name, image, mask in zip(data.name, data.images, masks, strict=True):
+        if mask.ndim == 3:
+            k = fullest_slice(mask)
+            image, mask = image[k], mask[k]
         _write_overlay(folder / f"{_file_name(name)}.png", image, mask)
-    return float(dice(*overlap(data.masks, masks)).mean())
+    return Outcome(float(dice(*overlap(data.masks, masks)).mean()), None if apart is None else float(np.mean(apart)))
+
+
+_MEANINGS = {
+    "masks": "predicted: 1 inside the structure, 0 elsewhere",
+    "probability": "of the structure, of several networks the mean",
+    "uncertainty": "standard deviation over the networks of the structure's probability",
+    "disagreement": "1 - mean Dice of each two networks' masks, of each image",
+}
 
 
 def _file_name(name):
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(name)).lstrip(".") or "_"
 
 
-def _write_mask(target, path, mask):
+def _write_like(target, path, values):
+    """Writes a mask, or a map of numbers from 0 to 1, in the geometry of the image in the file `path`; in a picture a
+    mask is 0 and 255, and a map of numbers 0 to 65535."""
     if images.suffix(target) in images.PICTURES:
-        _write_picture(target, 255 * mask)
+        _write_picture(target, 255 * values if values.dtype.kind == "u" else
+                       np.rint(65535 * values.astype(float)).astype(np.uint16))
         return
     if images.ending(path) in (".nii", ".nii.gz"):
-        content = nifti.mask_like(path, mask)
+        content = nifti.like(path, values)
         files.write(target, gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
         return
     sitk = images.simpleitk()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    written = sitk.GetImageFromArray(mask.reshape([int(n) for n in reversed(reader.GetSize())]))
+    written = sitk.GetImageFromArray(values.reshape([int(n) for n in reversed(reader.GetSize())]))
     for what in ("Origin", "Spacing", "Direction"):
         getattr(written, f"Set{what}")(getattr(reader, f"Get{what}")())
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / target.name
+        temporary = Path(folder) / target.name
         try:
-            sitk.WriteImage(written, str(made), useCompression=True)
-            content = made.read_bytes()
+            sitk.WriteImage(written, str(temporary), useCompression=True)
+            content = temporary.read_bytes()
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{target}: cannot be made in {folder} ({one_line(error)}); free space there") from error
+            raise InputError(f"{target}: cannot be written in {folder} ({one_line(error)}); free space "
+                             "there") from error
     files.write(target, content)
 
 

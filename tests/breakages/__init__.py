@@ -1,1 +1,2 @@
-"""Small breakages of the code, each with the tests that catch it: what a suite must still notice when slimmed."""
+"""Small breakages of the code, each with the tests that notice it, so that a slimmed suite can be shown to notice
+all."""

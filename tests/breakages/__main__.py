@@ -48,7 +48,7 @@ class Copy:
                 shutil.copy2(ROOT / name, self.root / name)
 
     def pytest(self, *words, patience=None):
-        """(exit status, first failing test or what was said last) of pytest with some words.
+        """(exit status, first failing test or last words of the output) of pytest with some arguments.
 
         Raises:
           InputError: it does not end within `patience` seconds.
@@ -67,12 +67,12 @@ class Copy:
             finally:
                 if process.poll() is None:
                     _end(process)
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
-        return process.returncode, found[1] if found else " ".join(said.split()[-30:])
+        match = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        return process.returncode, match[1] if match else " ".join(said.split()[-30:])
 
     @contextlib.contextmanager
     def broken_by(self, breakage):
-        """A block in which a breakage is in the copy's code."""
+        """A context in which the copy's code has a breakage."""
         path = self.root / breakage.file
         whole, text = path.read_bytes(), broken(self.root, breakage)
         try:
@@ -83,7 +83,7 @@ class Copy:
 
 
 def _end(process):
-    """Ends pytest and what it started: first so that its tests clean up, then at any rate."""
+    """Ends pytest and the processes that it started, first by an interrupt, so that tests clean up, then by a kill."""
     for sent, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, None)):
         os.killpg(process.pid, sent)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -102,7 +102,8 @@ def check_whole(copy, breakages):
 
 
 def caught(copy, breakage, suite):
-    """(FAST, SLOW or None, the test that noticed): by which part of the tests the broken code is caught."""
+    """(part, test): the part of the tests that catches the broken code, FAST, SLOW or None, and the first test that
+    fails."""
     with copy.broken_by(breakage):
         statuses = []
         for part in (FAST, SLOW):
@@ -121,19 +122,19 @@ def caught(copy, breakage, suite):
     return None, ""
 
 
-def sheet(found):
-    """The table of {breakage: (part, test)}."""
+def sheet(outcomes):
+    """The `Sheet` of {breakage: (part, test)}."""
     body = [[b.name, b.package, b.what, f"{MAKE[part]}: {test}" if part else "none"]
-            for b, (part, test) in found.items()]
-    fast, slow = (sum(part == wanted for part, _ in found.values()) for wanted in (FAST, SLOW))
+            for b, (part, test) in outcomes.items()]
+    fast, slow = (sum(part == wanted for part, _ in outcomes.values()) for wanted in (FAST, SLOW))
     return Sheet("Breakages", f"Small breakages of the code, one at a time, and the first test that notices: "
-                 f"{len(found)} breakages, {fast} caught by make test, {slow} by make test-slow alone, "
-                 f"{len(found) - fast - slow} by none.", ["breakage", "package", "what is wrong", "caught by"], body)
+                 f"{len(outcomes)} breakages, {fast} caught by make test, {slow} by make test-slow alone, "
+                 f"{len(outcomes) - fast - slow} by none.", ["breakage", "package", "what is wrong", "caught by"], body)
 
 
 def try_all(breakages, suite):
-    """{breakage: what `caught` says} of each; those that cannot be tried raise InputError."""
-    console, found = Console(stderr=True), {}
+    """{breakage: (part, test)} as of `caught`; raises InputError for a breakage that cannot be tried."""
+    console, outcomes = Console(stderr=True), {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
     with tempfile.TemporaryDirectory(prefix="breakages-", ignore_cleanup_errors=True) as folder, \
@@ -143,11 +144,11 @@ def try_all(breakages, suite):
         check_whole(copy, breakages)
         for breakage in breakages:
             bar.update(task, description=breakage.name)
-            found[breakage] = part, test = caught(copy, breakage, suite)
+            outcomes[breakage] = part, test = caught(copy, breakage, suite)
             bar.advance(task)
             bar.console.print(f"{breakage.name}: {MAKE[part] + ': ' + test if part else 'caught by none'}",
                               markup=False, highlight=False, soft_wrap=True)
-    return found
+    return outcomes
 
 
 def main(argv=None):
@@ -160,23 +161,23 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.names) - {b.name for b in BREAKAGES}:
         parser.error(f"no breakage {', '.join(sorted(unknown))}; --list names them")
-    chosen = [b for b in BREAKAGES if b.name in arguments.names or not arguments.names]
+    selected = [b for b in BREAKAGES if b.name in arguments.names or not arguments.names]
     if arguments.list:
-        for b in chosen:
+        for b in selected:
             print(f"{b.name}: {b.file}, {b.function}: {b.what}")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
     try:
-        found = try_all(chosen, arguments.suite)
+        outcomes = try_all(selected, arguments.suite)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    table = sheet(found)
+    table = sheet(outcomes)
     Console(width=240).print(table.rich())
     print(table.caption)
     if arguments.output:
         files.write(arguments.output, table.markdown())
-    parts = [part for part, _ in found.values()]
+    parts = [part for part, _ in outcomes.values()]
     return 0 if None not in parts and parts.count(FAST) >= LEAST_FAST * len(parts) else 1
 
 

@@ -1,4 +1,4 @@
-"""Finding a named function of a source file, and breaking it by search and replace."""
+"""A breakage, and how it is made: by search and replace within a named function of a source file."""
 
 import ast
 import functools
@@ -10,7 +10,7 @@ from ilnrepro.errors import InputError
 
 
 class Breakage(NamedTuple):
-    """A slip that somebody could make.
+    """A small error in the code, as somebody could make it.
 
     Attributes:
       name: unique, of letters, digits and hyphens.
@@ -32,12 +32,12 @@ class Breakage(NamedTuple):
 
     @property
     def package(self):
-        """'ilnrepro.norms.kernels'."""
+        """The package of the file: 'ilnrepro.norms.kernels'."""
         return ".".join(Path(self.file).parent.parts)
 
 
 def broken(root, breakage):
-    """The text of the breakage's file below `root`, broken.
+    """The text of the breakage's file below `root`, with the breakage.
 
     Raises:
       InputError: there is no such file or function, or the search text does not occur exactly once in it.
@@ -55,10 +55,10 @@ def broken(root, breakage):
     if (n := inside.count(breakage.search)) != 1:
         raise InputError(f"{breakage.name}: {breakage.search!r} occurs {n} times in {breakage.function} of "
                          f"{breakage.file}, not once; let the list follow the code")
-    made = text[:start] + inside.replace(breakage.search, breakage.replace) + text[end:]
+    text_broken = text[:start] + inside.replace(breakage.search, breakage.replace) + text[end:]
     if path.suffix == ".py":
-        ast.parse(made)  # a breakage is a slip in what the code does
-    return made
+        ast.parse(text_broken)  # a breakage is a slip in what the code does
+    return text_broken
 
 
 def _python(text, name):
@@ -84,8 +84,8 @@ def _cpp(text, name):
     spans = [(0, len(text))]
     for part in name.split("."):
         head = re.compile(rf"(?:\b(?:struct|class) {part}\b|\b{part}\([^;{{}}]*\))[^;{{}}()]*\{{")
-        spans = [(found.start(), _closing(text, found.end())) for start, end in spans
-                 for found in head.finditer(text, start, end)]
+        spans = [(match.start(), _closing(text, match.end())) for start, end in spans
+                 for match in head.finditer(text, start, end)]
         # A struct's constructors, which have its name, are parts of it.
         spans = [span for span in spans if not any(s < span[0] < e for s, e in spans)]
     return spans
@@ -94,8 +94,8 @@ def _cpp(text, name):
 def _closing(text, at):
     """The end of the block whose opening brace is just before `at`."""
     depth = 1
-    for found in re.finditer(r"[{}]", text[at:]):
-        depth += 1 if found[0] == "{" else -1
+    for match in re.finditer(r"[{}]", text[at:]):
+        depth += 1 if match[0] == "{" else -1
         if depth == 0:
-            return at + found.end()
+            return at + match.end()
     return len(text)

@@ -25,7 +25,7 @@ from .trial import FAULTS, KILL, METHODS, Tally, prepare
 
 
 def sheet(tally, seed):
-    """The counts, for people."""
+    """The `Sheet` of the counts."""
     body = [[f"killed: {place}", str(n), ""] for place, n in sorted(tally.kills.items())]
     body += [[f"damaged: {what}", str(n), str(tally.harmless[what]) if tally.harmless[what] else ""]
              for what, n in sorted(tally.damage.items())]
@@ -71,11 +71,11 @@ def main(argv=None):
 
 
 def _report(tally, arguments, seconds):
-    found = {"counts": tally.counts, "kills": sum(tally.kills.values()), "kills_by_place": dict(tally.kills),
+    report = {"counts": tally.counts, "kills": sum(tally.kills.values()), "kills_by_place": dict(tally.kills),
              "corruptions": sum(tally.damage.values()), "corruptions_by_kind": dict(tally.damage),
              "harmless": dict(tally.harmless), "disk": tally.disk, "skipped": tally.skipped, "faults": tally.faults,
              "seed": arguments.seed, "seconds": round(seconds)}
-    files.write_json(arguments.output, found)
+    files.write_json(arguments.output, report)
     shown = sheet(tally, arguments.seed)
     files.write(arguments.output.with_suffix(".md"), shown.markdown())
     Console(width=160).print(shown.rich())

@@ -24,25 +24,25 @@ CORRUPTION = 0.1  # seconds that one takes, about
 
 
 def flip_bit(raw, rng):
-    """One bit, half of the time among the first 16 KiB, where HDF5's own structures lie thick."""
+    """Flips one bit, half of the time in the first 16 KiB, where most of HDF5's own structures lie."""
     at = rng.integers(min(len(raw), 1 << 14) if rng.random() < 0.5 else len(raw))
     raw[at] ^= 1 << rng.integers(8)
 
 
 def flip_bytes(raw, rng):
-    """A burst of up to 64 random bytes."""
+    """Overwrites up to 64 bytes in a row with random ones."""
     at = rng.integers(len(raw))
     end = min(len(raw), at + rng.integers(2, 65))
     raw[at:end] = rng.bytes(end - at)
 
 
 def truncate(raw, rng):
-    """Cut short."""
+    """Cuts the file short."""
     del raw[rng.integers(len(raw)):]
 
 
 def zero_page(raw, rng):
-    """A page of zeros, as a file system may leave after a power failure."""
+    """Overwrites a page with zeros, as a file system may after a power failure."""
     at = 4096 * rng.integers(-(-len(raw) // 4096))
     end = min(len(raw), at + 4096)
     raw[at:end] = bytes(end - at)
@@ -53,7 +53,7 @@ DAMAGES = {"bit flipped": flip_bit, "bytes overwritten": flip_bytes, "cut short"
 
 
 def damage_files(bench, number, rng):
-    """Damages run files, checkpoints and data sets `number` times, and looks whether reading them notices."""
+    """Damages run files, checkpoints and data sets `number` times, and notes where reading them does not notice."""
     reader = _Reader()
     job, other = bench.jobs[0], bench.jobs[-1]
     results = bench.folder / "damaged"
@@ -97,15 +97,16 @@ def _copied(path, folder):
 def _unfinished(bench, job, results, rng):
     """Kills a run that has two checkpoints; returns them, the newer last."""
     path = results / job.configuration.path
-    while len(found := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
+    while len(checkpoints := sorted(path.parent.glob(f".{path.name}.step*.checkpoint"))) < 2:
         kill(bench, job, results, "testing", rng)
         if path.exists():
             shutil.rmtree(results)
-    return found
+    return checkpoints
 
 
 def _resume_damaged(bench, job, damaged, rng):
-    """Damages the older checkpoint (1), the newer (2), or both (3); the run must end in the same bits."""
+    """Damages the older checkpoint (1), the newer (2), or both (3), and resumes the run, whose file must be the
+    same."""
     results = bench.folder / f"resumed{damaged}"
     for bit, path in enumerate(_unfinished(bench, job, results, rng)):
         if damaged & (1 << bit):
@@ -121,7 +122,7 @@ def _resume_damaged(bench, job, damaged, rng):
 
 
 def _verify_names(path, results):
-    named = {found for _, found, _ in verification.problems(results)}
+    named = {path for _, path, _ in verification.problems(results)}
     return path in named
 
 
@@ -138,20 +139,20 @@ def _data_refused(path, about):
 
 def _passed_over(path, about):
     run, configuration = about
-    found = checkpoint.latest(run, configuration)
-    return found is None or found[0] != int(path.name.split(".step")[1].split(".")[0])
+    latest = checkpoint.latest(run, configuration)
+    return latest is None or latest[0] != int(path.name.split(".step")[1].split(".")[0])
 
 
 def everything(path):
     """All that HDF5 can read of a file, timings included, as bytes and text; None if it cannot be read."""
-    found = {}
+    content = {}
 
     def add(name, item):
-        found[name] = {key: repr(np.asarray(value).tolist()) for key, value in item.attrs.items()
+        content[name] = {key: repr(np.asarray(value).tolist()) for key, value in item.attrs.items()
                        if key not in ("DIMENSION_LIST", "REFERENCE_LIST")}
         if isinstance(item, h5py.Dataset):
             values = item[()]
-            found[name]["values"] = (str(item.dtype), item.shape, repr(values.tolist()) if item.dtype == object
+            content[name]["values"] = (str(item.dtype), item.shape, repr(values.tolist()) if item.dtype == object
                                      else values.tobytes())
 
     try:
@@ -160,18 +161,18 @@ def everything(path):
             file.visititems(add)
     except Exception:  # on damaged bytes HDF5 may say anything
         return None
-    return found
+    return content
 
 
 def look(noticed, path, before, about):
-    """'noticed'; 'harmless' where nothing readable has changed; or what went wrong."""
+    """'noticed', 'harmless' where nothing that can be read has changed, or a description of what went wrong."""
     if noticed(path, about):
         return "noticed"
     return "harmless" if everything(path) == before else "nobody noticed"
 
 
 class _Reader:
-    """Reads damaged files in another process, for HDF5's library may crash or never end on them."""
+    """Reads damaged files in another process, because HDF5's library may crash or hang on them."""
 
     def __init__(self):
         self.pool = None

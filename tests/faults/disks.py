@@ -12,7 +12,8 @@ SECONDS = 90  # that all of it takes, about
 
 
 def fill_disks(bench):
-    """A full, a read-only and a vanished results folder: named in the summary, nothing lost, status not 0."""
+    """Results folders that are full, read-only or gone. The commands must name them, lose nothing, and end with a
+    status not 0."""
     _vanished(bench)
     folder = bench.folder / "disk"
     folder.mkdir()
@@ -33,7 +34,8 @@ def _named(bench, story, code, said, word):
 
 
 def _full(bench, folder):
-    """Full while checkpoints are written, then while run files are; with space again the runs go on."""
+    """Fills the disk while checkpoints are written, then while run files are; the runs must go on when there is
+    space again."""
     job, results = bench.jobs[0], folder / "results"
     done = finish(job, results)  # a checkpoint takes 17 MB, and two do not fit
     _named(bench, "disk full at a checkpoint", done.returncode, done.stderr, "free space")
@@ -71,7 +73,7 @@ def _read_only(bench, folder):
 
 
 def _vanished(bench):
-    """The results folder goes away under a grid, and comes back after it."""
+    """Removes the results folder during a grid, and brings it back after it."""
     story, results = "vanished results folder", bench.folder / "vanishing"
     away = results.with_suffix(".away")
     process = start_grid(bench, results)

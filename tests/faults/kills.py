@@ -1,4 +1,4 @@
-"""Kills of single runs in chosen acts, of grids' drivers, and of their workers."""
+"""Kills of single runs at given points, of grids' drivers, and of their workers."""
 
 import contextlib
 import os
@@ -22,7 +22,8 @@ GRID_KILL = 10  # seconds that one takes, about
 
 
 def kill_runs(bench, number, rng):
-    """Kills runs in every one of PLACES `number` times, each run in all of them, lets them end, and compares."""
+    """Kills runs at each of PLACES `number` times, lets them end, and compares their files with those of undisturbed
+    runs."""
     chains = [(bench.jobs[i % len(bench.jobs)], bench.folder / f"killed{i}", np.random.default_rng(seed))
               for i, seed in enumerate(rng.integers(2**32, size=number))]
     with ThreadPoolExecutor(2) as pool:
@@ -31,27 +32,28 @@ def kill_runs(bench, number, rng):
 
 
 def _chain(bench, job, results, rng):
-    """Kills one run in all of PLACES; returns those in which it was found."""
+    """Kills one run at each of PLACES in turn; returns those that it reached."""
     path = results / job.configuration.path
     places = list(PLACES[1:])
     places.insert(rng.integers(len(places)), PLACES[0])
-    story, found = f"{path.name} killed in {', '.join(places)}", []
+    story, seen = f"{path.name} killed in {', '.join(places)}", []
     for place in places:
         for _ in range(TRIES):
             killed = kill(bench, job, results, place, rng)
             if path.exists():
                 _conclude(bench, job, results, story)
             if killed:
-                found.append(place)
+                seen.append(place)
                 break
         bench.advance(KILL)
     if results.exists():
         _conclude(bench, job, results, story)
-    return found
+    return seen
 
 
 def _conclude(bench, job, results, story):
-    """Gives the command once more, which must end a run and leave a finished one alone; judges it, and clears it away.
+    """Gives the command once more, which must finish the run or leave a finished one alone; judges the run and
+    removes it.
     """
     path = results / job.configuration.path
     finished = identity(path)
@@ -64,7 +66,7 @@ def _conclude(bench, job, results, story):
 
 
 def kill(bench, job, results, place, rng):
-    """Starts a run and kills it in the act `place`; returns False if it ended without having been found there.
+    """Starts a run and kills it at `place`; returns False if it ended without reaching it.
 
     It is stopped before its fate is decided, so that it cannot leave the place meanwhile.
     """
@@ -88,7 +90,7 @@ def kill(bench, job, results, place, rng):
 
 
 def _stopped(process, pause):
-    """Waits until the process stops by itself, stops it after `pause` seconds; False if it ends instead."""
+    """Waits until the process stops, or stops it after `pause` seconds; returns False if it ends instead."""
     until = time.monotonic() + pause
     while process.poll() is None:
         if os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG):
@@ -101,7 +103,8 @@ def _stopped(process, pause):
 
 
 def _act(path, before, said):
-    """Which of PLACES a run is in that has printed `said`; `before`: what lay half-written when it started."""
+    """The one of PLACES at which a run is that has printed `said`; `before` are the half-written files when it
+    started."""
     if path.exists():
         return "after the run file"
     if new := set(_parts(path)) - before:
@@ -113,7 +116,7 @@ def _act(path, before, said):
 
 
 def _parts(path):
-    """(name, 'checkpoint' or 'run file') of every file half-written beside the run file `path`."""
+    """(name, 'checkpoint' or 'run file') of the half-written files beside the run file `path`."""
     if path.parent.is_dir():
         for name in os.listdir(path.parent):
             if name.endswith(".part"):
@@ -146,7 +149,7 @@ def kill_grids(bench, number, rng):
 
 
 def _disturb(bench, results, place, rng):
-    """Starts a grid and kills its group, or a worker of it; returns whether that came before its end."""
+    """Starts a grid and kills its process group or one of its workers; returns whether it had not ended before."""
     process = start_grid(bench, results)
     said = []
     listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
@@ -173,12 +176,12 @@ def _disturb(bench, results, place, rng):
 
 
 def _children(parent):
-    found = []
+    seen = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-    return found
+                seen.append(int(stat.parent.name))
+    return seen
 
 
 def _unrepeated(bench, results, kept, story):

@@ -1,4 +1,4 @@
-"""What faults are tried against: tiny runs, their content when left alone, and the tally of what went wrong."""
+"""The bench on which faults are tried: tiny runs, the content of undisturbed ones, and the tally of what went wrong."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ KILL = 5  # seconds that a run takes, and so a kill, so that the bar's time left
 
 @dataclass
 class Tally:
-    """What was done, and every fault with its story."""
+    """The counts of what was tried, and all faults with their circumstances."""
 
     kills: Counter = field(default_factory=Counter)
     damage: Counter = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class Bench:
     advance: callable
 
     def judge(self, job, results, story):
-        """Compares a finished run with the one that was left alone; clears nothing away."""
+        """Compares a finished run with the undisturbed one; removes nothing."""
         path = results / job.configuration.path
         if not path.exists():
             self.tally.faults["lost"].append(f"{story}: {path.name} is not there")
@@ -60,13 +60,13 @@ class Bench:
             self.tally.faults["wrong"].append(f"{story}: {path.name}")
 
     def leftovers(self, results, story):
-        """Notes what a results folder holds beside whole run files."""
+        """Notes the files in a results folder that are not whole run files."""
         for kind, path, text in verification.problems(results):
             self.tally.faults["left over"].append(f"{story}: {kind}: {path.name}: {text}")
 
 
 def prepare(folder, seeds, tally, advance):
-    """Makes the data set and does every run once, undisturbed."""
+    """Makes the data set and does each run once, undisturbed."""
     data = folder / "tiny.h5"
     dataset.write(data, phantom("LV", 32, 6, crop=0.5))
     short = protocol("quick", steps_per_epoch=STEPS)
@@ -84,7 +84,7 @@ def prepare(folder, seeds, tally, advance):
 
 
 def content(path):
-    """A checksum of all that must be the same for two identical runs; None for a damaged file."""
+    """A checksum of the content that two identical runs have in common; None for a damaged file."""
     try:
         with hdf5.reading(path, "run") as file:
             return hdf5.checksum(file)
@@ -93,7 +93,7 @@ def content(path):
 
 
 def words(job, results):
-    """The command of a run that saves a checkpoint after every block."""
+    """The command of a run that saves a checkpoint after each block."""
     return [*job.command, "--results", str(results), *ALWAYS, "--progress", "lines"]
 
 
@@ -103,7 +103,7 @@ def finish(job, results):
 
 
 def same(bench, path, before, story):
-    """Notes a finished run that was done again; returns what identifies it, or None while it is not finished."""
+    """Notes a finished run that was done again; returns its file's `identity`, or None while it is not finished."""
     now = identity(path)
     if before is not None and now != before:
         bench.tally.faults["repeated"].append(f"{story}: {path.name}")
@@ -111,12 +111,12 @@ def same(bench, path, before, story):
 
 
 def identity(path):
-    """What a file that was written again does not share with what it was before; None without a file."""
+    """(inode, time of modification) of a file, which differ after it is written again; None without a file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def start_grid(bench, results, data=None):

@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments.measure.bench.ours import set_threads
 from ilnrepro import tf
+from ilnrepro.ops.augmentation import batches, epoch_order, prepare
 from ilnrepro.protocols import Configuration, protocol
 from ilnrepro.storage import dataset
-from ilnrepro.training.augmentation import batches, epoch_order, prepare
 from ilnrepro.training.step import Training
 
 

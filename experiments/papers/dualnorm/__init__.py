@@ -1,4 +1,4 @@
-"""Xiao et al. 2021: DualNorm-UNet, on images of several sites. `PAPER` is all that is the paper's own."""
+"""Xiao et al. 2021: DualNorm-UNet, on images of several sites. `PAPER` holds all that is its own."""
 
 from experiments.analysis import sites
 from experiments.analysis.paper import Paper
@@ -8,13 +8,13 @@ from ilnrepro.storage import files
 
 
 def further(results, name, datasets, changes, _):
-    """Dice by site in every mode, and what the modes cost if that was measured."""
-    found = sites.groups(results, name, datasets, **changes)
-    tidy = sites.rows(found)
-    made = [("dualnorm", modes.by_site(tidy, [r for group in found for r in group.records]), tidy)]
+    """The table of Dice by site and mode, and that of the modes' cost if it was measured."""
+    groups = sites.groups(results, name, datasets, **changes)
+    tidy = sites.rows(groups)
+    tables = [("dualnorm", modes.by_site(tidy, [r for group in groups for r in group.records]), tidy)]
     if measured := files.read_json(results / f"{cost.STEM}.json"):
-        made.append((cost.STEM, cost.sheet(measured), measured["rows"]))
-    return made
+        tables.append((cost.STEM, cost.sheet(measured), measured["rows"]))
+    return tables
 
 
 PAPER = Paper(

@@ -1,4 +1,4 @@
-"""`python -m experiments dualnorm`: the runs of every mode, their cost, Dice by site."""
+"""`python -m experiments dualnorm`: does the runs of all modes, measures the modes' cost, and writes Dice by site."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def add(commands, paper):
 
 
 def modes(arguments, paper):
-    """Does the runs of every mode, measures their cost, writes the tables."""
+    """Does the runs of all modes, measures the modes' cost, and writes the tables; returns the exit status."""
     changes = variants(arguments)
     for given in {"class_mask", "site"} & set(changes):
         raise InputError(f"--{given.replace('_', '-')}: this command does every mode, on the sites of --train-sites; "

@@ -1,4 +1,4 @@
-"""What the modes cost: parameters, and the time of a training batch and of a prediction."""
+"""The cost of the modes: parameters, and the time of a training batch and of a prediction."""
 
 import statistics
 
@@ -15,15 +15,22 @@ STEM = "dualnorm-cost"
 
 
 def measure(name, size, rounds=5, steps=1, progress=True):
-    """Times a training batch (two steps) and a prediction in every mode, in turns, on random images of `size`².
+    """Measures the time of a training batch (two steps) and of a prediction in each mode, in turns.
+
+    Args:
+      name: of the protocol.
+      size: pixels on a side of the random images.
+      rounds: turns of each mode.
+      steps: batches in one turn.
+      progress: whether to show a progress bar.
 
     Returns:
-      plain numbers and text, as `sheet` needs them.
+      a dictionary of numbers and text, for `sheet`.
     """
-    chosen = protocol(name)
+    used = protocol(name)
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((chosen.batch, size, size, 1)), tf.float32)
-    masks = tf.constant(rng.integers(0, 2, (chosen.batch, size, size)), tf.int32)
+    images = tf.constant(rng.random((used.batch, size, size, 1)), tf.float32)
+    masks = tf.constant(rng.integers(0, 2, (used.batch, size, size)), tf.int32)
     ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
     works, parameters = {}, {}
     for mode in MODES:
@@ -40,7 +47,7 @@ def measure(name, size, rounds=5, steps=1, progress=True):
              **{f"{what}_ratio": statistics.median(a / b for a, b in zip(seconds[mode, what], seconds["none", what],
                                                                          strict=True))
                 for what in ("batch", "prediction")}} for mode in MODES]
-    return {"rows": rows, "protocol": name, "size": size, "batch": chosen.batch, "rounds": rounds, **device()}
+    return {"rows": rows, "protocol": name, "size": size, "batch": used.batch, "rounds": rounds, **device()}
 
 
 def sheet(measured):

@@ -1,4 +1,4 @@
-"""The runs of every mode, and Dice by site in each."""
+"""The jobs of all modes, and the table of Dice by site and mode."""
 
 from experiments.analysis.captions import about, title_of, written
 from experiments.analysis.sites import MODES
@@ -12,10 +12,13 @@ REMARKS = {"dualnorm-quick": " Under-trained: it shows that everything works, no
 
 
 def plan(data_path, name, rates, methods=None, train_sites=None, seeds=None, folds=None, **changes):
-    """The jobs: every mode, trained on all sites and on one.
+    """The jobs of all modes, trained on all sites and on one.
 
     Args:
+      data_path: a data set with sites.
       name: of the protocol.
+      rates: learning rates.
+      methods, seeds, folds: None takes BN, seed 0 and fold 1.
       train_sites: sites' names, 'all' among them for all together; None takes all and the first.
       changes: further fields of the protocol.
 

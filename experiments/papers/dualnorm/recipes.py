@@ -1,10 +1,10 @@
-"""How Dice by site in three modes is reproduced."""
+"""The recipe of `reproduce` for Dice by site in three modes."""
 
 from experiments.runs.reproducing import Recipe, with_own
 
 
 def recipes(rates):
-    """By name."""
+    """{name: `Recipe`}."""
     full = next(iter(rates))
 
     def phantom(protocol):

@@ -1,26 +1,28 @@
-"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` is all that is the paper's own."""
+"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` holds all that is its own."""
 
 from experiments.analysis import cost, judgements, questions
 from experiments.analysis.paper import Evidence, Paper
-from experiments.papers import sunnybrook
+from experiments.papers import acdc, sunnybrook
 from experiments.papers.iln import commands, recipes
 from experiments.papers.iln.claims import CLAIMS, CRITERIA, FURTHER_CLAIMS, FURTHER_CRITERIA, QUESTIONS
-from experiments.papers.iln.tables import ROWS, TABLES, published_cost
+from experiments.papers.iln.stages import FURTHER_RATES, STAGES
+from experiments.papers.iln.tables import TABLES, published_cost
 from ilnrepro.storage import files
 
 RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # section 2.2
-_COMPARED = (*ROWS[3], *ROWS[1])
 
 
 def further(results, name, datasets, _, records):
-    """The claims' tables and open questions, for runs by the protocol's defaults; the cost, if it was measured."""
-    made = []
+    """The tables on claims and open questions, for runs with the protocol's defaults, and that of cost if it was
+    measured."""
+    tables = []
     if not records[0].configuration.variant:
-        made += judgements.build(PAPER, records, results)
-        made += [("questions", *built) for built in [questions.build(PAPER.evidence, results, name, datasets)] if built]
+        tables += judgements.build(PAPER, records, results)
+        if built := questions.build(PAPER.evidence, results, name, datasets):
+            tables.append(("questions", *built))
     if measured := files.read_json(results / cost.FILE):
-        made.append(("cost", *cost.build(measured, PAPER.cost)))
-    return made
+        tables.append(("cost", *cost.build(measured, PAPER.cost)))
+    return tables
 
 
 PAPER = Paper(
@@ -32,9 +34,10 @@ PAPER = Paper(
     further_claims=FURTHER_CLAIMS,
     further_criteria=FURTHER_CRITERIA,
     averaged_up_to=1.0,  # 1.5 breaks some methods, so that an average with it would be of breaking
-    evidence=Evidence((*_COMPARED, "bn"), _COMPARED, QUESTIONS),
+    evidence=Evidence(STAGES, QUESTIONS, further_rates=FURTHER_RATES),
     omitted=sunnybrook.MISALIGNED,
-    preparations=sunnybrook.PREPARATION,
+    preparations=sunnybrook.PREPARATION | acdc.PREPARATION,
+    stand_ins=acdc.STAND_IN,
     cost=published_cost(),
     further=further,
     commands=commands.add,

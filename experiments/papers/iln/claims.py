@@ -1,4 +1,4 @@
-"""What the paper claims, by what that is judged, and what it leaves open."""
+"""The paper's claims, the criteria by which they are judged, and the questions that it leaves open."""
 
 from experiments.analysis.paper import Question
 from experiments.analysis.verdicts import Better, Cost, Layers, Parameters
@@ -18,7 +18,7 @@ FURTHER_CRITERIA = (
     "95 % interval of the ratio (over rounds on one machine) lies below the paper's ratio, rounded up to two digits, "
     "not reproduced where it lies above. Parameters: by equality.")
 
-# First, second, the table that says so.
+# (first, second, number of the paper's table, words) of the claims that one method is better than another.
 _BETTER = (
     ("sigmoid", "clip", 1, "Sigmoid is better than Clip"),
     ("sigmoid", "softmax", 1, "Sigmoid is better than Softmax"),

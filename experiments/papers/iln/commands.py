@@ -1,4 +1,4 @@
-"""Commands for what the paper alone has: the evidence on its claims, the cost of ILN, a full grid's scale."""
+"""The commands of this paper alone: the runs on its claims, the cost of ILN, the time of a full grid, a GPU's check."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ from experiments.analysis import cost as table
 from experiments.analysis.paper import methods_of
 from experiments.measure import cost, scale, verify_gpu
 from experiments.papers.iln.tables import published_cost
-from experiments.runs import doing, options
+from experiments.runs import options, stages
 from experiments.runs.showing import show
-from experiments.runs.stages import stage
 from ilnrepro.norms import kernels
 from ilnrepro.protocols import PROTOCOLS
 from ilnrepro.storage import files
@@ -17,12 +16,17 @@ from ilnrepro.storage import files
 def add(commands, paper):
     """Adds the commands."""
     proof = commands.add_parser("evidence", help="do the runs of one stage of the evidence on the paper's claims")
-    proof.add_argument("--stage", type=int, choices=(1, 2, 3), required=True)
+    proof.add_argument("--stage", type=int, choices=paper.evidence.stages, required=True, help="; ".join(
+        f"{number}: {stage.words}" for number, stage in paper.evidence.stages.items()))
     proof.add_argument("--data", type=Path, nargs="+", required=True, help="data set files, one a structure")
-    proof.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}")
+    proof.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}, for the stages that name "
+                       "none (default: lite)")
+    proof.add_argument("--chosen-in", type=Path, metavar="DIR", help="results folder of the runs by which rates are "
+                       "chosen (default: --results)")
     options.add_doing(proof)
     options.add_results(proof)
-    proof.set_defaults(act=lambda a: doing.do(stage(paper, a.stage, a.data, a.protocol, a.results), a))
+    proof.set_defaults(act=lambda a: stages.do(
+        stages.Planner(paper, a.data, a.protocol, a.results, a.chosen_in), a.stage, a))
     measured = commands.add_parser("cost", help="time 200 training iterations of IN and ILN at the paper's size")
     measured.add_argument("--kernels", default="auto", choices=kernels.CHOICES)
     options.add_results(measured)
@@ -39,5 +43,5 @@ def _cost(arguments):
 
 
 def write_cost(measured, results):
-    """Writes the measurement to `results` and its table below it; returns the table for the screen."""
+    """Writes the measurement and its table into `results`; returns the table for the screen."""
     return table.write(measured, published_cost(), results)

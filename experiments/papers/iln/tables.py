@@ -1,4 +1,4 @@
-"""Tables 1 to 3 and what the paper prints; the CSV files beside it are transcribed from the paper."""
+"""Tables 1 to 3 and the numbers that the paper prints, from CSV files that were transcribed from it."""
 
 import csv
 import functools
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.analysis.captions import STRUCTURES
 from experiments.analysis.paper import PaperTable
+from experiments.papers import acdc
 from experiments.papers.sunnybrook import TITLE
 
 ROWS = {1: {"clip": "Clip", "sigmoid": "Sigmoid", "softmax": "Softmax"},
@@ -22,7 +23,7 @@ def _read(name):
 
 
 def _published(number, method, structure):
-    """(means, standard deviations) of a structure's three folds as the paper prints them, or None."""
+    """(means, standard deviations) that the paper prints for a structure's three folds, or None."""
     if structure not in STRUCTURES:
         return None
     for row in _read(f"iln_table{number}.csv"):
@@ -36,7 +37,7 @@ def _table(number):
         f"Table {number}", f"table{number}", SUBJECTS[number], ROWS[number], STRUCTURES, (1, 2, 3),
         frozenset(method for rows in ROWS.values() for method in rows) if number == 3 else None,
         functools.partial(_published, number),
-        lambda title, synthetic, folds: folds == 3 and not synthetic and TITLE in title,
+        lambda title, synthetic, folds: folds == 3 and not synthetic and (TITLE in title or acdc.TITLE in title),
         "'published' is the paper's mean over its three folds; its groups are random and unknown, so only these means "
         "compare.")
 
@@ -45,7 +46,7 @@ TABLES = {number: _table(number) for number in ROWS}
 
 
 def published_cost():
-    """The cost comparison (section 3.5), by 'IN' and 'ILN': 'seconds' for 200 iterations, and parameters
-    'beyond_in'."""
+    """The comparison of cost (section 3.5): {'IN' or 'ILN': {'seconds': for 200 iterations, 'beyond_in': number of
+    parameters more than IN}}."""
     return {row["method"]: {"seconds": float(row["seconds_per_200_iterations"]),
                             "beyond_in": int(row["parameters_beyond_IN"])} for row in _read("iln_cost.csv")}

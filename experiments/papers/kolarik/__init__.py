@@ -1,4 +1,4 @@
-"""Kolarik, Burget and Riha 2020: normalizations in a 3-D Res-U-Net. `PAPER` is all that is the paper's own."""
+"""Kolarik, Burget and Riha 2020: normalizations in a 3-D Res-U-Net. `PAPER` holds all that is its own."""
 
 from experiments.analysis.paper import Paper, PaperTable
 from experiments.papers.kolarik import commands, recipes, times
@@ -14,7 +14,7 @@ TABLE = PaperTable(
 
 
 def further(results, *_):
-    """Table 1, if times were measured."""
+    """Table 1, if the times were measured."""
     measured = files.read_json(results / f"{times.STEM}.json")
     return [(times.STEM, *times.build(measured))] if measured else []
 

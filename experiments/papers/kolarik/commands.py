@@ -1,4 +1,4 @@
-"""`python -m experiments time`: an epoch and a prediction of every method, for Table 1."""
+"""`python -m experiments time`: measures an epoch and a prediction with each method, for Table 1."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def add(commands, paper):
 
 
 def time(arguments):
-    """Measures, and writes the measurement and the table."""
+    """Measures the times, and writes them and their table; returns the exit status."""
     files.check_writable(arguments.results)
     measured = epoch_time.measure(arguments.protocol, arguments.data, arguments.methods or ROWS, arguments.size,
                                   arguments.rounds)
@@ -35,7 +35,7 @@ def time(arguments):
 
 
 def write(measured, results):
-    """Writes the measurement to `results` and the table below it; returns the table for the screen."""
+    """Writes the measurement and its table into `results`; returns the table for the screen."""
     files.write_json(results / f"{times.STEM}.json", measured)
     table, tidy = times.build(measured)
     sheet.write(results / "tables", times.STEM, table, tidy)

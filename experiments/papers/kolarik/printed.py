@@ -1,4 +1,4 @@
-"""What the paper prints; the CSV files beside it are transcribed from its tables."""
+"""The numbers that the paper prints, from CSV files that were transcribed from its tables."""
 
 import csv
 from pathlib import Path
@@ -7,13 +7,13 @@ ROWS = {"none": "None", "bn": "BN", **{f"gn{g}": f"GN{g}" for g in (2, 4, 8, 16,
 
 
 def published(number):
-    """The rows of Table 1 or 2 by method."""
+    """{method: row of Table 1 or 2}."""
     names = {"none": "none", "batch": "bn", "instance": "in"}
     with open(Path(__file__).parent / "published" / f"kolarik_table{number}.csv", newline="", encoding="utf-8") as file:
         return {names.get(row["method"], f"gn{row['groups']}"): row for row in csv.DictReader(file)}
 
 
 def dice(method, structure):
-    """(means, standard deviations) of Table 2 as the paper prints them: one mean; or None."""
+    """(means, standard deviations) that Table 2 prints, which is one mean and no deviation; or None."""
     row = published(2).get(method) if structure == "spine" else None
     return row and ([float(row["dice"])], [])

@@ -1,17 +1,17 @@
-"""How the paper's Tables 1 and 2 are reproduced."""
+"""The recipe of `reproduce` for the paper's Tables 1 and 2."""
 
 from experiments.papers.kolarik.printed import ROWS
 from experiments.runs.reproducing import Recipe, with_own
 
-METHODS = [*ROWS, "ln"]  # the paper's, and LN: what its instance normalization is by default
+METHODS = [*ROWS, "ln"]  # the paper's, and LN, which is what the instance normalization of its library is by default
 
 
 def recipes(rates):
-    """By name."""
+    """{name: `Recipe`}."""
     full = next(iter(rates))
 
     def phantom(protocol):
-        # At 32 pixels of 5 mm an arch would be one wide, so the small phantom keeps a part of the field of view.
+        # In 32 pixels of 5 mm an arch would be one pixel wide, so the small phantom shows a part of the field of view.
         small = [] if protocol == full else ["--size", "32", "--slices", "40", "--crop", "0.6"]
         return [(f"phantom-spine-{32 if small else 256}.h5", ["spine-phantom", *small])]
 

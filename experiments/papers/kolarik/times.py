@@ -1,4 +1,4 @@
-"""Table 1: seconds an epoch and a prediction, and their ratios to no normalization, beside the paper's."""
+"""Table 1: seconds for an epoch and for a prediction, and their ratios to no normalization, beside the paper's."""
 
 from experiments.papers.kolarik.printed import published
 from ilnrepro.comparison.sheet import Sheet
@@ -8,7 +8,7 @@ STEM = "kolarik-table1"
 
 
 def _with_paper(measured):
-    """Rows with seconds an epoch and a volume, and the paper's numbers and ratios."""
+    """Tidy rows with seconds for an epoch and for a volume, and the paper's numbers and ratios."""
     printed = published(1)
     rows = []
     for row in measured["rows"]:
@@ -27,7 +27,7 @@ def _with_paper(measured):
 
 
 def caption(measured):
-    """What the table shows."""
+    """The caption of the table."""
     m = measured
     return (f"Table 1 of Kolarik et al. 2020: seconds for one epoch of {m['epoch_slabs']} slabs and for the prediction "
             f"of one volume of {m['volume_slabs']} slabs, the numbers of slabs from the data set {m['dataset']} "

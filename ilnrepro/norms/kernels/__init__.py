@@ -1,6 +1,7 @@
-"""The four streaming kernels that do all the heavy work of a normalization, and the choice between their two forms.
+"""The four streaming kernels of a normalization, which do all work on feature maps, in two forms.
 
-`tensorflow` runs anywhere; `native` (C++, float32 and float64 on the CPU) reads and writes each feature map once.
+The form `tensorflow` runs anywhere. The form `native` (C++, float32 and float64 on the CPU) reads and writes each
+feature map once.
 """
 
 from ilnrepro import tf
@@ -13,9 +14,9 @@ _choice = "auto"
 
 
 def use(choice):
-    """Chooses the kernels of every layer traced from now on: 'native', 'tensorflow', or 'auto'.
+    """Sets the kernels of all layers traced from now on: 'native', 'tensorflow', or 'auto'.
 
-    'auto' takes the native ones on a CPU with a compiler, otherwise TensorFlow's.
+    'auto' takes the native kernels on a CPU with a compiler, and TensorFlow's elsewhere.
     """
     global _choice
     if choice not in CHOICES:
@@ -23,7 +24,7 @@ def use(choice):
     _choice = choice
 
 
-def chosen():
+def in_use():
     """The name of the kernels in use, 'native' or 'tensorflow'.
 
     Raises:
@@ -39,14 +40,14 @@ def chosen():
 
 
 def module_for(x):
-    """The module whose `moments`, `apply`, ... serve the feature map `x`: TensorFlow's wherever XLA compiles."""
-    if chosen() == "native" and x.dtype in (tf.float32, tf.float64) and not _for_xla():
+    """The module whose `moments`, `apply`, ... suit the feature map `x`. Where XLA compiles, it is TensorFlow's."""
+    if in_use() == "native" and x.dtype in (tf.float32, tf.float64) and not _for_xla():
         return native
     return portable
 
 
 def _for_xla():
-    from tensorflow.python.ops import control_flow_util  # no public name tells it
+    from tensorflow.python.ops import control_flow_util  # there is no public function for it
 
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph())

@@ -12,7 +12,7 @@ def moments(x):
     Sums run over differences from the first pixel, so a constant channel gives exactly its value and exactly 0.
     """
     axes = _spatial_axes(x)
-    # [N, 1, ..., 1, C]; a sum over one pixel, that an empty map has one too, for its NaN
+    # [N, 1, ..., 1, C]; a sum over the one pixel, because a map without pixels has one too, and its mean is NaN
     first = tf.reduce_sum(x[(slice(None), *[slice(1)] * len(axes))], axes, keepdims=True)
     shifted = x - first
     shift = tf.reduce_mean(shifted, axes, keepdims=True)
@@ -21,7 +21,7 @@ def moments(x):
 
 
 def apply(x, mean, scale, offset, relu):
-    """y = scale·(x − mean) + offset, its negative part cut off where `relu`."""
+    """y = scale·(x − mean) + offset, or with `relu` its positive part."""
     y = _over(x, scale) * (x - _over(x, mean)) + _over(x, offset)
     return tf.nn.relu(y) if relu else y
 
@@ -35,7 +35,10 @@ def apply_gradient_sums(dy, x, mean, scale, offset, relu):
 
 
 def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
-    """dx = scale·g + (dmean + 2·dvariance·(x − mean)) / P, where dmean holds every path by which the mean acts."""
+    """dx = scale·g + (dmean + 2·dvariance·(x − mean)) / P, with g as of `apply_gradient_sums`.
+
+    dmean is the total derivative by the mean, that through `apply` included.
+    """
     positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
     g = _through_relu(dy, x, mean, scale, offset, relu)
     slope = _over(x, dvariance * (2 / positions))
@@ -45,7 +48,7 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
 def _through_relu(dy, x, mean, scale, offset, relu):
     if not relu:
         return dy
-    # scale·(x − mean) + offset > 0, without a pass for the sum: rounding does not change a sum's sign.
+    # The same as scale·(x − mean) + offset > 0 without the sum's pass, since rounding keeps the sign of a sum.
     return tf.where(_over(x, scale) * (x - _over(x, mean)) > _over(x, -offset), dy, tf.zeros_like(dy))
 
 

@@ -1,4 +1,4 @@
-"""From a data set's images to what the network sees: shrinking, stretching, and rotations on the fly."""
+"""Preparation of images for a network: intensities stretched, sides shrunk, and rotations during training."""
 
 import math
 
@@ -9,9 +9,13 @@ from ilnrepro.errors import InputError
 
 
 def prepare(images, masks, shrink=1):
-    """Images stretched to [0, 1] one by one, float32, and masks uint8, both then averaged over shrink × shrink pixels.
+    """Images stretched to [0, 1], float32, and their masks, uint8, both averaged over shrink × shrink pixels.
 
-    A constant image becomes zeros. Masks are 1 where their average is ≥ 0.5.
+    Each image is stretched by its own least and greatest value; a constant image becomes zeros. A mask is 1 where its
+    average is ≥ 0.5.
+
+    Args:
+      images, masks: `[n, ..., H, W]`.
 
     Raises:
       InputError: the sides are not divisible by `shrink`.
@@ -27,21 +31,28 @@ def prepare(images, masks, shrink=1):
     return _mean_over_squares(images, shrink), (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
 
 
+def enlarged(masks, like):
+    """Masks of `prepare` back at the resolution of `like`, every pixel repeated."""
+    side = like.shape[-1] // masks.shape[-1]
+    return masks.repeat(side, axis=-2).repeat(side, axis=-1)
+
+
 def _mean_over_squares(a, side):
     *rest, height, width = a.shape
     return a.reshape(*rest, height // side, side, width // side, side).mean(axis=(-3, -1), dtype=np.float32)
 
 
 def epoch_steps(images, angles, batch, steps=None):
-    """Steps of one epoch: every (image, angle) pair once, or `steps` if that is fewer."""
+    """The number of steps of one epoch: all (image, angle) pairs once, or `steps` if that is fewer."""
     whole = math.ceil(images * angles / batch)
     return whole if steps is None else min(whole, steps)
 
 
 def epoch_order(images, angles, batch, seed, epoch, steps=None):
-    """The (image, angle) pairs of one epoch, each once in an order drawn from (seed, epoch): `[steps, batch]` indices.
+    """Indices of the images and of the angles of one epoch's batches, `[steps, batch]` each.
 
-    The last batch is filled up from the start of the order. `steps` cuts the epoch short.
+    All (image, angle) pairs come once, in an order drawn from (seed, epoch). The last batch is filled up from the start
+    of the order. `steps` cuts the epoch short.
     """
     order = np.random.default_rng((seed, epoch)).permutation(images * angles)
     order = np.resize(order, (epoch_steps(images, angles, batch), batch))[:steps]
@@ -49,10 +60,12 @@ def epoch_order(images, angles, batch, seed, epoch, steps=None):
 
 
 def rotate(image, mask, angle):
-    """Rotates an image `[H, W]`, or the slices of `[D, H, W]`, and its mask about their centre, anticlockwise by
-    `angle` radians.
+    """An image `[H, W]`, or the slices of a volume `[D, H, W]`, and its mask, rotated anticlockwise about the centre.
 
     The image is interpolated bilinearly and the mask by the nearest pixel; both are filled with zeros.
+
+    Args:
+      angle: in radians.
     """
     height, width = tf.unstack(tf.cast(tf.shape(image)[-2:], tf.float32))
     cosine, sine = tf.cos(angle), tf.sin(angle)
@@ -71,11 +84,15 @@ def rotate(image, mask, angle):
 
 
 def batches(images, masks, image_index, angle):
-    """A `tf.data` pipeline of training batches, (images `[B, H, W, 1]`, masks `[B, H, W]`), rotated beside the step.
+    """A `tf.data` pipeline of training batches: (images `[B, H, W, 1]`, masks `[B, H, W]`).
+
+    Images are rotated in a thread beside the training step and held in memory once. Volumes give batches
+    `[B, D, H, W, 1]` and `[B, D, H, W]`.
 
     Args:
-      images, masks: `[n, H, W]` arrays, or `[n, D, H, W]` and the batches so, held once in memory.
-      image_index, angle: `[steps, B]`; angles in radians.
+      images, masks: `[n, H, W]` or `[n, D, H, W]`.
+      image_index: of the batches' images, `[steps, B]`.
+      angle: by which they are rotated, in radians, `[steps, B]`.
     """
     images, masks = tf.constant(images), tf.constant(masks)
 

@@ -1,4 +1,4 @@
-"""The README holds what the commands wrote, and names only what is there."""
+"""Targets of make give commands that the command lines take, and a reproduction is commands."""
 
 import re
 import shlex
@@ -9,45 +9,8 @@ import tiny
 
 from data_prep import __main__ as data_prep
 from experiments import __main__ as experiments
-from experiments.analysis.readme import filled, update
 from experiments.runs import reproducing
 from figures import __main__ as figures
-from ilnrepro.errors import InputError
-
-README = (tiny.ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_tables_are_those_of_the_files():
-    assert filled(README, tiny.ROOT) == README, "run `make readme`"
-
-
-def test_blocks_are_filled(tmp_path):
-    (tmp_path / "t.md").write_text("| a |\n", encoding="utf-8")
-    text = "x\n<!-- table: t.md -->\nold\n<!-- end -->\ny"
-    assert filled(text, tmp_path) == "x\n<!-- table: t.md -->\n| a |\n<!-- end -->\ny"
-    with pytest.raises(InputError, match="gone.md: no such table"):
-        filled("<!-- table: gone.md -->\n<!-- end -->", tmp_path)
-    with pytest.raises(InputError, match="in the project's folder"):
-        update(tmp_path / "README.md")
-
-
-def test_data_are_where_the_commands_say():
-    from data_prep.__main__ import SOURCES
-
-    addresses = {address for _, _, where in SOURCES.values() for address in re.findall(r"https://[^ )]+", where)}
-    assert len(addresses) == 4 and all(f"]({address})" in README for address in addresses)
-
-
-def test_pictures_and_make_targets_exist():
-    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (tiny.ROOT / path).is_file(), path
-    targets = set(re.findall(r"^([a-z0-9-]+):", (tiny.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for line in re.findall(r"^make ([^#\n]*)", README, re.MULTILINE):
-        for word in line.split():
-            if "=" in word:
-                break
-            assert word in targets, word
-
 
 REPRODUCING = ("reproduce", "reproduce-table1", "reproduce-rho", "reproduce-family", "reproduce-kolarik",
                "reproduce-dualnorm")
@@ -62,7 +25,7 @@ def test_make_gives_one_command_that_the_command_line_takes(target):
 
 def test_make_hands_on_what_it_is_given():
     line, = recipe("reproduce-kolarik", "SPINE=a.h5", "PROTOCOL=paper", "FOLDS=1 2", "OPTIONS=--epsilon 1e-12")
-    assert line.split()[3:] == [
+    assert shlex.split(line)[3:] == [
         "reproduce", "kolarik", "--data", "a.h5", "--protocol", "paper", "--folds", "1", "2", "--epsilon", "1e-12"]
 
 
@@ -105,6 +68,16 @@ def test_phantoms_are_made_where_no_data_are_given():
     assert made == ["data_prep spine-phantom --size 32 --slices 40 --crop 0.6 --output build/data/phantom-spine-32.h5"]
     assert not [line for line in steps("kolarik", "--data", "a.h5") if line.startswith("data_prep")]
     assert "phantom-rv-256.h5" in steps("iln", "--protocol", "lite")[1]
+
+
+def test_make_passes_names_with_spaces_on():
+    for target, words in {"reproduce": ["LV=a b.h5", "RV=c d.h5", "RESULTS=e f"], "reproduce-cost": ["RESULTS=e f"],
+                          "tables": ["LV=a b.h5", "RESULTS=e f"],
+                          "reproduce-kolarik": ["SPINE=a b.h5", "RESULTS=e f"]}.items():
+        line, = recipe(target, *words)
+        given = shlex.split(line)
+        for word in words:
+            assert word.partition("=")[2] in given, line
 
 
 def recipe(*words):

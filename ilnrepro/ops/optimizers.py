@@ -1,14 +1,15 @@
-"""The optimizers: variables updated in place, and the state that a checkpoint must hold."""
+"""The optimizers. They update variables in place and name their own state, which a checkpoint must hold."""
 
 from ilnrepro import tf
 
 
 class Momentum:
-    """SGD with momentum: a ← momentum·a + dw, w ← w − rate·a.
+    """Stochastic gradient descent with momentum: a ← momentum·a + dw, w ← w − rate·a.
 
     Args:
-      variables: what it moves.
-      multiples: of the rate, one a variable.
+      variables: to be updated.
+      multiples: the factor of the learning rate for each variable.
+      protocol: gives `momentum`.
 
     Attributes:
       named_variables: the optimizer's own state by name.
@@ -32,8 +33,9 @@ class Adam:
     w ← w − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε) at step t; β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
 
     Args:
-      variables: what it moves.
-      multiples: of the rate, one a variable.
+      variables: to be updated.
+      multiples: the factor of the learning rate for each variable.
+      protocol: not used; as of `Momentum`.
 
     Attributes:
       named_variables: the optimizer's own state by name, β₁ᵗ and β₂ᵗ included.
@@ -68,7 +70,7 @@ def _times(multiple, rate):
 
 
 def _slots(name, variables):
-    """A variable of zeros beside each variable."""
+    """{name/number: a variable of zeros} of the shapes of `variables`."""
     return {f"{name}/{i:03d}": tf.Variable(tf.zeros_like(v), trainable=False) for i, v in enumerate(variables)}
 
 

@@ -1,8 +1,8 @@
-"""Volumes cut into overlapping slabs of slices, and put together again from the middles of the slabs.
+"""Volumes cut into overlapping slabs of slices, and joined again from the middles of the slabs.
 
 Kolarik et al. 2020, section 3.2: slabs of 16 slices share 8 with either neighbour, and prediction keeps the middle 8.
-What the paper leaves open: the first slab of a volume also keeps its first slices and the last one its last; where half
-slabs do not fill the volume, the last slab ends with it and shares more.
+The paper leaves the ends open. Here the first slab of a volume also keeps its first slices, and the last slab its last.
+Where half slabs do not fill the volume, the last slab ends with the volume and shares more slices.
 """
 
 import numpy as np
@@ -22,13 +22,16 @@ def starts(depth, slab):
 
 
 def cut(volumes, slab):
-    """All slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, those of a volume one after another."""
+    """The slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, those of one volume after those of another."""
     parts = [volume[start:start + slab] for volume in volumes for start in starts(len(volume), slab)]
     return np.stack(parts) if parts else volumes[:, :slab]
 
 
 def joined(slabs, depth):
-    """The volume `[depth, H, W]` from its slabs `[S, slab, H, W]`: of each its middle half, the ends from the ends."""
+    """The volume `[depth, H, W]` joined from the middle halves of its slabs `[S, slab, H, W]`.
+
+    The first slab also gives the slices before its middle, and the last slab those after.
+    """
     volume = np.empty((depth, *slabs.shape[2:]), slabs.dtype)
     margin = slabs.shape[1] // 4
     for start, part in zip(starts(depth, slabs.shape[1]), slabs, strict=True):

@@ -1,4 +1,4 @@
-"""The losses, each a function of a network's scores and the masks, and what turns scores into probabilities."""
+"""The losses, functions of a network's scores and the true masks, and the logit of the structure's probability."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,12 @@ from ilnrepro import tf
 
 
 class Loss(NamedTuple):
-    """`function(scores, masks)` gives a scalar; `meaning` and `unit` describe it in run files and figures."""
+    """A loss.
+
+    Attributes:
+      function: function(scores, masks) gives a scalar.
+      meaning, unit: as run files and figures describe it.
+    """
 
     function: callable
     meaning: str
@@ -17,8 +22,8 @@ def margin(scores):
     """The logit of the structure's probability, `[N, ...]`.
 
     Args:
-      scores: `[N, ..., 2]`, background and structure under a softmax: the structure's score over the background's; or
-        `[N, ..., 1]`, the structure alone under a sigmoid: that score.
+      scores: `[N, ..., 2]`, of background and structure under a softmax, whose difference is the logit; or
+        `[N, ..., 1]`, of the structure under a sigmoid, which is the logit.
     """
     if scores.shape[-1] == 1:
         return scores[..., 0]
@@ -29,8 +34,8 @@ def margin(scores):
 def cross_entropy(scores, masks):
     """Cross-entropy over two classes, mean over pixels, of scores `[N, ..., 2]` or `[N, ..., 1]` and masks `[N, ...]`.
 
-    −log softmax(s)_m = log(1 + e^−z) with z the score of the true class over the other's: the same as TensorFlow's
-    sparse softmax cross-entropy at a fifth of its time.
+    −log softmax(s)_m = log(1 + e^−z), where z is the true class's score minus the other's. It equals TensorFlow's
+    sparse softmax cross-entropy and takes a fifth of its time.
     """
     z = margin(scores)
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(masks, z.dtype), z))
@@ -39,8 +44,9 @@ def cross_entropy(scores, masks):
 def bce_dice(scores, masks):
     """Binary cross-entropy, mean over voxels, + 1 − D (Kolarik et al. 2020, Eq. 10 and 11).
 
-    D = (2·Σ p·m + 1) / (Σ p + Σ m + 1), sums over all voxels of the batch, p the structure's probability. The 1, which
-    keeps D defined on empty masks, is not in the paper; it is in its authors' earlier code.
+    D = (2·Σ p·m + 1) / (Σ p + Σ m + 1) is the soft Dice coefficient, with sums over all voxels of the batch and p the
+    structure's probability. The 1 keeps D defined on empty masks; it is not in the paper but in its authors' earlier
+    code.
     """
     z = margin(scores)
     p, m = tf.sigmoid(z), tf.cast(masks, z.dtype)
@@ -49,8 +55,11 @@ def bce_dice(scores, masks):
 
 
 def soft_dice(scores, masks):
-    """1 − D, D the mean over images and classes of (2·Σ p·m + 1e-6) / (Σ p + Σ m + 1e-6), sums over pixels (the public
-    code of Xiao et al. 2021), of scores `[N, ..., 2]` and masks `[N, ...]`."""
+    """1 − D of scores `[N, ..., 2]` and masks `[N, ...]` (public code of Xiao et al. 2021).
+
+    D is the soft Dice coefficient (2·Σ p·m + 1e-6) / (Σ p + Σ m + 1e-6), sums over an image's pixels, mean over images
+    and both classes.
+    """
     p = tf.sigmoid(margin(scores))
     m = tf.cast(masks, p.dtype)
     pixels = list(range(1, len(p.shape)))

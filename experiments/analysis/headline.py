@@ -1,0 +1,59 @@
+"""The answer on one screen: a row a claim on accuracy, the structures side by side, and one sentence that says it."""
+
+from ilnrepro.comparison.sheet import Sheet
+
+# How a verdict begins in the sentence, and the word before each of its claims.
+_SAYS = {"supported": ("support", "that"), "contradicted": ("contradict", "that"),
+         "no gain of half a point": ("show no gain of half a point in", "that"),
+         "undecided": ("leave undecided", "whether")}
+_COLUMNS = ("paper", "ours", "verdict", "power")
+
+
+def build(paper, tidy):
+    """(`Sheet`, tidy rows) of the tidy rows of `verdicts.build`; None where there are none.
+
+    Args:
+      paper: the `Paper`, whose claims the rows are.
+    """
+    if not tidy:
+        return None
+    words = {f"{claim.words} ({claim.structure})": claim.words for claim in paper.claims}
+    structures = list(dict.fromkeys(r["structure"] for r in tidy))
+    by_claim = {}
+    for r in tidy:
+        by_claim.setdefault(words[r["claim"]], {})[r["structure"]] = r
+    parts = [_part(s, [(claim, rows[s]["verdict"]) for claim, rows in by_claim.items() if s in rows])
+             for s in structures]
+    answer = "; ".join(parts)
+    return Sheet(
+        "The answer",
+        f"{answer[0].upper()}{answer[1:]}. Differences in points of Dice; paper: ± half its 95 % interval over three "
+        "folds; ours: with a 95 % interval; power: the probability that such data would have shown the paper's "
+        "difference if it were true.",
+        ["claim", *(f"{s}: {key}" for s in structures for key in _COLUMNS)],
+        [[claim, *(rows[s][key] if s in rows else "" for s in structures for key in _COLUMNS)]
+         for claim, rows in by_claim.items()]), [
+        {"claim": claim, **{f"{s}_{key}": rows[s][key] for s in structures if s in rows for key in _COLUMNS}}
+        for claim, rows in by_claim.items()]
+
+
+def _part(structure, judged):
+    """'on LV these runs support that ILN is better than None and LN, and leave undecided whether GN16 helps'."""
+    if all(verdict == "no data" for _, verdict in judged):
+        return f"on {structure} there are no data yet"
+    said = [f"{begin} {_joined([claim for claim, verdict in judged if verdict == given], word)}"
+            for given, (begin, word) in _SAYS.items() if any(verdict == given for _, verdict in judged)]
+    return f"on {structure} these runs {', and '.join(said)}"
+
+
+def _joined(claims, word):
+    """'that ILN is better than None and LN, that GN16 helps': claims that differ in their last word stand together."""
+    groups = {}
+    for claim in claims:
+        stem, _, last = claim.rpartition(" ")
+        groups.setdefault(stem, []).append(last)
+    return ", ".join(f"{word} {stem} {_listed(last)}" for stem, last in groups.items())
+
+
+def _listed(words):
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,91 @@
+"""Ensemble files: several trained networks for the same use in one HDF5 file, each as its run file has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from ilnrepro.errors import InputError
+from ilnrepro.storage import hdf5, runfile
+from ilnrepro.storage.runfile import Run
+
+KIND = "ensemble"
+# What networks of one ensemble may differ in: each saw other subjects, at the rate and seed that it had.
+_OWN = ("fold", "rate", "seed")
+
+
+def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]]) -> None:
+    """Writes the networks of run files to `path`, whole or not at all.
+
+    Raises:
+      InputError: fewer than two, one twice, one without weights, or networks of different methods, data or protocols.
+    """
+    runs = [runfile.read(run_file) for run_file in run_files]
+    _check(runs, run_files)
+    with hdf5.writing(path) as file:
+        first = runs[0]
+        file.attrs.update(kind=KIND, title=first.title, synthetic=bool(first.synthetic), parameters=sum(
+            run.parameters for run in runs))
+        for i, run_file in enumerate(run_files):
+            with hdf5.reading(run_file, "run") as source:
+                source.copy("/", file, f"networks/{i + 1}")
+
+
+def _check(runs, run_files):
+    if len(runs) < 2:
+        raise InputError(f"{run_files[0] if run_files else 'ensemble'}: one network is no ensemble; give two or more")
+    wanted, seen = common(runs[0]), {}
+    for run, run_file in zip(runs, run_files, strict=True):
+        if not run.weights:
+            raise InputError(f"{run_file}: holds no weights; run it again with --keep-weights")
+        if (other := seen.setdefault(run.configuration.hash, run_file)) != run_file or list(run_files).count(
+                run_file) > 1:
+            raise InputError(f"{run_file}: the same run as {other}; give each network once")
+        mine = common(run)
+        differing = [key for key in wanted if wanted[key] != mine[key]]
+        if differing:
+            key = differing[0]
+            raise InputError(f"{run_file}: {key} {mine[key]!r} differs from {wanted[key]!r} of {run_files[0]}; give "
+                             "runs that differ in fold, rate or seed alone")
+
+
+def common(run: Run) -> dict[str, Any]:
+    """What all networks of an ensemble share, by name."""
+    settings = run.configuration.as_dict()
+    protocol = settings.pop("protocol")
+    return {**{key: value for key, value in settings.items() if key not in _OWN}, **protocol,
+            "preparation": str(run.preparation)}
+
+
+def is_ensemble(path: str | PathLike[str]) -> bool:
+    """Whether a file says that it is an ensemble; what else is wrong with it is told by `read`."""
+    try:
+        hdf5.check_bytes(path)
+        with h5py.File(path, "r", locking=False) as file:
+            return bool(file.attrs.get("kind") == KIND)
+    except (InputError, OSError):
+        return False
+
+
+def read(path: str | PathLike[str]) -> list[Run]:
+    """The networks of an ensemble file.
+
+    Raises:
+      InputError: it is missing, damaged or foreign.
+    """
+    path = Path(path)
+    with hdf5.reading(path, KIND) as file:
+        try:
+            return [runfile.of_group(file["networks"][key]) for key in sorted(file["networks"], key=int)]
+        except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: made by another version of this program ({error}); make it again") from error
+
+
+def networks(path: str | PathLike[str]) -> list[Run]:
+    """The networks of a trained model's file: of an ensemble all, of a run file its one."""
+    return read(path) if is_ensemble(path) else [runfile.read(path)]

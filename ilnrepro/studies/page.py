@@ -1,0 +1,81 @@
+"""The page with which a comparison ends: one HTML file that holds all it needs."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilnrepro.comparison.differences import MEASURES
+from ilnrepro.errors import InputError
+from ilnrepro.norms import method as method_row
+from ilnrepro.storage.dataset import DataSet
+from ilnrepro.studies import words
+from ilnrepro.studies.answer import LEVEL, Pair
+from ilnrepro.studies.words import Findings
+
+WIDTH = 480  # of the chart of intervals
+
+
+def check() -> None:
+    """Raises InputError where what a page needs is not installed: said before the runs and not after them."""
+    if find_spec("jinja2") is None:
+        raise InputError('compare: Jinja2 is not installed, by which the page is made; pip install "Jinja2>=3.1"')
+
+
+def render(findings: Findings, source: DataSet) -> str:
+    """The page as HTML text."""
+    import jinja2
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("page.html.jinja").render(content(findings, source)).strip() + "\n"
+
+
+def content(findings: Findings, source: DataSet) -> dict[str, Any]:
+    """What the template shows, by name."""
+    plan, answer = findings.plan, findings.answer
+    command = ["ilnrepro", "compare", str(findings.data), "--methods", *plan.methods, "--hours", f"{plan.hours:g}",
+               "--results", str(findings.results), *findings.options]
+    train = shlex.join(findings.train)
+    return {
+        "findings": findings, "plan": plan, "answer": answer, "source": source, "measure": MEASURES["dice"],
+        "level": f"{100 * LEVEL:g} %", "title_of": words.title, "words": words,
+        "standings": [(s, method_row(s.method).description, findings.costs[s.method]) for s in answer.standings],
+        "forest": forest(findings.pairs), "all_pairs": answer.pairs, "width": WIDTH,
+        "commands": {"again": shlex.join(command), "train": train,
+                     "predict": shlex.join(["ilnrepro", "predict", findings.model, "IMAGE", "--output", "masks"]),
+                     "export": shlex.join(["ilnrepro", "export", findings.model, "--output", "model"])},
+        "notes": [*findings.needs, *([words.short(plan)] if plan.steps < plan.full else []), *_lost(findings)],
+    }
+
+
+def _lost(findings):
+    """Runs that were lost, in words."""
+    for s in findings.answer.standings:
+        parts = [f"{n} {what}" for n, what in ((s.diverged, "diverged"), (s.collapsed, "found nothing")) if n]
+        if parts:
+            yield (f"{words.title(s.method)}: of {s.runs} runs {' and '.join(parts)}, at rates that were tried; a run "
+                   "that diverged counts as Dice 0.")
+
+
+def forest(pairs: list[Pair]) -> dict[str, Any]:
+    """Intervals on one axis: rows (pair, low, middle, high) and ticks (position, label), in pixels of `WIDTH`."""
+    from matplotlib.ticker import MaxNLocator
+
+    ends = [100 * value for p in pairs for value in (p.low, p.difference, p.high) if not np.isnan(value)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    margin = 0.06 * max(high - low, 1.0)
+    low, high = low - margin, high + margin
+
+    def at(value):
+        return round((value - low) / (high - low) * WIDTH, 1)
+
+    ticks = [(at(t), f"{t:+g}".replace("-", "−") if t else "0")
+             for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
+    rows = [(p, *(at(100 * (p.difference if np.isnan(v) else v)) for v in (p.low, p.difference, p.high)))
+            for p in pairs]
+    return {"rows": rows, "ticks": ticks, "zero": at(0.0)}
