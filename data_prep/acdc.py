@@ -14,6 +14,7 @@ from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
 from ilnrepro.errors import InputError
+from ilnrepro.use import images as readers
 
 CITATION = ("O. Bernard et al., Deep learning techniques for automatic MRI cardiac multi-structures "
             "segmentation and diagnosis: is the problem solved?, IEEE Trans. Medical Imaging 37, 2018")
@@ -108,7 +109,7 @@ def _read_volume(key, image_path, label_path, number_of_structure, preparation, 
                          "only 0 to 3 are defined: get it again")
     if picture.values.ndim != 3:
         picture.values, label = picture.values[None], label[None]
-    values = images.compact(picture.values, image_path)
+    values = readers.grey(picture.values, image_path)
     masks = (label == number_of_structure).astype(np.uint8)
     patient, frame = key
     slices = []

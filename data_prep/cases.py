@@ -19,7 +19,7 @@ class Case:
 
     Attributes:
       name, subject: as in the data set.
-      image: uint8, float32, or whole numbers of 16 bits that a data set holds as float32, [H, W], or [D, H, W].
+      image: uint8 or float32 [H, W], or [D, H, W].
       mask: uint8 of the same shape, of 0 and 1.
       spacing: a pixel's (height, width), or a voxel's (depth, height, width), in mm, or None.
       details: further numbers or strings by name (slice, frame, ...).
@@ -52,8 +52,7 @@ def prepared(case, preparation, audit):
     to, before = preparation.spacing, case.spacing
     if to is not None and before is None:
         raise InputError(f"{case.name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
-    image = case.image if to is None or case.image.dtype == np.uint8 else case.image.astype(np.float32)
-    image, mask = preparation.image(image, before), preparation.mask(case.mask, before)
+    image, mask = preparation.image(case.image, before), preparation.mask(case.mask, before)
     lists = [audit.counts.setdefault(key, []) for key in (CUT, LOST)]
     if case.mask.any() and not mask.any():
         lists[1].append(case.name)

@@ -128,7 +128,7 @@ def _by_stem(folder, suffixes, audit):
 def _read_pair(name, image_path, mask_path, subject, label, audit):
     """The cases of one pair of files: one, or one a slice."""
     picture, mask = images.pair(image_path, mask_path, audit)
-    values, mask = images.compact(picture.values, image_path), images.binary(mask, mask_path, label)
+    values, mask = readers.grey(picture.values, image_path), images.binary(mask, mask_path, label)
     if values.ndim == 2:
         return [Case(name, subject, values, mask, picture.spacing)]
     return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,

@@ -13,11 +13,6 @@ from ilnrepro.use import images as readers
 from ilnrepro.use.images import format_shape
 
 
-def compact(values, path):
-    """Grey levels for a `Case`: whole numbers of 16 bits as they are, half of what they take as float32; see `grey`."""
-    return values if values.dtype in (np.int16, np.uint16) else readers.grey(values, path)
-
-
 def binary(values, path, label=None):
     """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or where a `label` is.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from experiments.analysis import coverage as known
 from experiments.analysis import needs, readme, results
 from experiments.analysis.paper import methods_of
-from experiments.measure import coverage, winners
+from experiments.measure import coverage, last_steps, winners
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
-from experiments.runs import doing, options, reproducing
+from experiments.runs import doing, options, reproducing, rescoring
 from experiments.runs.showing import show, show_tables
 from ilnrepro.arguments import add_variants, integer, variants
 from ilnrepro.comparison import planning
@@ -43,6 +43,8 @@ def parser():
         paper.commands(commands, paper)
     reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
+    rescoring.add(commands)
+    last_steps.add(commands)
     _add_sureness(commands)
     commands.add_parser("readme", help="insert the tables into README.md and docs/").set_defaults(act=_readme)
     return top

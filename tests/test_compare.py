@@ -41,7 +41,7 @@ def done(tmp_path_factory):
 
 
 def files_of(folder):
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("r/runs/*/*/*/*.h5")}
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("r/runs/*/*/*/*.h5")}
 
 
 def test_it_ends_with_an_answer_a_page_and_a_command_that_trains(done):
@@ -185,7 +185,8 @@ register("mine", {}, title="Mine")
 RULES = {
     "good": ("", "Mix(SIGMOID, INSTANCE, group(4))"),
     "raises when it is used": ("class Own(Normalize):\n    def __call__(self, *_):\n        return 1 / 0", "Own()"),
-    "another reference": ("class Own(Normalize):\n    def reference(self, x, *_, **__):\n        return x", "Own()"),
+    "another reference": ("class Own(Normalize):\n    def reference(self, x, *rest):\n"
+                          "        return 2 * super().reference(x, *rest)", "Own()"),
     "no gradient": ("from ilnrepro import tf\nclass Own(Normalize):\n"
                     "    def __call__(self, y, p, c):\n        y = super().__call__(y, p, c)\n"
                     "        return y._replace(scale=tf.stop_gradient(y.scale))\n"

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro.storage import dataset, runfile
+from ilnrepro.storage import dataset, rescored, runfile
 
 pytestmark = pytest.mark.slow
 COMMITTED = tiny.ROOT / "results"
@@ -22,8 +22,9 @@ def captions(folder):
 def test_tables_come_again(name, tmp_path):
     source = COMMITTED / name
     shutil.copytree(source / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns(".*"))
-    if (source / "cost.json").exists():
-        shutil.copy(source / "cost.json", tmp_path)
+    for beside in ("cost.json", rescored.NAME):
+        if (source / beside).exists():
+            shutil.copy(source / beside, tmp_path)
     done = tiny.command("experiments", "tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     committed = {path.name: path.read_bytes() for path in (source / "tables").iterdir()}

@@ -9,7 +9,7 @@ from ilnrepro import networks
 from ilnrepro.networks.unet import UNet
 from ilnrepro.ops.losses import bce_dice, cross_entropy
 from ilnrepro.protocols import Configuration, protocol
-from ilnrepro.training.loop import _schedule
+from ilnrepro.training.loop import schedule
 from ilnrepro.training.step import Training
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -187,12 +187,12 @@ def test_a_float32_step_is_the_float64_one_to_rounding(xla, monkeypatch, use):
 
 
 def test_the_schedule_is_the_protocol_s():
-    index, angle, rates, blocks = _schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
+    index, angle, rates, blocks = schedule(configuration(rate=1.0, steps_per_epoch=25), images=30)
     assert index.shape == angle.shape == (50, 1)
     np.testing.assert_allclose(rates, [1.0] * 25 + [0.2] * 25)
     assert blocks == [(0, 10), (10, 20), (20, 25), (25, 35), (35, 45), (45, 50)]
     np.testing.assert_allclose(sorted(set(np.rad2deg(angle).round(6).ravel())), range(-60, 61, 20))
-    whole = _schedule(Configuration("d", "0", "RV", "in", 1, 1.0, 0, protocol("paper")), images=30)
+    whole = schedule(Configuration("d", "0", "RV", "in", 1, 1.0, 0, protocol("paper")), images=30)
     assert len(whole[2]) == 2 * 30 * 7
     assert sorted(zip(whole[0][:210, 0], whole[1][:210, 0], strict=True)) == sorted(
         (i, a) for i in range(30) for a in np.deg2rad(range(-30, 31, 10)))

@@ -69,6 +69,12 @@ def marks(runs, folds):
                      *([f"{present} of {folds} folds"] if 0 < present < folds else [])])
 
 
+def resolution(records):
+    """The size of the masks in words, '128×128 pixels'."""
+    shapes = dict.fromkeys(r.shape for r in records if r.shape)
+    return " or ".join("×".join(map(str, shape)) for shape in shapes) + " pixels"
+
+
 def about(records):
     """Sentences on the data with the number of test images, the protocol with the changes that all runs have, the
     rates and the seeds."""

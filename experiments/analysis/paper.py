@@ -127,6 +127,7 @@ class Paper:
       averaged_up_to: the highest of the learning rates over which `secondary` averages differences.
       evidence: the runs on which claims are judged, or None.
       omitted: {subject without whom comparisons are repeated: reason, in words that follow the name}.
+      stand_ins: {word in a data set's title: for what that of the paper's it stands, in words}.
       preparations: {word in a data set's title: the command that prepares it, with {} in place of its file}.
       figures: names of the figures that are drawn for this paper alone.
       cost: {'IN' or 'ILN': the cost that the paper publishes}, or None.
@@ -147,6 +148,7 @@ class Paper:
     evidence: Evidence | None = None
     omitted: dict = field(default_factory=dict)
     preparations: dict = field(default_factory=dict)
+    stand_ins: dict = field(default_factory=dict)
     figures: tuple = ()
     cost: dict | None = None
     further: Callable = lambda results, name, datasets, changes, records: []
@@ -154,9 +156,13 @@ class Paper:
     recipes: Callable = lambda rates: {}
 
     def marked(self, records):
-        """The records, with those at further rates of the evidence marked."""
+        """The records, with those at further rates of the evidence marked, and stand-ins called so in their titles."""
         further = self.evidence.further_rates if self.evidence else ()
-        return [replace(r, further=r.configuration.rate in further) for r in records]
+
+        def titled(title):
+            return next((f"{title} ({said})" for word, said in self.stand_ins.items() if word in title), title)
+
+        return [replace(r, further=r.configuration.rate in further, title=titled(r.title)) for r in records]
 
     def preparation(self, title):
         """The command that prepares the data set with this title, or ''."""

@@ -12,6 +12,7 @@ from experiments.analysis.captions import (
     about_rules,
     marks,
     ordered,
+    resolution,
     seed_spread,
     structures_of,
     title_of,
@@ -34,6 +35,8 @@ _INTERVAL = ("95 % interval in brackets: over subjects and, where a method has s
              "and rates")
 _DISTANCES = ("HD95 and ASSD in pixels by DeepMind's surface-distance (one mask empty: Dice 0 and the image's diagonal "
               "as distance; a run that diverged has none, and Dice 0)")
+
+_OWN = "'own resolution' and mm: with predicted masks enlarged to the data set's images"
 
 
 def build(records, omitted=()):
@@ -61,13 +64,17 @@ def _omissions(records, omitted):
     return [(), *([tuple(omitted)] if set(omitted) & subjects else [])]
 
 
-def _measures(records):
-    return [m for m in MEASURES if all(m in r.measures for r in records if len(r.dice))]
+def _measures(records, structure):
+    """Those that all runs of the structure have."""
+    tested = [r for r in records if r.configuration.structure == structure and len(r.dice)]
+    return [m for m in MEASURES if tested and all(m in r.measures for r in tested)]
 
 
 def _scores(records, rules):
     """The scores of all methods and folds in all measures, with the interval of the mean over subjects."""
-    tidy, subjects, measures = [], subjects_of(records), _measures(records)
+    tidy, subjects, of = [], subjects_of(records), {s: _measures(records, s) for s in structures_of(records)}
+    shown = [m for m in MEASURES if any(m in measures for measures in of.values())]
+    blank = {f"{m}_{what}": math.nan for m in shown for what in ("mean", "std")}
     for rule in rules:
         cell_of = cells(records, rule)
         for structure in structures_of(records):
@@ -77,20 +84,25 @@ def _scores(records, rules):
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
                 groups += [(f"{structure}-all", folds)] if len(folds) == len(structure_folds) > 1 else []
-                tidy += [{"rule": rule, "method": method, "fold": name, **_row_of_scores(pairs, measures)}
+                tidy += [{"rule": rule, "method": method, "fold": name, **blank, **_row_of_scores(pairs, of[structure])}
                          for name, pairs in groups]
     body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
-             *(f"{r[f'{m}_mean']:.{2 if m in LOWER_IS_BETTER else 3}f}" for m in _measures(records) if m != "dice"),
+             *(_mean_cell(r[f"{m}_mean"], m) for m in shown if m != "dice"),
              f"{r['seeds']}", "" if math.isnan(r["seed_sd"]) else f"{r['seed_sd']:.4f}", str(r["empty"])]
             for r in tidy if not math.isnan(r["dice_mean"])]
-    return Sheet("Scores", f"Scores on the test folds. {about(records)} Dice per image as mean±std over images and "
+    return Sheet("Scores", f"Scores on the test folds, at {resolution(records)}; {_OWN}. {about(records)} "
+                 "Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
                  "predictions without any foreground; SD over seeds: of the mean Dice. "
                  f"{about_rules(rules)}",
                  ["Method", "fold", "rule", "Dice per image", "Dice per subject",
-                  *(MEASURES[m] for m in _measures(records) if m != "dice"), "seeds", "SD over seeds", "empty"],
+                  *(MEASURES[m] for m in shown if m != "dice"), "seeds", "SD over seeds", "empty"],
                  body), tidy
+
+
+def _mean_cell(mean, measure):
+    return "" if math.isnan(mean) else f"{mean:.{2 if measure in LOWER_IS_BETTER else 3}f}"
 
 
 def _row_of_scores(pairs, measures):
@@ -133,7 +145,7 @@ def _differences(records, rules, omitted):
     for rule in rules:
         for structure in structures_of(records):
             for omit in _omissions(records, omitted):
-                for measure in _measures(records):
+                for measure in _measures(records, structure):
                     pairs = [("iln", m) for m in ordered({r.configuration.method for r in records} - {"iln"})]
                     for c in comparisons(records, pairs, rule, structure, measure, omit):
                         tidy.append({
@@ -156,8 +168,9 @@ def _differences(records, rules, omitted):
                      f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
-                 "(hundredths), HD95 and ASSD in pixels (there, below 0 is better, and a run that diverged is left "
-                 f"out). {about(records)} {ABOUT_INTERVALS} {achieved()}median: over subjects; "
+                 "(hundredths), HD95 and ASSD in pixels or mm (there, below 0 is better, and a run that diverged is "
+                 f"left out); at {resolution(records)}, {_OWN}. {about(records)} {ABOUT_INTERVALS} {achieved()}"
+                 "median: over subjects; "
                  "P(ILN > other): share of subjects on which ILN is the better, over all pairs of seeds, ties half; "
                  "SD over seeds: of the difference; detectable (80 % power): the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",

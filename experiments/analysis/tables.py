@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from experiments.analysis.captions import rates_in_words
+from experiments.analysis.captions import rates_in_words, resolution
 from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
 from ilnrepro.comparison.sheet import Sheet
@@ -12,7 +12,7 @@ from ilnrepro.comparison.sheet import write as write_sheet
 from ilnrepro.norms import method as method_row
 
 COLUMNS = ("method", "fold", "n", "mean", "std", "rate", "rule", "seeds", "seed_sd", "runs", "diverged", "collapsed",
-           "both_empty", "published_mean", "published_std")
+           "both_empty", "whole_mean", "published_mean", "published_std")
 
 
 def build(paper, records, rule, methods=None):
@@ -67,8 +67,8 @@ def _row(cell, rule):
             "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
             "lost": sum(r.status != "complete" for r in cell.records),
-            "both_empty": sum(r.both_empty for r in cell.records), "published_mean": math.nan,
-            "published_std": math.nan}
+            "both_empty": sum(r.both_empty for r in cell.records), "whole_mean": _whole(cell),
+            "published_mean": math.nan, "published_std": math.nan}
 
 
 def _mean_row(folds, rule):
@@ -79,9 +79,18 @@ def _mean_row(folds, rule):
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
                                "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
+    row["whole_mean"] = float(np.mean([_whole(c) for c in folds]))
     row["lost"] = sum(r.status != "complete" for c in folds for r in c.records)
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
+
+
+def _whole(cell):
+    """Mean Dice over images (and seeds) at the data set's own resolution, a run that diverged with 0; NaN where it is
+    not known."""
+    means = [float(r.measures["whole_dice"].mean()) if "whole_dice" in r.measures else math.nan
+             for r in cell.records if len(r.dice)]
+    return sum(means) / len(cell.records) if means else math.nan
 
 
 def _published_beside(folds, paper):
@@ -106,8 +115,8 @@ def caption(paper, records, rule):
     configurations = [r.configuration for r in records]
     protocol = configurations[0].protocol
     cases = "volumes" if protocol.slab else "images"
-    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold, mean±std over {cases}; "
-             "fold k tests on group k and trains on the others."]
+    lines = [f"{paper.title}: {paper.subject}. Dice (DSC) on the test fold at {resolution(records)}, mean±std over "
+             f"{cases}; fold k tests on group k and trains on the others."]
     if further := _further_methods(paper, records):
         lines.append(f"Added, not in the paper's table: {', '.join(further.values())}.")
     for structure in _structures(paper, (c.structure for c in configurations)):
@@ -130,6 +139,9 @@ def caption(paper, records, rule):
     lines.append(f"Learning rates {rates} ({choice}). Seeds {', '.join(map(str, seeds))}.")
     if any(paper.compares(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
+    if any("whole_dice" in r.measures for r in records):
+        lines.append("'own resolution' is our mean over the folds with predicted masks enlarged to the data set's "
+                     "images.")
     return " ".join(filter(None, [*lines, about_rounding(records)]))
 
 
@@ -138,11 +150,14 @@ def sheet(paper, rows, text, synthetic):
     columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
                if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
+    whole = {f"{row['fold'].rpartition('-')[0]} own resolution": row["fold"] for row in rows
+             if row["fold"].endswith("-mean") and not math.isnan(row["whole_mean"])}
     published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in rows
                  if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))
     body = [[label, *(_score(by_key.get((label, column))) for column in columns),
+             *(_own(by_key.get((label, column))) for column in whole.values()),
              *(_published(by_key.get((label, column))) for column in published.values())] for label in labels]
     best = set()
     for j, column in enumerate(columns, 1):
@@ -151,7 +166,7 @@ def sheet(paper, rows, text, synthetic):
         best |= {(i, j) for i, mean in enumerate(means) if mean == top}
     title = (f"{paper.title} ({'SYNTHETIC, ' if synthetic else ''}DSC mean±std, rate by rule "
              f"'{RULE_NAMES[rows[0]['rule']]}')")
-    return Sheet(title, text, ["Method", *columns, *published], body, best, _notes(rows, labels))
+    return Sheet(title, text, ["Method", *columns, *whole, *published], body, best, _notes(rows, labels))
 
 
 def _score(row):
@@ -161,6 +176,10 @@ def _score(row):
         return "diverged"
     mark = "*" if row["lost"] else ""
     return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
+
+
+def _own(row):
+    return "" if row is None or math.isnan(row["whole_mean"]) else f"{row['whole_mean']:.3f}"
 
 
 def _published(row):

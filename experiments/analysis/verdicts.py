@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import agreement, former
-from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, written
+from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, resolution, written
 from experiments.analysis.cost import FILE
 from experiments.analysis.coverage import achieved
 from ilnrepro.comparison.choice import RULE_NAMES, rules_of
@@ -49,8 +49,8 @@ def build(paper, records):
     if not paper.claims or any(r.synthetic for r in records):
         return None
     tidy = [claim.judged(paper, records) for claim in paper.claims]
-    keys = ("claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "smallest", "without",
-            "test_rule")
+    keys = ("claim", "verdict", "remark", "before", "paper", "per_image", "ours", "inside", "power", "smallest",
+            "without", "test_rule")
     counts = "; ".join(
         f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in numbers.items())
         for structure, numbers in counted(tidy).items())
@@ -59,14 +59,26 @@ def build(paper, records):
     table = Sheet(
         "Verdicts", f"The paper's claims on accuracy and what these runs say. {counts}. {about(records)} "
         f"{paper.criteria} Differences in points of Dice (hundredths). {ABOUT_INTERVALS} {achieved()}paper: difference "
-        "of the means over its three folds ± half the 95 % t interval over them; inside: whether that difference lies "
-        "in our interval; power: the probability that such data would have shown it (interval above 0) if it were "
-        "true; detectable (80 % power): the true difference that they would have shown four times in five. "
-        f"{about_one_seed(records)}The last columns repeat the judgement without {without}, and the difference with "
-        "rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
-        ["claim", "verdict", "remark", "before", "paper", "ours", "inside", "power", "detectable (80 % power)",
-         f"without {names}", f"rule '{RULE_NAMES['test']}'"], [[r[key] for key in keys] for r in tidy])
+        "of the means per image over its three folds ± half the 95 % t interval over them; ours per image: the same of "
+        f"ours, {_unit(records)}; ours: mean over subjects, at {resolution(records)}; inside: whether the "
+        "paper's difference lies in our interval; power: the probability that such data would have shown it (interval "
+        "above 0) if it were true; detectable (80 % power): the true difference that they would have shown four times "
+        f"in five. {about_one_seed(records)}The last columns repeat the judgement without {without}, and the "
+        "difference with rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
+        ["claim", "verdict", "remark", "before", "paper", "ours per image", "ours", "inside", "power",
+         "detectable (80 % power)", f"without {names}", f"rule '{RULE_NAMES['test']}'"],
+        [[r[key] for key in keys] for r in tidy])
     return table, tidy
+
+
+def _image_measure(records):
+    """Dice at the data set's own resolution, as the paper's is, where all runs know it."""
+    return "whole_dice" if all("whole_dice" in r.measures for r in records if len(r.dice)) else "dice"
+
+
+def _unit(records):
+    own = _image_measure(records) == "whole_dice"
+    return "with masks enlarged to the data set's own resolution" if own else f"at {resolution(records)}"
 
 
 def counted(tidy):
@@ -120,7 +132,7 @@ class Better(NamedTuple):
         mean, (low, high) = published.mean(), _t_interval(published)
         row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "per_image": "", "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
                "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
                "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
         rules, own = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
@@ -128,6 +140,8 @@ class Better(NamedTuple):
             return row | {"remark": "runs missing" if own else ""}
         row |= {"verdict": better(difference.estimate), "ours": _interval(difference),
                 "difference": difference.difference, "low": difference.low, "high": difference.high}
+        images = self._compared(records, rules[0], measure=_image_measure(records))
+        row["per_image"] = f"{100 * images.image_difference:+.2f}"
         if np.isnan(difference.low):
             row["remark"] = "no interval: one seed"
         else:
@@ -146,8 +160,9 @@ class Better(NamedTuple):
             row["test_rule"] = _interval(other)
         return row
 
-    def _compared(self, records, rule, omit=()):
-        return next(comparisons(records, [(self.first, self.second)], rule, self.structure, omit=omit), None)
+    def _compared(self, records, rule, omit=(), measure="dice"):
+        pairs = [(self.first, self.second)]
+        return next(comparisons(records, pairs, rule, self.structure, measure, omit), None)
 
 
 def _interval(c):

@@ -8,8 +8,9 @@ from ilnrepro.comparison import uncertainty
 from ilnrepro.comparison.choice import cells, on_common_rates
 from ilnrepro.comparison.intervals import Estimate, within
 
-MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD"}
-LOWER_IS_BETTER = ("hd95", "assd")
+MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "whole_dice": "Dice, own resolution",
+            "hd95_mm": "HD95 in mm", "assd_mm": "ASSD in mm"}
+LOWER_IS_BETTER = ("hd95", "assd", "hd95_mm", "assd_mm")
 
 
 @dataclass(frozen=True)

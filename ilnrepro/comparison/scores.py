@@ -9,9 +9,9 @@ import numpy as np
 
 from ilnrepro.comparison.planning import Job
 from ilnrepro.errors import InputError
-from ilnrepro.ops.metrics import intersection_over_union
+from ilnrepro.ops.metrics import dice, intersection_over_union
 from ilnrepro.protocols import Configuration
-from ilnrepro.storage import verification
+from ilnrepro.storage import rescored, verification
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Record:
       dice, subject: of each test image, `[n]`; empty for a diverged run.
       both_empty: number of test images whose true and predicted masks are both empty.
       parameters: number of trainable parameters.
-      measures: {name: `[n]`} with 'dice', 'iou', 'truth_pixels', 'predicted_pixels', and 'hd95' and 'assd' where the
-        run measured them.
+      measures: {name: `[n]`} with 'dice', 'iou', 'truth_pixels', 'predicted_pixels'; 'hd95', 'assd', 'hd95_mm' and
+        'assd_mm' where the run measured them; of masks smaller than the data set's 'whole_dice', at its own resolution,
+        where the counts are known.
       rho: ρ of the gates at the end of training, `[layers, numbers]`; None where there are none.
       channels: of the gated layers.
       site: of each test image, `[n]`; None where the data set has no sites.
       computed_by: kernels and libraries, on which the last bits of the scores depend.
+      shape: of a mask; () for a diverged run.
       further: whether it is at a rate beyond the paper's, which the paper's own rule of choice leaves out.
     """
 
@@ -49,6 +51,7 @@ class Record:
     channels: tuple = ()
     site: np.ndarray = None
     computed_by: str = ""
+    shape: tuple = ()
     further: bool = False
 
     @property
@@ -102,11 +105,11 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
 
 
 def _records(paths, results):
-    records, refused, contents = [], [], {}
+    records, refused, contents, counts = [], [], {}, rescored.read(results)
     for path in paths:
         run, kind, text = verification.examine(path, results)
         if kind is None:
-            records.append(_record(path, run))
+            records.append(_record(path, run, counts))
             data = contents.setdefault(run.configuration.dataset, {})
             data.setdefault(run.configuration.dataset_checksum, []).append(path)
         else:
@@ -134,7 +137,7 @@ def _refusal(refused, results):
     return "\n".join(lines)
 
 
-def _record(path, run):
+def _record(path, run, counts):
     further = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
     further["computed_by"] = _computed_by(run.provenance)
     same = (path, run.configuration, run.status, run.title, run.synthetic)
@@ -143,9 +146,11 @@ def _record(path, run):
     pixels = [run.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")]
     measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
                 "predicted_pixels": pixels[1],
-                **{key: run.test[key] for key in ("hd95", "assd") if key in run.test}}
+                **{key: run.test[key] for key in ("hd95", "assd", "hd95_mm", "assd_mm") if key in run.test}}
+    if run.configuration.protocol.shrink > 1 and (whole := rescored.of_run(run, counts)):
+        measures["whole_dice"] = dice(*(whole[name] for name in rescored.COUNTS))
     return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **further,
-                  site=run.test.get("site"))
+                  site=run.test.get("site"), shape=run.masks.shape[1:])
 
 
 def _computed_by(provenance):

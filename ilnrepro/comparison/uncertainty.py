@@ -80,7 +80,7 @@ def _mean(record, measure):
     """A run's mean of a measure over images: 0 for Dice and IoU of a diverged run, NaN for its distances."""
     if len(record.dice):
         return float(np.mean(record.measures[measure])) if measure in record.measures else record.score
-    return 0.0 if measure in ("dice", "iou") else np.nan
+    return 0.0 if measure in ("dice", "iou", "whole_dice") else np.nan
 
 
 def _choice(folds, dice, measured, noise):

@@ -3,6 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ilnrepro.ops.augmentation import enlarged
+
+COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")  # the names of what `overlap` counts
+
 
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts of the pixels of the true mask, of the predicted mask, and common to both, each `[n]`, for masks
@@ -10,6 +14,12 @@ def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.nd
     axes = tuple(range(1, truth.ndim))
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
+
+
+def at_own_resolution(whole: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """The counts of `overlap` by name, 'whole_truth_pixels' and so on, with `predicted` masks enlarged to the
+    resolution of the true ones."""
+    return {f"whole_{name}": n for name, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}
 
 
 def dice(truth_pixels: ArrayLike, predicted_pixels: ArrayLike, common_pixels: ArrayLike) -> np.ndarray:

@@ -140,7 +140,7 @@ def _train(training, configuration, images, masks, progress, path, stop, checkpo
     """Trains to the end, or to the first loss that is not finite; returns the `History`."""
     if slab := configuration.protocol.slab:
         images, masks = cut(images, slab), cut(masks, slab)
-    image_index, angle, rates, blocks = _schedule(configuration, len(images))
+    image_index, angle, rates, blocks = schedule(configuration, len(images))
     history = History(training)
     resumed = checkpoint.latest(path, configuration) if path else None
     if resumed:
@@ -177,7 +177,7 @@ def _train(training, configuration, images, masks, progress, path, stop, checkpo
     return history
 
 
-def _schedule(configuration, images):
+def schedule(configuration, images):
     """The images `[steps, B]`, angles in radians `[steps, B]` and learning rates `[steps]` of all steps, and the
     blocks of steps as [(first, end)]."""
     protocol = configuration.protocol

@@ -4,10 +4,8 @@ import numpy as np
 
 from ilnrepro import tf
 from ilnrepro.ops.augmentation import enlarged
-from ilnrepro.ops.metrics import overlap, surface_distances
+from ilnrepro.ops.metrics import COUNTS, at_own_resolution, overlap, surface_distances
 from ilnrepro.ops.slabs import cut, joined
-
-COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")
 
 
 def predict(training, images, truth, protocol):
@@ -45,8 +43,3 @@ def scores(truth, predicted, whole, spacing=None):
     except ImportError:  # an extra; the other scores stand without it
         pass
     return by_name
-
-
-def at_own_resolution(whole, predicted):
-    """{name: `[n]`} of the counts of pixels, with the predicted masks enlarged to the resolution of `whole`."""
-    return {f"whole_{key}": n for key, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}

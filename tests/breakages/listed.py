@@ -164,7 +164,7 @@ TRAINING = (
              "ilnrepro/ops/optimizers.py", "_times", "multiple * rate", "rate / multiple",
              ("tests/test_training.py::test_a_gate_takes_ten_times_the_rate_and_is_projected",)),
     Breakage("rate-of-first-epoch", "the learning rate is divided from the first epoch on",
-             "ilnrepro/training/loop.py", "_schedule", "protocol.rate_divisor**epoch",
+             "ilnrepro/training/loop.py", "schedule", "protocol.rate_divisor**epoch",
              "protocol.rate_divisor**(epoch + 1)",
              ("tests/test_training.py::test_the_schedule_is_the_protocol_s",)),
     Breakage("block-repeated", "a run that goes on repeats the last block before its checkpoint",
@@ -355,4 +355,19 @@ FIGURES = (
              ("tests/test_report.py::test_figure_2_shows_truth_red_prediction_green_and_both_yellow",)),
 )
 
-BREAKAGES = NORMS + KERNELS + CONVOLUTIONS + NETWORKS + TRAINING + STORAGE + DATA_PREP + EXPERIMENTS + FIGURES
+STUDIES = (
+    Breakage("pairs-one-by-one", "a comparison's intervals hold for one pair, not for all at once",
+             "ilnrepro/studies/answer.py", "answer", "(1 - LEVEL) / max(1, len(couples))", "(1 - LEVEL)",
+             ("tests/test_answer.py::test_intervals_hold_for_all_pairs_at_once",)),
+    Breakage("over-budget", "a comparison's plan takes twice its budget",
+             "ilnrepro/studies/plan.py", "within.most", "_RESERVE * hours", "2 * hours",
+             ("tests/test_answer.py::test_a_plan_keeps_to_its_budget_and_uses_it",)),
+    Breakage("first-network-alone", "an ensemble's probability is its first network's",
+             "ilnrepro/use/segmenter.py", "Ensemble._segment", "tf.reduce_mean(each, axis=0)", "each[0]",
+             ("tests/test_models.py::test_probabilities_are_averaged_and_their_spread_is_told",)),
+    Breakage("rate-by-one-fold", "the rate for all subjects is the first that was tried",
+             "ilnrepro/studies/answer.py", "best_rate", "max(sorted(scores), key=", "min(sorted(scores), key=",
+             ("tests/test_answer.py::test_the_rate_for_all_subjects_is_the_best_on_the_mean_of_all_folds",)),
+)
+
+BREAKAGES = NORMS + KERNELS + CONVOLUTIONS + NETWORKS + TRAINING + STORAGE + DATA_PREP + EXPERIMENTS + FIGURES + STUDIES

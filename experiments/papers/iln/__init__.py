@@ -2,7 +2,7 @@
 
 from experiments.analysis import cost, judgements, questions
 from experiments.analysis.paper import Evidence, Paper
-from experiments.papers import sunnybrook
+from experiments.papers import acdc, sunnybrook
 from experiments.papers.iln import commands, recipes
 from experiments.papers.iln.claims import CLAIMS, CRITERIA, FURTHER_CLAIMS, FURTHER_CRITERIA, QUESTIONS
 from experiments.papers.iln.stages import FURTHER_RATES, STAGES
@@ -36,7 +36,8 @@ PAPER = Paper(
     averaged_up_to=1.0,  # 1.5 breaks some methods, so that an average with it would be of breaking
     evidence=Evidence(STAGES, QUESTIONS, further_rates=FURTHER_RATES),
     omitted=sunnybrook.MISALIGNED,
-    preparations=sunnybrook.PREPARATION,
+    preparations=sunnybrook.PREPARATION | acdc.PREPARATION,
+    stand_ins=acdc.STAND_IN,
     cost=published_cost(),
     further=further,
     commands=commands.add,

@@ -1,0 +1,6 @@
+"""Facts about the ACDC data that several papers need: the word in its title, the command that prepares it, and that it
+stands in for what nobody else has."""
+
+TITLE = "ACDC"
+PREPARATION = {TITLE: "python -m data_prep acdc --source SOURCE --structure rv --output {}"}
+STAND_IN = {TITLE: "a stand-in for the paper's images, which are not public: 100 patients, another scanner and reader"}
