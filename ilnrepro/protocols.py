@@ -31,9 +31,9 @@ def in_full(number: float) -> str:
 @dataclass(frozen=True)
 class Protocol:
     """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's (Zhou et al., MMMI
-    2019); what it leaves open is listed in the README, under "What differs from the paper".
+    2019); what it leaves open is listed in docs/iln.md, under "What differs from the paper".
 
-    The protocols named kolarik are those of Kolarik, Burget and Riha 2020; the README lists the same for them.
+    The protocols named kolarik are those of Kolarik, Burget and Riha 2020; docs/kolarik.md lists the same for them.
 
     Attributes:
       name: of the protocol.

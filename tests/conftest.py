@@ -14,9 +14,11 @@ from layers import form_of, seldom
 
 from ilnrepro.norms import fused, kernels
 
-# Started in the background, tests are deaf to Ctrl-C, and all that they start would be.
+# Started in the background, tests are deaf to Ctrl-C or to a hang-up, and all that they start would be.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The fused form by its kernels; TensorFlow's, which every method's values are tested on, and not all else of it.
 FORMS = seldom(["reference", "tensorflow", "native"], ["reference", "native"])

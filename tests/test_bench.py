@@ -29,7 +29,9 @@ def made_up():
                for method, ratio in (("none", 1.3), ("in", 1.02), ("iln", 1.04 if size == 64 else 1.01))]
     memory = [{"network": "paper", "size": 256, "batch": 8, "implementation": i, "method": m, "mib": mib}
               for i, m, mib in (("reference", "none", 1000), ("native", "iln", 800))]
-    return {"steps": steps, "methods": methods, "skipped": {"keras-onednn": "absent"}, "memory": memory,
+    use = [row(way, method, ratio) for way, method, ratio in (("exported", "none", 1.0), ("exported", "iln", 1.5),
+                                                              ("predict", "none", 0.5), ("predict", "iln", 0.51))]
+    return {"steps": steps, "methods": methods, "use": use, "skipped": {"keras-onednn": "absent"}, "memory": memory,
             "kernels_gb_per_s": {"copy": 10.0}, "machine": {"processor": "x86_64, AVX2", "cores": 2}}
 
 
@@ -49,7 +51,9 @@ def test_targets_are_held_against_the_right_ratios():
     assert found["peak memory of the step, ILN over plain none, 256², batch 8"].measured == 0.8
     minutes = found["200 iterations of IN and ILN, both forms, minutes"].measured
     assert minutes == pytest.approx(200 * 60 * (1 + 1.02 + 1.4 + 2.4) / 60000)
-    assert not any("3-D" in words or "exported" in words for words in found)
+    assert not found["exported ILN over exported none, 256²"].reached
+    assert found["predicting with ILN over with none, native, 256²"].measured == pytest.approx(1.02)
+    assert not any("3-D" in words for words in found)
     wide = made_up() | {"machine": {"processor": "x86_64, AVX-512"}}
     assert targets(wide)[0].bound == 1.2 and targets(wide)[0].reached
 
@@ -62,7 +66,8 @@ def test_a_skipped_peer_is_named_and_leaves_no_column():
     assert [line[0] for line in found["steps-256-batch1"].body] == ["none", "in", "gn4", "iln"]
     assert found["methods"].headings[1:] == ["256², 1 thread(s)", "256², 2 thread(s)", "128², 1 thread(s)",
                                              "64², 2 thread(s)"]
-    assert set(found) == {"targets", "steps-256-batch1", "methods", "limits"}
+    assert [line[-1] for line in found["use"].body] == ["1.00", "1.50", "1.00", "1.02"]
+    assert set(found) == {"targets", "steps-256-batch1", "methods", "use", "limits"}
 
 
 def test_convolutions_are_held_against_the_better_and_the_product():

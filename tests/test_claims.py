@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from test_evidence import compared, grid, record
 
-from experiments.analysis import agreement, needs, secondary, selection
+from experiments.analysis import agreement, headline, needs, secondary, selection
 from experiments.papers.iln import PAPER
 from ilnrepro.comparison import sample_size
 from ilnrepro.comparison.differences import FoldScores
@@ -144,3 +144,20 @@ def test_a_plan_says_where_no_number_of_seeds_helps(tmp_path):
     assert easy["seeds_needed"] == "2" and easy["power"] > 0.99
     with pytest.raises(InputError, match="no two methods have several seeds"):
         needs.build(PAPER, [r for r in records if r.configuration.seed == 0], 0.005)
+
+
+def test_the_answer_is_one_sentence_of_the_verdicts():
+    given = {("ILN is better than None", "LV"): "supported", ("ILN is better than IN", "LV"): "undecided",
+             ("ILN is better than LN", "LV"): "supported", ("Sigmoid is better than Clip", "LV"): "contradicted",
+             ("GN16 after the mix helps", "LV"): "no gain of half a point"}
+    rows = [{"claim": f"{c.words} ({c.structure})", "structure": c.structure, "paper": f"p {c.second}", "ours": "",
+             "power": "", "verdict": given.get((c.words, c.structure), "no data")} for c in PAPER.claims]
+    table, tidy = headline.build(PAPER, rows)
+    assert table.caption.split(". ")[0] == (
+        "On LV these runs support that ILN is better than None and LN, and contradict that Sigmoid is better than "
+        "Clip, and show no gain of half a point behind the claim that GN16 after the mix helps, and leave undecided "
+        "whether ILN is better than IN; on RV there are no data yet")
+    assert len(table.body) == len(tidy) == 7
+    row = next(row for row in table.body if row[0] == "ILN is better than IN")
+    assert row == ["ILN is better than IN", "p in", "", "undecided", "", "p in", "", "no data", ""]
+    assert headline.build(PAPER, []) is None

@@ -262,7 +262,7 @@ def test_one_rate_a_fold_is_taken_as_given(tmp_path):
     assert row["ours"] and row["power"] and not row["test_rule"]
     (stem, table, tidy), = tables.sheets(TABLES[3], records)
     assert stem == "table3" and "rate by rule 'taken as given'" in table.title and len(tidy) == 8
-    assert "0.5; 1.5 of LV ILN; 0.1 of LV IN (chosen by the rule 'taken as given'" in table.caption
+    assert "1.5, 0.5; LV IN 0.5, 0.1 (chosen by the rule 'taken as given'" in table.caption
     assert "rates" not in supplement.build(records) and rules_of([record("in", 1)]) == ("test",)
 
 
@@ -274,7 +274,8 @@ def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
               for rule in ("test", "cross-fold")}
     assert chosen == {"test": {0.1}, "cross-fold": {0.02}}
     texts = {stem: table.caption for stem, table, _ in tables.sheets(TABLES[3], records)}
-    assert "1, 0.1 (chosen" in texts["table3"] and "1, 0.1; 0.02 of LV LN (chosen" in texts["table3-cross-fold"]
+    assert "Learning rates 1, 0.1 (chosen" in texts["table3"]
+    assert "Learning rates 1, 0.1; LV LN 1, 0.1, 0.02 (chosen" in texts["table3-cross-fold"]
 
 
 def test_a_pair_is_compared_at_rates_that_both_have():

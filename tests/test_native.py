@@ -129,7 +129,8 @@ def test_random_shapes_with_large_means_and_outliers(shape, mean, outlier, relu,
     if outlier is not None:  # a corner that the convolution's zero padding sees
         x = args[1].reshape(shape[0], -1, shape[-1])
         x[:, outlier, :: seed % 3 + 1] = 0
-    check_moments(args[1])
+    # A block adds at most 512 rows, each addition to half a digit, of which the shift costs a factor of 1 + 16.
+    check_moments(args[1], max(1e-5, 17 * np.finfo(np.float32).eps / 2 * min(shape[1] * shape[2], 512)))
     check_passes(args, relu)
 
 

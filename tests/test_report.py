@@ -327,6 +327,20 @@ def test_browser_shows_names_as_text(browser):
 
 
 @pytest.mark.slow
+def test_browser_opens_a_claim_by_keyboard(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.execute_script("[...document.querySelectorAll('.claim')].find("
+                           "c => c.textContent.includes('ILN is better than IN')).querySelector('summary').focus()")
+    assert not browser.find_elements("css selector", ".claim[open]")
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    claim, = browser.find_elements("css selector", ".claim[open]")
+    assert claim.find_element("css selector", ".subjects").is_displayed()
+    assert "Both at their worst" in claim.text and "ILN is better on" in claim.text
+    assert len(claim.find_elements("css selector", ".pair .tile")) >= 6
+
+
+@pytest.mark.slow
 def test_browser_picks_a_layer(browser):
     opacity = ("return [...document.querySelectorAll('#rho-iln polyline')].map("
                "c => [c.dataset.series, c.classList.contains('faded')])")

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 
 from ilnrepro.comparison.choice import RULE_NAMES, RULES, cells, rules_of
 from ilnrepro.comparison.scores import about_rounding
@@ -70,9 +71,10 @@ def marks(runs, folds):
 
 
 def resolution(records):
-    """The size of the masks in words, '128×128 pixels'."""
+    """The size of the masks in words, '128×128 pixels'; none is known where all runs diverged."""
     shapes = dict.fromkeys(r.shape for r in records if r.shape)
-    return " or ".join("×".join(map(str, shape)) for shape in shapes) + " pixels"
+    words = " or ".join("×".join(map(str, shape)) for shape in shapes)
+    return f"{words} pixels" if words else "the resolution of the network"
 
 
 def about(records):
@@ -93,19 +95,25 @@ def about(records):
 
 
 def rates_in_words(records):
-    """Those of all methods, and which only some have; all of them where no two have one in common."""
+    """The rates that most methods have, and those of each method that has others; all of them where no rate is all
+    methods'."""
     by_method = {}
     for c in (r.configuration for r in records):
         by_method.setdefault((c.structure, c.method), set()).add(c.rate)
-    some = set.union(*by_method.values())
-    every = set.intersection(*by_method.values()) or some
-    parts = [", ".join(f"{rate:g}" for rate in sorted(every, reverse=True))]
-    for rate in sorted(some - every, reverse=True):
-        of = {s: ordered(m for (t, m), rates in by_method.items() if t == s and rate in rates)
+    if not set.intersection(*by_method.values()):
+        return _rates(set.union(*by_method.values()))
+    counts = Counter(map(frozenset, by_method.values()))
+    usual, parts = max(counts, key=lambda rates: (counts[rates], sorted(rates))), []
+    for rates in (rates for rates in counts if rates != usual):
+        of = {s: ordered(m for (t, m), theirs in by_method.items() if t == s and theirs == rates)
               for s in structures_of(records)}
-        parts.append(f"{rate:g} of " + ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in of.items()
-                                                 if methods))
-    return "; ".join(parts)
+        who = ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in of.items() if methods)
+        parts.append(f"{who} {_rates(rates)}")
+    return "; ".join([_rates(usual), *parts])
+
+
+def _rates(rates):
+    return ", ".join(f"{rate:g}" for rate in sorted(rates, reverse=True))
 
 
 def _seeds(records):

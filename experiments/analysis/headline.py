@@ -4,7 +4,7 @@ from ilnrepro.comparison.sheet import Sheet
 
 # How a verdict begins in the sentence, and the word before each of its claims.
 _SAYS = {"supported": ("support", "that"), "contradicted": ("contradict", "that"),
-         "no gain of half a point": ("show no gain of half a point in", "that"),
+         "no gain of half a point": ("show no gain of half a point behind the claim", "that"),
          "undecided": ("leave undecided", "whether")}
 _COLUMNS = ("paper", "ours", "verdict", "power")
 

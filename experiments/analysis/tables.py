@@ -150,9 +150,10 @@ def sheet(paper, rows, text, synthetic):
     columns = [f"{s}-{k}" for s in _structures(paper, (row["fold"].rpartition("-")[0] for row in rows))
                if s in paper.structures and paper.folds for k in (*paper.folds, "mean")]
     columns += sorted({row["fold"] for row in rows} - set(columns))
-    whole = {f"{row['fold'].rpartition('-')[0]} own resolution": row["fold"] for row in rows
+    by_column = sorted(rows, key=lambda row: columns.index(row["fold"]))
+    whole = {f"{row['fold'].rpartition('-')[0]} own resolution": row["fold"] for row in by_column
              if row["fold"].endswith("-mean") and not math.isnan(row["whole_mean"])}
-    published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in rows
+    published = {f"{row['fold'].rpartition('-')[0]} published": row["fold"] for row in by_column
                  if not math.isnan(row["published_mean"])}
     by_key = {(row["label"], row["fold"]): row for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))

@@ -1,4 +1,4 @@
-"""`python -m experiments bench`: measures everything, writes bench.json, prints tables. About two hours."""
+"""`python -m experiments bench`: measures everything, writes bench.json, prints tables. About three hours."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ class Extent(NamedTuple):
 
 def add(commands):
     """Adds the command."""
-    one = commands.add_parser("bench", help="measure what each method costs, here and in other frameworks (two hours)")
+    one = commands.add_parser("bench", help="measure what each method costs, here and elsewhere (three hours)")
     one.add_argument("--output", type=Path, help="default: build/bench/PROCESSOR/bench.json")
     one.add_argument("--rounds", type=int, default=7)
     one.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
@@ -102,10 +102,9 @@ def _growth(extent, say):
 
 
 def _use(extent, say):
-    ways = [rounds.measure(256 // extent.shrink, 1, 2, {"use": ["none", "iln"]}, extent.rounds, say,
-                           plain=(way, "none"))[0] for way in ("exported", "predict")]
-    return {"use": [row for way, rows in zip(("exported", "predict"), ways, strict=True) for row in rows
-                    if row["implementation"] == way]}
+    rows, _ = rounds.measure(256 // extent.shrink, 1, 2, {"use": ["none", "iln"]}, extent.rounds, say,
+                             plain=("exported", "none"))
+    return {"use": rows}
 
 
 def _convolutions(extent, say):

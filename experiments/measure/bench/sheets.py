@@ -90,10 +90,13 @@ def _growth(found, where):
 def _use(found, where):
     rows = found.get("use", [])
     if rows:
+        none = {r["implementation"]: r["ratio_to_none"] for r in rows if r["method"] == "none"}
         yield "use", Sheet(
-            "In use", "Segmenting one image with two threads: exported as a SavedModel, and by `predict` from the run "
-            f"file; ratios to the same without normalization. {where}.", ["way", "method", "ms", "over none"],
-            [[r["implementation"], r["method"], f"{r['ms']:.1f}", f"{r['ratio_to_none']:.2f}"] for r in rows])
+            "In use", f"Segmenting one image of {rows[0]['size']}² with two threads: exported as a SavedModel, and by "
+            f"`predict` from the run file; ratios to the same without normalization. {where}.",
+            ["way", "method", "ms", "over none"],
+            [[r["implementation"], r["method"], f"{r['ms']:.1f}",
+              f"{r['ratio_to_none'] / none[r['implementation']]:.2f}"] for r in rows])
 
 
 def _convolutions(found, where):

@@ -224,7 +224,7 @@ struct Moments {
   static constexpr int kFeatureMaps = 1;
 
   // Sums about a shift, the mean of the block's first K of B pixels. As (mean - shift)^2 <= squares / K, the
-  // shift costs digits of no more than a factor B / K, whatever the values, outliers among the K included. It
+  // shift costs digits of no more than a factor B / K <= 16, whatever the values, outliers among the K included. It
   // is itself taken about the first pixel, so that a constant channel is its own shift.
   static void Run(OpKernelContext* context, const Layout& s, bool) {
     struct Column {
@@ -235,7 +235,7 @@ struct Moments {
       return [x, &s, shift = Row<T>(s), sum = Row<T>(s), square = Row<T>(s)](const Block& block, double* mean,
                                                                              double* squares) mutable {
         const T* p = x + block.begin;
-        const int64_t leading = std::min(block.pixels, std::max(block.pixels / 16, s.pixels_per_row));
+        const int64_t leading = std::min(block.pixels, std::max((block.pixels + 15) / 16, s.pixels_per_row));
         const auto step = [p](Column& f, int64_t i, auto lanes) INLINE {
           const Vector<T> d = Stream(p + i, lanes, f.shift) - f.shift;
           f.sum += d;
