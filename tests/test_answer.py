@@ -40,7 +40,8 @@ def found(*methods):
     return answer([r for method in methods for r in committed(method)])
 
 
-@pytest.mark.parametrize("further", [(), ("iln",)], ids=["alone", "beside ILN"])
+@pytest.mark.parametrize("further", [pytest.param((), id="alone"),
+                                     pytest.param(("iln",), id="beside ILN", marks=pytest.mark.slow)])
 def test_bn_with_moving_averages_is_found_to_be_worse_on_45_subjects(further):
     said = found("bn", "in", *further)
     pair = said.pair("bn", "in")
@@ -48,6 +49,7 @@ def test_bn_with_moving_averages_is_found_to_be_worse_on_45_subjects(further):
     assert pair.difference == pytest.approx(-0.192, abs=0.002) and pair.low < pair.difference < pair.high < 0
 
 
+@pytest.mark.slow
 def test_methods_that_cannot_be_told_apart_are_said_to_be_so():
     said = found("in", "sigmoid")
     assert set(said.best) == {"in", "sigmoid"} and said.winner is None

@@ -78,6 +78,7 @@ def test_given_again_it_does_nothing_and_says_the_same(done):
     assert files_of(folder) == before and "timing" not in again.stderr
 
 
+@pytest.mark.slow
 def test_killed_in_either_stage_it_goes_on_by_its_plan_to_the_same_bits(done, tmp_path):
     folder, said = done
     (tmp_path / "r").mkdir()
@@ -110,6 +111,7 @@ def test_another_comparison_in_the_same_folder_is_refused(done, further, message
     assert files_of(folder) == before
 
 
+@pytest.mark.slow
 def test_another_reference_is_another_view(done):
     folder, _ = done
     for reference, other in (("in", "LN"), ("ln", "IN")):
@@ -226,6 +228,7 @@ def test_a_method_of_one_s_own_is_used_like_any_other(plugin, tmp_path):
     assert used.returncode == 0, used.stderr
 
 
+@pytest.mark.slow
 def test_its_runs_need_its_rule_and_no_other_version_of_it(plugin, tmp_path):
     data = tiny.discs(tmp_path)
     train = ["ilnrepro", "train", data, "--method", "mine", "--rate", 0.3, "--protocol", "tiny", "--output",
