@@ -10,7 +10,6 @@ from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 from ilnrepro.storage import files
 from ilnrepro.use import segmenter
-from ilnrepro.use.packaged import located
 
 OPSET = 17
 
@@ -32,10 +31,7 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> None:
         import tf2onnx
     except ImportError as error:
         raise InputError('export: tf2onnx is not installed; pip install "ilnrepro[onnx]"') from error
-    network = segmenter.of_file(located(path), form="plain")
-    if network.slab:
-        raise InputError(f"{path}: a network of volumes, which are exported as a SavedModel alone; give --output a "
-                         "folder's name")
+    network = segmenter.for_export(path)
     function = network.from_source
     try:
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)

@@ -225,6 +225,19 @@ def _warn_of_collapse(path, status):
                       "or marked next to everything; take another run", stacklevel=3)
 
 
+def for_export(path: str | PathLike[str]) -> Segmenter | Ensemble:
+    """The networks of a file in plain TensorFlow operations.
+
+    Raises:
+      InputError: as `load`, or networks of volumes, whose dilated convolutions TensorFlow does not restore.
+    """
+    found = of_file(located(path), form="plain")
+    if found.slab:
+        raise InputError(f"{path}: a network of volumes, and those of images alone are exported; use it with "
+                         "`ilnrepro predict`")
+    return found
+
+
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     """Writes the network of a run file, or those of an ensemble, as a TensorFlow SavedModel that needs nothing of this
     package to serve.
@@ -239,7 +252,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already and not an empty folder; choose another folder")
-    segmenter = of_file(located(path), form="plain")
+    segmenter = for_export(path)
     about = json.dumps(segmenter.about, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
