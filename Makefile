@@ -65,7 +65,7 @@ breakages: setup ## break the code in many small ways and see that a test notice
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile -rs
 
 $(VENV)/ready-slow: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,bench,docs,notebook]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cluster,bench,docs,notebook,onnx]"
 	@touch $@
 
 lint: setup ## check the style

@@ -88,9 +88,9 @@ class Segmenter:
         if not np.isfinite(images).all():
             raise InputError("images: NaN or infinite grey levels; repair them or leave them out")
         slices = images.reshape(-1, *images.shape[-2:])
-        found = prediction.outputs_of(self._segment, slices, [spacing] * len(slices), "images", batch)
-        shaped = {name: values.reshape(images.shape) for name, values in found.items()}
-        each = segmenter.own_masks(found)
+        outputs = prediction.outputs_of(self._segment, slices, [spacing] * len(slices), "images", batch)
+        shaped = {name: values.reshape(images.shape) for name, values in outputs.items()}
+        each = segmenter.own_masks(outputs)
         return Segmentation(shaped["mask"], shaped["probability"], shaped.get("uncertainty"),
                             None if each is None else segmenter.disagreement(each))
 
@@ -155,12 +155,12 @@ def scores(truth: np.ndarray, predicted: np.ndarray, subject: Sequence[str] | No
     if truth.shape != predicted.shape or truth.ndim < 2 or (subject is not None and len(subject) != len(truth)):
         raise InputError(f"scores: masks of shapes {truth.shape} and {predicted.shape}"
                          f"{'' if subject is None else f' and {len(subject)} subjects'} do not belong together")
-    found = dice(*overlap(truth, predicted))
-    _, of_image = np.unique(np.arange(len(found)) if subject is None else np.asarray(subject, str), return_inverse=True)
-    means = np.bincount(of_image, found) / np.bincount(of_image)
+    cases = dice(*overlap(truth, predicted))
+    _, of_image = np.unique(np.arange(len(cases)) if subject is None else np.asarray(subject, str), return_inverse=True)
+    means = np.bincount(of_image, cases) / np.bincount(of_image)
     n = len(means)
     half = float(stdtrit(n - 1, 0.975) * means.std(ddof=1) / n ** 0.5) if n > 1 else float("nan")
-    return Scores(found, float(means.mean()), float(means.mean()) - half, float(means.mean()) + half, n)
+    return Scores(cases, float(means.mean()), float(means.mean()) - half, float(means.mean()) + half, n)
 
 
 def compare(data: File, methods: Sequence[str], *, hours: float = 2.0, reference: str | None = None,

@@ -159,9 +159,9 @@ def predict(arguments):
         failed = 0
         for path, target in planned:
             try:
-                found = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
+                outcome = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
                     images, completed=done, total=total, visible=total > 1), arguments.probability)
-                said = f"{target}{_said(found)}"
+                said = f"{target}{_said(outcome)}"
             except InputError as error:
                 said, failed = f"error: {error}", failed + 1
             bar.console.print(said, markup=False, soft_wrap=True)

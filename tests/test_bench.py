@@ -36,24 +36,24 @@ def made_up():
 
 
 def test_targets_are_held_against_the_right_ratios():
-    found = {t.words: t for t in targets(made_up())}
-    installed = found["plain tf.nn none as installed over our ILN, 256², batch 1"]
+    target_of = {t.words: t for t in targets(made_up())}
+    installed = target_of["plain tf.nn none as installed over our ILN, 256², batch 1"]
     assert installed.measured == pytest.approx(2) and installed.bound == 2.5 and not installed.reached
-    assert found["best of PyTorch and Keras, none, over our ILN, 256², batch 1"].measured == pytest.approx(1 / 1.02)
+    assert target_of["best of PyTorch and Keras, none, over our ILN, 256², batch 1"].measured == pytest.approx(1 / 1.02)
     # Of two layouts the better counts, which makes it the harder to beat.
-    assert found["best peer's ILN over ours, 256², batch 1"].measured == pytest.approx(1.5)
-    of_methods = found["any method over our none, 256² and 128², 1 and 2 threads"]
+    assert target_of["best peer's ILN over ours, 256², batch 1"].measured == pytest.approx(1.5)
+    of_methods = target_of["any method over our none, 256² and 128², 1 and 2 threads"]
     assert of_methods.measured == 1.02 and of_methods.reached
-    assert found["any method over our none, 64², 1 and 2 threads"].measured == 1.04
+    assert target_of["any method over our none, 64², 1 and 2 threads"].measured == 1.04
     product = 2 * 2048**3 / 1.02
-    assert found["the step's share of the product's rate (ILN, 256², batch 1)"].measured == pytest.approx(
+    assert target_of["the step's share of the product's rate (ILN, 256², batch 1)"].measured == pytest.approx(
         limits.step_flop(256) / 1.02 / product)
-    assert found["peak memory of the step, ILN over plain none, 256², batch 8"].measured == 0.8
-    minutes = found["200 iterations of IN and ILN, both forms, minutes"].measured
+    assert target_of["peak memory of the step, ILN over plain none, 256², batch 8"].measured == 0.8
+    minutes = target_of["200 iterations of IN and ILN, both forms, minutes"].measured
     assert minutes == pytest.approx(200 * 60 * (1 + 1.02 + 1.4 + 2.4) / 60000)
-    assert not found["exported ILN over exported none, 256²"].reached
-    assert found["predicting with ILN over with none, native, 256²"].measured == pytest.approx(1.02)
-    assert not any("3-D" in words for words in found)
+    assert not target_of["exported ILN over exported none, 256²"].reached
+    assert target_of["predicting with ILN over with none, native, 256²"].measured == pytest.approx(1.02)
+    assert not any("3-D" in words for words in target_of)
     wide = made_up() | {"machine": {"processor": "x86_64, AVX-512"}}
     assert targets(wide)[0].bound == 1.2 and targets(wide)[0].reached
 

@@ -241,6 +241,15 @@ def test_an_empty_batch_moves_nothing(method):
     assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, layer.weights, strict=True))
 
 
+def test_an_empty_batch_of_a_graph_moves_nothing():
+    layer = Normalization("bn")
+    step = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec([None, 8, 8, 16])])
+    step(features())
+    before = [v.numpy() for v in layer.weights]
+    assert step(features()[:0]).shape == (0, 8, 8, 16)
+    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, layer.weights, strict=True))
+
+
 def operations(folder):
     """The names of all operations in a SavedModel."""
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())

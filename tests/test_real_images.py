@@ -1,6 +1,6 @@
 """Checks on real images, which the project does not hold: skipped where they are not at hand.
 
-$SUNNYBROOK names the .npz file of all 805 labelled images, $ACDC the folder of the release.
+$ILNREPRO_TEST_DATA names a folder with `sunnybrook_lv_805.npz`, all labelled images, and `acdc`, the release.
 """
 
 import os
@@ -22,14 +22,15 @@ COMMITTED = sorted((tiny.ROOT / "results" / "sunnybrook-lite" / "runs").glob("*/
 
 
 def source(name):
-    if not os.environ.get(name):
-        pytest.skip(f"real images are not at hand: set ${name}")
-    return Path(os.environ[name]).absolute()
+    path = Path(os.environ.get("ILNREPRO_TEST_DATA", "nowhere")).absolute() / name
+    if not path.exists():
+        pytest.skip(f"real images are not at hand: $ILNREPRO_TEST_DATA names no folder with {name}")
+    return path
 
 
 def test_the_805_images_made_again_are_the_data_of_the_committed_runs(tmp_path):
     path = tmp_path / "sunnybrook-lv.h5"
-    done = tiny.command("data_prep", "sunnybrook", "--source", source("SUNNYBROOK"), "--output", path)
+    done = tiny.command("data_prep", "sunnybrook", "--source", source("sunnybrook_lv_805.npz"), "--output", path)
     assert done.returncode == 0, done.stderr
     data = dataset.read(path)
     data.audit, data.title, data.source = "{}", "described otherwise", "from elsewhere"
@@ -53,7 +54,7 @@ def test_the_805_images_made_again_are_the_data_of_the_committed_runs(tmp_path):
 @pytest.mark.parametrize("further", [[], ["--spacing", 1.6]], ids=["cropped", "resampled"])
 def test_acdc_volumes_are_segmented_as_the_run_s_own_slices(tmp_path, further, capsys):
     """In the run's own grid; then, mapped back, against the truth of the volumes' own grids."""
-    release = source("ACDC")
+    release = source("acdc")
     (tmp_path / "acdc").mkdir()
     for patient in sorted(release.glob("patient*"))[::8]:
         (tmp_path / "acdc" / patient.name).symlink_to(patient)

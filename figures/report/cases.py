@@ -70,8 +70,8 @@ def side_by_side(folds, methods, data, number):
     places = {"Both at their worst": _worst_first(scored)[:number],
               "The first furthest ahead": [k for k in ahead if gap[k] > 0][:number],
               "The second furthest ahead": [k for k in ahead[::-1] if gap[k] < 0][:number]}
-    return {heading: [_case(folds[scored[k][1]], methods, data, True, False, *scored[k][:4]) for k in of_it]
-            for heading, of_it in places.items() if of_it}
+    return {heading: [_case(folds[scored[k][1]], methods, data, True, False, *scored[k][:4]) for k in some]
+            for heading, some in places.items() if some}
 
 
 def _scored(folds, methods):

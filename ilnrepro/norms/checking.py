@@ -182,7 +182,7 @@ def _keeps_scale(name):
     return bool(_error(_run(_layer(name, "fused", epsilon=1e-14), changed, upstream, True, False)[0], y) < 1e-9)
 
 
-def _error(found, wanted):
+def _error(value, wanted):
     """The largest error, relative to the largest number or 1; infinite for what is not a number."""
-    worst = np.max(np.abs(found - wanted), initial=0) / max(np.max(np.abs(wanted), initial=0), 1.0)
+    worst = np.max(np.abs(value - wanted), initial=0) / max(np.max(np.abs(wanted), initial=0), 1.0)
     return float(worst) if np.isfinite(worst) else np.inf

@@ -103,6 +103,6 @@ def _line(error):
     """(plug-in, line) in which an exception was raised, the innermost; None for none."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in _LOADED:
         return error.filename, error.lineno
-    found = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)
              if Path(frame.filename) in _LOADED]
-    return found[-1] if found else None
+    return frames[-1] if frames else None

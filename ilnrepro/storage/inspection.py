@@ -48,7 +48,7 @@ def _describe_run(path):
     configuration = run.configuration
     settings = {"protocol_version": run.versions[0], **configuration.as_dict()}
     protocol = settings.pop("protocol")
-    found = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
+    content = {"file": str(path), "kind": "run", "status": run.status, "title": run.title, "synthetic": run.synthetic,
              "configuration": {**settings, "configuration_hash": configuration.hash,
                                **{f"protocol.{key}": value for key, value in protocol.items()}},
              "preparation": str(run.preparation), "parameters": run.parameters, "steps": len(run.loss),
@@ -57,23 +57,23 @@ def _describe_run(path):
              "provenance": _plain(run.provenance), "timing": _plain(run.timing)}
     if run.test:
         scores = run.dice
-        found["dice"] = {"n": len(scores), "mean": float(scores.mean()), "std": float(scores.std()),
+        content["dice"] = {"n": len(scores), "mean": float(scores.mean()), "std": float(scores.std()),
                          "median": float(np.median(scores)), "least": float(scores.min()), "both_empty": run.both_empty}
-        found["cases"] = [{"case": i, "name": str(name), "subject": str(subject), "dice": float(score),
+        content["cases"] = [{"case": i, "name": str(name), "subject": str(subject), "dice": float(score),
                            "true pixels": int(true), "predicted pixels": int(predicted)}
                           for i, (name, subject, score, true, predicted) in enumerate(zip(
                               run.test["name"], run.test["subject"], scores, run.test["truth_pixels"],
                               run.test["predicted_pixels"], strict=True))]
     if configuration.fold == WHOLE:
-        found["expected"] = _plain(run.expected)
+        content["expected"] = _plain(run.expected)
     if len(run.layers):
-        found["gates"] = [{"layer": str(layer), "channels": int(channels), "rho": run.rho[-1, i].tolist(),
+        content["gates"] = [{"layer": str(layer), "channels": int(channels), "rho": run.rho[-1, i].tolist(),
                            "share": float(run.gate[-1, i]),
                            "largest change of rho": float(np.abs(run.rho[:, i] - run.rho[0, i]).max())}
                           for i, (layer, channels) in enumerate(zip(run.layers, run.channels, strict=True))]
     if run.weights:
-        found["weights"] = _shapes(run)
-    return found
+        content["weights"] = _shapes(run)
+    return content
 
 
 def _describe_data(path):

@@ -45,8 +45,8 @@ def of_run(run: Run, counts: dict[str, dict[str, np.ndarray]]) -> dict[str, np.n
     or the file was rewritten since."""
     if all(name in run.test for name in COUNTS):
         return {name: run.test[name] for name in COUNTS}
-    found = counts.get(run.configuration.path.as_posix(), {})
+    counted = counts.get(run.configuration.path.as_posix(), {})
     side = run.configuration.protocol.shrink
-    if found and np.array_equal(found["whole_predicted_pixels"], side**2 * run.test["predicted_pixels"]):
-        return found
+    if counted and np.array_equal(counted["whole_predicted_pixels"], side**2 * run.test["predicted_pixels"]):
+        return counted
     return {}

@@ -144,11 +144,11 @@ def timed(data: Path, source: DataSet, methods: Sequence[str], chosen: Protocol,
         wall = (time.monotonic() - began) / math.ceil(len(jobs) / workers)
         times = {m: [runfile.read(Path(folder) / job.configuration.path).timing for job in jobs
                      if job.configuration.method == m] for m in methods}
-    inside = np.mean([t["training"] + t["test"] for of_it in times.values() for t in of_it])
+    inside = np.mean([t["training"] + t["test"] for runs in times.values() for t in runs])
     start = max(1.0, wall - float(inside))
-    return {m: Timing(max(map(_step, of_it)), max(float(t["test"]) for t in of_it),
-                      start + max(float(t["first_block"]) for t in of_it), max(int(t["peak_bytes"]) for t in of_it))
-            for m, of_it in times.items()}
+    return {m: Timing(max(map(_step, runs)), max(float(t["test"]) for t in runs),
+                      start + max(float(t["first_block"]) for t in runs), max(int(t["peak_bytes"]) for t in runs))
+            for m, runs in times.items()}
 
 
 def _step(timing):

@@ -42,19 +42,19 @@ def bench(arguments):
     kind = f"{clock.processor()}{'-short' if arguments.short else ''}"
     output = arguments.output or Path("build/bench", kind, "bench.json")
     console = Console(stderr=True)
-    found = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
-    found["machine"] = clock.machine()
+    results = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
+    results["machine"] = clock.machine()
     with console.status("benchmark: nothing else should run on this machine") as status:
         for part in arguments.only or PARTS:
             new = PARTS[part](extent, lambda text: (status.update(text), console.log(text)))
             if "steps" in new:
                 settings = {_setting(row) for row in new["steps"]}
-                new["steps"] += [row for row in found.get("steps", []) if _setting(row) not in settings]
-            found |= new
-            files.write_json(output, found)
+                new["steps"] += [row for row in results.get("steps", []) if _setting(row) not in settings]
+            results |= new
+            files.write_json(output, results)
     out = Console(width=max(160, Console().width))
     tables = output.parent / "tables"
-    for name, table in sheets(found).items():
+    for name, table in sheets(results).items():
         out.print(table.rich())
         files.write(tables / f"{name}.md", table.markdown())
     print(f"benchmark: {output} (tables: {tables})")

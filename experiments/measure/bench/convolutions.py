@@ -129,19 +129,19 @@ def measure(threads, rounds, say, shapes=SHAPES):
                      for shape in shapes for kind in PASSES]}
 
 
-def sheet(found, where):
+def sheet(timed, where):
     """GFLOP/s by shape and pass, and the native ones over the better of TensorFlow's."""
     body = []
-    for row in found["rows"]:
+    for row in timed["rows"]:
         seconds = row["seconds"]
         native_rate = row["gflop"] / seconds["native"]
         body.append([row["shape"], row["pass"], *(f"{row['gflop'] / seconds[way]:.1f}" for way in WAYS),
                      f"{min(seconds['TensorFlow'], seconds['oneDNN']) / seconds['native']:.2f}",
-                     f"{native_rate / found['product_gflop_per_s']:.2f}"])
+                     f"{native_rate / timed['product_gflop_per_s']:.2f}"])
     return Sheet(
-        f"Convolutions, {found['threads']} thread(s)",
-        f"GFLOP/s at batch 1, {found['threads']} thread(s), {found['instruction_set']}: the best of {found['rounds']} "
-        f"rounds of turns; a 2048² float32 product reached {found['product_gflop_per_s']:.0f} in the same. {where}.",
+        f"Convolutions, {timed['threads']} thread(s)",
+        f"GFLOP/s at batch 1, {timed['threads']} thread(s), {timed['instruction_set']}: the best of {timed['rounds']} "
+        f"rounds of turns; a 2048² float32 product reached {timed['product_gflop_per_s']:.0f} in the same. {where}.",
         ["shape", "pass", *WAYS, "native over the better", "share of the product"], body)
 
 

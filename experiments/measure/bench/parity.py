@@ -30,7 +30,7 @@ def losses(method):
     weights = {name: v.numpy() for name, v in variables.items()}
     momenta = dict.fromkeys(variables, 0.0)
     images, masks = (tf.constant(values) for values in batch())
-    found = []
+    of_steps = []
     for _ in range(STEPS):
         with tf.GradientTape() as tape:
             scores = network(images, training=True)
@@ -38,8 +38,8 @@ def losses(method):
         for name, gradient in tape.gradient(loss, variables).items():
             momenta[name] = 0.9 * momenta[name] + gradient
             variables[name].assign_sub(RATE * momenta[name])
-        found.append(float(loss))
-    return weights, found
+        of_steps.append(float(loss))
+    return weights, of_steps
 
 
 def of_torch(method, weights, layout="channels_last"):
@@ -86,11 +86,11 @@ def main(module, methods):
 
         keras.config.set_floatx("float64")
         keras.config.set_dtype_policy("float64")
-    found = {}
+    errors = {}
     for method in methods.split(","):
         weights, ours = losses(method)
-        found[method] = float(np.max(np.abs(np.array(PEERS[module](method, weights)) / ours - 1)))
-    print(json.dumps(found))
+        errors[method] = float(np.max(np.abs(np.array(PEERS[module](method, weights)) / ours - 1)))
+    print(json.dumps(errors))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ FRAMEWORKS = {
 def environment(threads, onednn="1"):
     """The environment of a process that is measured."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    found = os.environ | dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    found.pop("TF_ENABLE_ONEDNN_OPTS", None)
-    return found if onednn is None else found | {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    variables = os.environ | dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    return variables if onednn is None else variables | {"TF_ENABLE_ONEDNN_OPTS": onednn}
 
 
 def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
@@ -78,25 +78,25 @@ def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
             turns |= {tuple(key): (process, i) for i, key in enumerate(answer["ready"])}
         else:
             skipped[name] = answer.get("skipped", "ended without a word")
-    found = []
+    done = []
     for n in range(rounds):
         say(f"{size}², batch {batch}, {threads} thread(s): round {n + 1} of {rounds}")
-        found.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
+        done.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
     for process in workers:
         process.stdin.close()
         process.wait()
-    return summary(found, size, batch, threads), skipped
+    return summary(done, size, batch, threads), skipped
 
 
 def one_round(keys, ms, plain=PLAIN):
     """{key: (milliseconds, ratio to the plain network)}; `ms` measures a key once."""
-    found, before = {}, ms(plain)
+    times, before = {}, ms(plain)
     random.shuffle(keys)
     for key in keys:
         one, after = ms(key), ms(plain)
-        found[key] = one, 2 * one / (before + after)
+        times[key] = one, 2 * one / (before + after)
         before = after
-    return found
+    return times
 
 
 def _start(name, size, batch, threads, methods):
@@ -119,11 +119,11 @@ def _answer(process):
     return {}
 
 
-def summary(found, size, batch, threads):
+def summary(done, size, batch, threads):
     """The rows of some rounds, see `measure`."""
     rows = []
-    for key in found[0]:
-        values, ratios = zip(*(this[key] for this in found), strict=True)
+    for key in done[0]:
+        values, ratios = zip(*(this[key] for this in done), strict=True)
         low, ms, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows.append({"implementation": key[0], "method": key[1], **({"layout": key[2]} if len(key) > 2 else {}),
                      "size": size, "batch": batch, "threads": threads, "ms": ms, "ms_low": low, "ms_high": high,

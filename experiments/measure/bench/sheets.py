@@ -9,11 +9,11 @@ ORDER = ("installed", "reference", "tensorflow", "native", "torch-eager", "torch
 NETWORKS = {"paper": "U-Net, {size}², batch {batch}", "kolarik": "3-D Res-U-Net, 16×{size}², batch {batch}"}
 
 
-def sheets(found):
+def sheets(results):
     """The tables of a benchmark, by name."""
-    where = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    where = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
     parts = (_targets, _steps, _methods, _volumes, _growth, _use, _convolutions, _limits, _end_to_end)
-    return {name: sheet for part in parts for name, sheet in part(found, where)}
+    return {name: sheet for part in parts for name, sheet in part(results, where)}
 
 
 def _settings(rows):
@@ -22,16 +22,16 @@ def _settings(rows):
     return {kind: [r for r in rows if (r["size"], r["batch"], r["threads"]) == kind] for kind in kinds}
 
 
-def _targets(found, where):
+def _targets(results, where):
     body = [[t.words, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
-            for t in targets(found)]
+            for t in targets(results)]
     if body:
         yield "targets", Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
                                ["what", "target", "measured", "reached"], body)
 
 
-def _steps(found, where):
-    for (size, batch, threads), rows in _settings(found.get("steps", [])).items():
+def _steps(results, where):
+    for (size, batch, threads), rows in _settings(results.get("steps", [])).items():
         ms = next(r["ms"] for r in rows if (r["implementation"], r["method"]) == ("reference", "none"))
         columns = [name for name in ORDER if any(r["implementation"] == name for r in rows)]
         body = []
@@ -39,7 +39,7 @@ def _steps(found, where):
             cells = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
             # Of two memory layouts the better is quoted.
             body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in cells)])
-        skipped = "".join(f" Skipped: {name} ({why})." for name, why in found["skipped"].items())
+        skipped = "".join(f" Skipped: {name} ({why})." for name, why in results["skipped"].items())
         yield f"steps-{size}-batch{batch}", Sheet(
             f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
             f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization written as "
@@ -54,8 +54,8 @@ def _rank(method):
     return names.index(name), method
 
 
-def _methods(found, where):
-    settings = _settings(found.get("methods", []))
+def _methods(results, where):
+    settings = _settings(results.get("methods", []))
     if not settings:
         return
     ratios = [{r["method"]: r["ratio_to_none"] for r in rows} for rows in settings.values()]
@@ -66,8 +66,8 @@ def _methods(found, where):
         [[method, *(f"{one[method]:.2f}" for one in ratios)] for method in sorted(ratios[0], key=_rank)])
 
 
-def _volumes(found, where):
-    for (size, batch, threads), rows in _settings(found.get("volumes", [])).items():
+def _volumes(results, where):
+    for (size, batch, threads), rows in _settings(results.get("volumes", [])).items():
         ms = next(r["ms"] for r in rows if r["implementation"] == "reference")
         yield "volumes", Sheet(
             "3-D training step", f"Kolarik's network on slabs of 16×{size}², batch {batch}, {threads} thread(s), over "
@@ -75,9 +75,9 @@ def _volumes(found, where):
             [[r["method"], f"{r['ratio_to_none']:.2f}"] for r in rows if r["implementation"] == "native"])
 
 
-def _growth(found, where):
+def _growth(results, where):
     body = []
-    for (size, batch, _), all_rows in _settings(found.get("growth", [])).items():
+    for (size, batch, _), all_rows in _settings(results.get("growth", [])).items():
         rows = {(r["implementation"], r["method"]): r for r in all_rows}
         body.append([f"{size}²", str(batch), f"{rows['reference', 'none']['ms']:.1f}",
                      *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
@@ -87,8 +87,8 @@ def _growth(found, where):
             ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
 
 
-def _use(found, where):
-    rows = found.get("use", [])
+def _use(results, where):
+    rows = results.get("use", [])
     if rows:
         none = {r["implementation"]: r["ratio_to_none"] for r in rows if r["method"] == "none"}
         yield "use", Sheet(
@@ -99,26 +99,26 @@ def _use(found, where):
               f"{r['ratio_to_none'] / none[r['implementation']]:.2f}"] for r in rows])
 
 
-def _convolutions(found, where):
-    for one in found.get("convolutions", []):
+def _convolutions(results, where):
+    for one in results.get("convolutions", []):
         yield f"convolutions-{one['threads']}", convolutions.sheet(one, where)
 
 
-def _limits(found, where):
-    if "memory" not in found:
+def _limits(results, where):
+    if "memory" not in results:
         return
-    step = share(found)
+    step = share(results)
     body = [["the step of ILN at 256², batch 1, of the product's rate", f"{step:.2f}"]] if step else []
     body += [[f"kernel {name}" if name != "copy" else "plain copy", f"{rate:.0f} GB/s"]
-             for name, rate in found["kernels_gb_per_s"].items()]
+             for name, rate in results["kernels_gb_per_s"].items()]
     body += [[f"peak memory of the step, {NETWORKS[m['network']].format(**m)}, {m['method']}, "
               f"{'plain tf.nn' if m['implementation'] == 'reference' else 'native'}", f"{m['mib']:.0f} MiB"]
-             for m in found["memory"]]
+             for m in results["memory"]]
     yield "limits", Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
 
 
-def _end_to_end(found, where):
-    rows = found.get("end_to_end", [])
+def _end_to_end(results, where):
+    rows = results.get("end_to_end", [])
     if not rows:
         return
     headings = ["size", "bare step", "training", "training / bare", "one run, two threads",

@@ -22,18 +22,18 @@ class Target(NamedTuple):
         return self.measured <= self.bound if self.kind == "at most" else self.measured >= self.bound
 
 
-def targets(found):
+def targets(results):
     """The `Target`s that the parts measured so far tell, for two cores and float32."""
-    steps, use, volumes = (_ratios(found, part) for part in ("steps", "use", "volumes"))
-    wide = "AVX-512" in found["machine"].get("processor", "")
-    memory = {(m["network"], m["implementation"], m["method"]): m["mib"] for m in found.get("memory", [])}
+    steps, use, volumes = (_ratios(results, part) for part in ("steps", "use", "volumes"))
+    wide = "AVX-512" in results["machine"].get("processor", "")
+    memory = {(m["network"], m["implementation"], m["method"]): m["mib"] for m in results.get("memory", [])}
 
     def over_ours(implementations, method, batch=1):
         theirs = [steps[i, method, 256, batch] for i in implementations if (i, method, 256, batch) in steps]
         return _over(min(theirs, default=None), steps.get(("native", "iln", 256, batch)))
 
     def worst(*sizes):
-        return max((r["ratio_to_none"] for r in found.get("methods", []) if r["size"] in sizes
+        return max((r["ratio_to_none"] for r in results.get("methods", []) if r["size"] in sizes
                     and r["method"] != "none"), default=None)
 
     listed = [
@@ -44,7 +44,7 @@ def targets(found):
         *((f"best peer's ILN over ours, 256², batch {b}", "at least", 1.8, over_ours(PEERS, "iln", b)) for b in (1, 8)),
         ("any method over our none, 256² and 128², 1 and 2 threads", "at most", 1.03, worst(256, 128)),
         ("any method over our none, 64², 1 and 2 threads", "at most", 1.06, worst(64)),
-        ("the step's share of the product's rate (ILN, 256², batch 1)", "at least", 0.7, share(found)),
+        ("the step's share of the product's rate (ILN, 256², batch 1)", "at least", 0.7, share(results)),
         ("peak memory of the step, ILN over plain none, 256², batch 8", "at most", 0.85,
          _over(memory.get(("paper", "native", "iln")), memory.get(("paper", "reference", "none")))),
         ("3-D step, plain tf.nn none with oneDNN over our IN", "at least", 1.25,
@@ -52,25 +52,25 @@ def targets(found):
         *((words, "at most", bound, _over(use.get((way, "iln", 256, 1)), use.get((way, "none", 256, 1))))
           for words, bound, way in (("exported ILN over exported none, 256²", 1.45, "exported"),
                                     ("predicting with ILN over with none, native, 256²", 1.05, "predict"))),
-        ("200 iterations of IN and ILN, both forms, minutes", "at most", 4, _cost(found)),
+        ("200 iterations of IN and ILN, both forms, minutes", "at most", 4, _cost(results)),
         *((f"real training over the bare step, {r['size']}²", "at least", 0.95, r["training_over_bare"])
-          for r in found.get("end_to_end", [])),
+          for r in results.get("end_to_end", [])),
     ]
     return [Target(*one) for one in listed if one[-1] is not None]
 
 
-def share(found, method="iln"):
+def share(results, method="iln"):
     """Of the faster library's rate of a matrix product, what our step at 256² and batch 1 reaches; None unmeasured."""
-    rows = _ratios(found, "steps")
+    rows = _ratios(results, "steps")
     step = rows.get(("native", method, 256, 1))
     fastest = min((r for (i, _, s, b), r in rows.items() if (i, s, b) == ("product", 256, 1)), default=None)
     return None if step is None or fastest is None else step_flop(256) / step / (product.FLOP / fastest)
 
 
-def _ratios(found, part):
+def _ratios(results, part):
     """{(implementation, method, size, batch): ratio to none}, of two threads; of two memory layouts the better."""
     ratios = {}
-    for row in found.get(part, []):
+    for row in results.get(part, []):
         key = row["implementation"], row["method"], row["size"], row["batch"]
         if row["threads"] == 2:
             ratios[key] = min(row["ratio_to_none"], ratios.get(key, float("inf")))
@@ -81,8 +81,8 @@ def _over(a, b):
     return None if a is None or b is None else a / b
 
 
-def _cost(found):
+def _cost(results):
     """Minutes, from the steps' times."""
-    ms = {(r["implementation"], r["method"]): r["ms"] for r in found.get("steps", [])
+    ms = {(r["implementation"], r["method"]): r["ms"] for r in results.get("steps", [])
           if (r["size"], r["batch"], r["threads"]) == (256, 1, 2)}
     return sum(ms[key] for key in COST) * 200 / 60000 if all(key in ms for key in COST) else None
