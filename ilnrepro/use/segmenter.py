@@ -11,10 +11,10 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -171,7 +171,8 @@ def of_file(path: str | PathLike[str], form: str = "fused") -> Segmenter | Ensem
     return Ensemble(path, form) if ensemble.is_ensemble(path) else Segmenter(path, form)
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True)
+class Model:
     """A trained network as a function from images `[N, H, W]` float32 of its data set's grid to {'mask',
     'probability'}, each `[N, H, W]`, and of an ensemble to what it gives beside them.
 
