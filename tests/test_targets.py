@@ -26,9 +26,8 @@ def test_make_gives_one_command_that_the_command_line_takes(target):
 
 def test_make_compare_gives_a_command_that_the_command_line_takes():
     given = ["LV=my data/a.h5", "METHODS=in iln", "HOURS=1", "RESULTS=r", "RATES=0.1 0.5", "PROTOCOL=quick"]
-    done = subprocess.run(["make", "-n", "compare", *given], cwd=tiny.ROOT, capture_output=True, encoding="utf-8",
-                          check=True)
-    words = shlex.split(done.stdout.replace("\\\n", " ").splitlines()[-1])
+    line, = recipe("compare", *given)
+    words = shlex.split(line)
     arguments = cli.parser().parse_args(words[1:])
     assert str(arguments.data) == "my data/a.h5" and arguments.methods == ["in", "iln"]
     assert arguments.hours == 1 and arguments.rates == [0.1, 0.5] and arguments.protocol == "quick"
@@ -94,4 +93,4 @@ def test_make_passes_names_with_spaces_on():
 def recipe(*words):
     done = subprocess.run(["make", "-n", *words], cwd=tiny.ROOT, capture_output=True, encoding="utf-8", check=True)
     lines = [line.strip() for line in done.stdout.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if "-m experiments" in line]
+    return [line for line in lines if "-m experiments" in line or "/ilnrepro " in line]
