@@ -305,14 +305,16 @@ def test_the_number_of_threads_does_not_change_a_bit():
 
 @pytest.fixture
 def compiler(tmp_path):
-    """A $CXX for tests of the cache: takes a second, notes each compilation and copies the real library."""
+    """A $CXX for tests of the cache: notes each compilation and copies the real library, a second after $BUILDERS
+    processes (default: 1) asked for its version."""
     script = tmp_path / "bin" / "c++"
     script.parent.mkdir()
     script.write_text(
         "#!/bin/sh\n"
-        f'case "$*" in *--version*) exec {COMPILER} --version;; esac\n'
+        f'case "$*" in *--version*) echo >> {tmp_path}/bin/asked; exec {COMPILER} --version;; esac\n'
         f"echo compiled >> {tmp_path}/bin/log\n"
         'while [ "$1" != -o ]; do shift; done\n'
+        f'until [ $(wc -l < {tmp_path}/bin/asked) -ge ${{BUILDERS:-1}} ]; do sleep 0.1; done\n'
         f'sleep 1; exec cp {native.build()} "$2"\n'
     )
     script.chmod(0o755)
@@ -332,7 +334,7 @@ def libraries(folder):
 def test_two_processes_build_once_and_a_third_not_at_all(tmp_path, compiler):
     folder = tmp_path / "new" / "cache"
     environment = {"ILNREPRO_CACHE": str(folder), "CXX": str(compiler)}
-    both = [start(REPORT, **environment) for _ in range(2)]
+    both = [start(REPORT, **environment, BUILDERS="2") for _ in range(2)]
     assert [output(process) for process in both] == ["True|0", "True|0"]
     assert compilations(compiler) == 1
     assert output(start(REPORT, **environment)) == "True|0"
