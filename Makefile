@@ -131,7 +131,7 @@ faults: setup ## kill runs and grids, damage files, fill a disk, and count what 
 scale: setup ## what checkpoints, the grid and Ray cost, and what a full grid would on many machines
 	$(BIN)/python -m experiments scale
 
-bench: setup ## what each method costs, against none, the literal equations and other frameworks (three hours)
+bench: setup ## what each method costs, against none, the literal equations and other frameworks (hours)
 	$(BIN)/python -m experiments bench
 
 verify-gpu: setup ## on a machine with a GPU: parity with the CPU, cost, one run, and a verdict
