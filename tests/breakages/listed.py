@@ -360,7 +360,7 @@ STUDIES = (
              "ilnrepro/studies/answer.py", "answer", "(1 - LEVEL) / max(1, len(couples))", "(1 - LEVEL)",
              ("tests/test_answer.py::test_intervals_hold_for_all_pairs_at_once",)),
     Breakage("over-budget", "a comparison's plan takes twice its budget",
-             "ilnrepro/studies/plan.py", "within.most", "_RESERVE * hours", "2 * hours",
+             "ilnrepro/studies/planning.py", "fit_budget.largest_steps", "_PLANNED_SHARE * hours", "2 * hours",
              ("tests/test_answer.py::test_a_plan_keeps_to_its_budget_and_uses_it",)),
     Breakage("first-network-alone", "an ensemble's probability is its first network's",
              "ilnrepro/use/segmenter.py", "Ensemble._segment", "tf.reduce_mean(each, axis=0)", "each[0]",
