@@ -22,12 +22,12 @@ COMMITTED = tiny.ROOT / "results" / "sunnybrook-lite"
 
 @pytest.mark.parametrize("study", [Study(2, fold_sd=0.02), Study(3, 12)], ids=["two methods", "three on few subjects"])
 def test_of_200_studies_without_any_difference_a_winner_is_named_in_five_per_cent_at_most(study):
-    named, _ = winners.winners(study, 200)
+    named, _ = winners.count_winners(study, 200)
     assert sum(named.values()) <= 0.05 * 200, named
 
 
 def test_the_method_that_is_better_is_found():
-    named, _ = winners.winners(Study(3, 99, 3, gain=0.1), 20)
+    named, _ = winners.count_winners(Study(3, 99, 3, gain=0.1), 20)
     assert named["in"] >= 12 and sum(named.values()) == named["in"]
 
 
@@ -83,7 +83,7 @@ def test_a_method_whose_runs_are_missing_is_named():
 
 
 def test_the_rate_for_all_subjects_is_the_best_on_the_mean_of_all_folds():
-    every = records(Study(2, 45, seed_sd=0.0, fold_sd=0.0, apart_sd=0.0), np.random.default_rng(0))
+    every = records(Study(2, 45, seed_sd=0.0, fold_sd=0.0, difference_sd=0.0), np.random.default_rng(0))
     assert {s.rate for s in answer(every).standings} == {winners.RATES[0]}
 
 
