@@ -1,4 +1,4 @@
-"""`python -m experiments`: the grids of runs behind the papers' tables, the tables themselves, and measurements."""
+"""The command `python -m experiments`: the grids of runs behind the papers' tables, the tables, and measurements."""
 
 import argparse
 from pathlib import Path
