@@ -86,7 +86,20 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     names = sorted({p.parts[-3] for p in wanted})
     if len(names) > 1:
         raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with --protocol")
-    records = _records(wanted, Path(results))
+
+    def fits(c):
+        return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
+                and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
+
+    def may_fit(path):
+        try:
+            return fits(Configuration.from_path(path))
+        except (InputError, ValueError):  # a protocol that is no longer there: its file tells
+            return True
+
+    records = [r for r in _records(list(filter(may_fit, wanted)), Path(results)) if fits(r.configuration)]
+    if not records:
+        raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
     by_structure = {}
     for record in records:
         by_structure.setdefault(record.configuration.structure, set()).add(record.configuration.dataset)
@@ -94,14 +107,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
         if len(sets) > 1:
             raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(sets))}); "
                              "choose one with --data FILE.h5")
-
-    def fits(c):
-        return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
-                and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
-
-    if not (kept := [record for record in records if fits(record.configuration)]):
-        raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
-    return kept
+    return records
 
 
 def _records(paths, results):
