@@ -193,8 +193,8 @@ def compare(data: File, methods: Sequence[str], *, hours: float = 2.0, reference
         checksum, options = plugins.load(plugin), ("--plugin", str(plugin))
     data = Path(data)
     folder = Path(results) if results else comparison_of(data)
-    wanted = comparing.Wanted(tuple(methods), hours, tuple(rates), seeds, jobs, protocol, changes, options, checksum)
-    return comparing.compare(data, folder, wanted, reference)
+    request = comparing.Request(tuple(methods), hours, tuple(rates), seeds, jobs, protocol, changes, options, checksum)
+    return comparing.compare(data, folder, request, reference)
 
 
 def train(data: File, method: str, output: File, rate: float | None = None, *, protocol: str | None = None,
@@ -221,20 +221,20 @@ def train(data: File, method: str, output: File, rate: float | None = None, *, p
     Raises:
       InputError: what was given does not fit, or `output` cannot be written or holds another network.
     """
-    from ilnrepro.studies import answer, comparing, models, plan, suited
+    from ilnrepro.studies import answer, comparing, defaults, models, planning
 
     if plugin:
         plugins.load(plugin)
     norms.method(method)
     source, folder = dataset.read(data), Path(results) if results else comparison_of(data)
-    made = plan.read(folder)
-    if made and not protocol and not changes and (made.checksum, method in made.methods) == (source.checksum, True):
-        chosen = made.training
-        rate = rate or answer.best_rate(comparing.records_of(folder, made, [method]))
+    plan = planning.read(folder)
+    if plan and not protocol and not changes and (plan.checksum, method in plan.methods) == (source.checksum, True):
+        training = plan.training
+        rate = rate or answer.best_rate(comparing.records_of(folder, plan, [method]))
     else:
-        chosen = suited.suited(source, protocol, **changes)
-    known = folder if results or made else None
-    return models.train(data, method, rate or suited.rates_of(chosen)[0], output, chosen, seed, known, progress, stop)
+        training = defaults.suitable_protocol(source, protocol, **changes)
+    rate = rate or defaults.default_rates(training)[0]
+    return models.train(data, method, rate, output, training, seed, folder if results or plan else None, progress, stop)
 
 
 def comparison_of(data: File) -> Path:

@@ -1,4 +1,4 @@
-"""`python -m experiments rescore`: counts at the data set's own resolution, of runs whose files do not hold them."""
+"""The command `python -m experiments rescore`: counts at the data set's own resolution, for runs without them."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from ilnrepro.storage import dataset, files, rescored, runfile
 
 
 def add(commands):
-    """Adds the command."""
-    one = commands.add_parser("rescore", help="count pixels at the data set's own resolution, for runs that do not "
+    """Adds the command to the subparsers `commands`."""
+    parser = commands.add_parser("rescore", help="count pixels at the data set's own resolution, for runs that do not "
                               "hold such counts, and write them beside the runs")
-    one.add_argument("--data", type=Path, required=True, help="the data set file of the runs")
-    options.add_results(one)
-    one.set_defaults(act=_rescore)
+    parser.add_argument("--data", type=Path, required=True, help="the data set file of the runs")
+    options.add_results(parser)
+    parser.set_defaults(act=_rescore)
 
 
 def _rescore(arguments):
     files.check_writable(arguments.results)
     data, counts = dataset.read(arguments.data), rescored.read(arguments.results)
-    done = 0
+    new = 0
     for path in sorted(arguments.results.glob(f"runs/{arguments.data.stem}/*/*/*.h5")):
         run = runfile.read(path)
         if run.configuration.dataset_checksum != data.checksum:
@@ -29,8 +29,8 @@ def _rescore(arguments):
         if not run.test or rescored.of_run(run, counts):
             continue
         counts[run.configuration.path.as_posix()] = at_own_resolution(data.masks[run.test["index"]], run.masks)
-        done += 1
-    if done:
+        new += 1
+    if new:
         rescored.write(arguments.results, counts)
-    print(f"{arguments.results / rescored.NAME}: {len(counts)} runs, {done} of them new")
+    print(f"{arguments.results / rescored.NAME}: {len(counts)} runs, {new} of them new")
     return 0

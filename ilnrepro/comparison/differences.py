@@ -76,9 +76,9 @@ class Comparison:
         return float(self.estimate.upper)
 
     @property
-    def smallest_shown(self):
-        """The true difference that such data would show (interval above 0) with probability 0.8."""
-        return float(self.estimate.smallest_shown)
+    def detectable(self):
+        """The true difference that such data would show (95 % interval above 0) with probability 0.8."""
+        return float(self.estimate.detectable())
 
 
 def fold_scores(cell, subject, measure="dice", omit=()):

@@ -70,13 +70,8 @@ class Estimate:
         """The one-sided 95 % upper bound."""
         return self.mean + _quantile(self.df, 0.95) * self.standard_error
 
-    @property
-    def smallest_shown(self):
-        """The true difference at which the interval lies above 0 with probability 0.8."""
-        return self.detectable(0.95)
-
-    def detectable(self, level):
-        """The same for the interval at a confidence level."""
+    def detectable(self, level=0.95):
+        """The true difference at which the interval at a confidence level lies above 0 with probability 0.8."""
         return (_quantile(self.df, (1 + level) / 2) + _quantile(self.df, 0.80)) * self.standard_error
 
     def power(self, difference):

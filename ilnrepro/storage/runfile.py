@@ -44,7 +44,7 @@ class Run:
       preparation: of the data set.
       weights: final variables by name, where kept.
       expected: of a run that trained on all subjects, what cross-validation by others lets expect of it, see
-        `studies.models.expected`.
+        `studies.models.expected_dice`.
       provenance, timing: what may differ between two identical runs.
     """
 
