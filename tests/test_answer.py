@@ -20,7 +20,9 @@ from ilnrepro.studies.planning import Timing
 COMMITTED = tiny.ROOT / "results" / "sunnybrook-lite"
 
 
-@pytest.mark.parametrize("study", [Study(2, fold_sd=0.02), Study(3, 12)], ids=["two methods", "three on few subjects"])
+@pytest.mark.parametrize("study", [
+    pytest.param(Study(2, fold_sd=0.02), id="two methods"),
+    pytest.param(Study(3, 12), id="three on few subjects", marks=pytest.mark.slow)])
 def test_of_200_studies_without_any_difference_a_winner_is_named_in_five_per_cent_at_most(study):
     named, _ = winners.count_winners(study, 200)
     assert sum(named.values()) <= 0.05 * 200, named

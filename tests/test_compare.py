@@ -16,7 +16,7 @@ from ilnrepro.storage import dataset, runfile
 from ilnrepro.studies import defaults, planning
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
-GIVEN = ["--methods", "in", "ln", "--protocol", "tiny", "--steps-per-epoch", 10, "--rates", 0.3, 0.1, "--seeds", 2]
+GIVEN = ["--methods", "in", "ln", "--protocol", "tiny", "--steps-per-epoch", 5, "--rates", 0.3, 0.1, "--seeds", 2]
 
 
 def compare(data, results, *further):
@@ -56,13 +56,13 @@ def test_it_ends_with_an_answer_a_page_and_a_command_that_trains(done):
     trained = tiny.command(*words)
     assert trained.returncode == 0, trained.stderr
     run = runfile.read(folder / "model.h5")
-    assert run.expected["subjects"] == 6 and run.configuration.protocol.steps_per_epoch == 10
+    assert run.expected["subjects"] == 6 and run.configuration.protocol.steps_per_epoch == 5
 
 
 def test_its_runs_are_those_of_its_plan(done):
     folder, said = done
     made = planning.read(folder / "r")
-    assert made.methods == ("in", "ln") and made.rates == (0.3, 0.1) and made.seeds == (0, 1) and made.steps == 20
+    assert made.methods == ("in", "ln") and made.rates == (0.3, 0.1) and made.seeds == (0, 1) and made.steps == 10
     assert made.runs == len(files_of(folder)) == 2 * 3 * 3
     assert "18 runs, 0 done before, 18 to do" in said.stderr
     assert set(made.timing) == {"in", "ln"} and all(t.step > 0 and t.memory > 1e7 for t in made.timing.values())

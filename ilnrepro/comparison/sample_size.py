@@ -66,7 +66,8 @@ def power(v, difference, subjects, seeds, folds, level=0.95):
     parts = np.array([(v.subjects + v.within / seeds) / subjects, v.seeds / (seeds * folds)])
     df = np.array([subjects - folds, 2 * folds * (seeds - 1)])
     total = parts.sum() + v.folds / folds + v.choice
-    df = max(1.0, total ** 2 / (parts ** 2 / df).sum())
+    uncertain = (parts ** 2 / df).sum()
+    df = max(1.0, total ** 2 / uncertain) if uncertain else math.inf
     return float(intervals.power(difference, math.sqrt(total), df, level))
 
 

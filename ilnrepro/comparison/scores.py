@@ -86,7 +86,20 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     names = sorted({p.parts[-3] for p in selected})
     if len(names) > 1:
         raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with --protocol")
-    records = _records(selected, Path(results))
+
+    def matches(c):
+        return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
+                and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
+
+    def may_match(path):
+        try:
+            return matches(Configuration.from_path(path))
+        except (InputError, ValueError):  # a protocol that no longer exists: the file itself tells
+            return True
+
+    records = [r for r in _records(list(filter(may_match, selected)), Path(results)) if matches(r.configuration)]
+    if not records:
+        raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
     by_structure = {}
     for record in records:
         by_structure.setdefault(record.configuration.structure, set()).add(record.configuration.dataset)
@@ -94,14 +107,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
         if len(sets) > 1:
             raise InputError(f"{results}: runs on several data sets of {structure} ({', '.join(sorted(sets))}); "
                              "choose one with --data FILE.h5")
-
-    def matches(c):
-        return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
-                and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
-
-    if not (matching := [record for record in records if matches(record.configuration)]):
-        raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
-    return matching
+    return records
 
 
 def _records(paths, results):

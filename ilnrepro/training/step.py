@@ -38,7 +38,7 @@ class Training:
         step = tf.autograph.experimental.do_not_convert(self._step)
         self.step = tf.function(step, jit_compile=True) if uses_xla(protocol) else step
         self.block = tf.function(self._block)
-        self.predict = tf.function(self._masks, reduce_retracing=True)
+        self.predict = tf.function(self._masks, autograph=False, reduce_retracing=True)
 
     def _step(self, images, masks, rate):
         """Takes one optimizer step on a batch, or two where the network has class masks; returns the last loss."""
