@@ -9,7 +9,7 @@ from experiments.analysis.paper import methods_of
 from experiments.measure import coverage, last_steps, winners
 from experiments.measure.bench import command as bench
 from experiments.papers import PAPERS, paper_of
-from experiments.runs import doing, options, reproducing, rescoring
+from experiments.runs import doing, options, reproduction, rescoring
 from experiments.runs.showing import show, show_tables
 from ilnrepro.arguments import add_variants, integer, variants
 from ilnrepro.comparison import planning
@@ -41,7 +41,7 @@ def parser():
     show.set_defaults(act=lambda arguments: show_tables(paper_of, arguments, arguments.tables))
     for paper in PAPERS:
         paper.commands(commands, paper)
-    reproducing.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
+    reproduction.add(commands, {name: recipe for paper in PAPERS for name, recipe in paper.recipes(paper.rates).items()})
     bench.add(commands)
     rescoring.add(commands)
     last_steps.add(commands)

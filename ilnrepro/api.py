@@ -221,7 +221,7 @@ def train(data: File, method: str, output: File, rate: float | None = None, *, p
     Raises:
       InputError: what was given does not fit, or `output` cannot be written or holds another network.
     """
-    from ilnrepro.studies import answer, comparing, models, plan, suited
+    from ilnrepro.studies import answer, comparing, defaults, models, plan
 
     if plugin:
         plugins.load(plugin)
@@ -232,9 +232,9 @@ def train(data: File, method: str, output: File, rate: float | None = None, *, p
         chosen = made.training
         rate = rate or answer.best_rate(comparing.records_of(folder, made, [method]))
     else:
-        chosen = suited.suited(source, protocol, **changes)
+        chosen = defaults.suited(source, protocol, **changes)
     known = folder if results or made else None
-    return models.train(data, method, rate or suited.rates_of(chosen)[0], output, chosen, seed, known, progress, stop)
+    return models.train(data, method, rate or defaults.rates_of(chosen)[0], output, chosen, seed, known, progress, stop)
 
 
 def comparison_of(data: File) -> Path:

@@ -13,7 +13,7 @@ from ilnrepro.comparison import executors
 from ilnrepro.errors import InputError
 from ilnrepro.norms import METHODS, Normalization, check, method, plugins
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.studies import plan, suited
+from ilnrepro.studies import defaults, plan
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 GIVEN = ["--methods", "in", "ln", "--protocol", "tiny", "--steps-per-epoch", 10, "--rates", 0.3, 0.1, "--seeds", 2]
@@ -168,10 +168,10 @@ def shaped(*shape):
 @pytest.mark.parametrize("shape, name, steps", [((256, 224), "lite", None), ((64, 64), "quick", 4 * 7),
                                                 ((200, 200), "quick", 4 * 7), ((32, 64, 64), "kolarik-quick", None)])
 def test_a_protocol_suits_the_images(shape, name, steps):
-    chosen = suited.suited(shaped(*shape))
+    chosen = defaults.suited(shaped(*shape))
     assert (chosen.name, chosen.steps_per_epoch) == (name, steps)
-    assert suited.suited(shaped(*shape), "tiny").name == "tiny"
-    assert suited.suited(shaped(*shape), epochs=5).epochs == 5
+    assert defaults.suited(shaped(*shape), "tiny").name == "tiny"
+    assert defaults.suited(shaped(*shape), epochs=5).epochs == 5
 
 
 # Methods of one's own.

@@ -134,7 +134,7 @@ class Paper:
       further: further(results folder, protocol's name, data sets' names, changes of the protocol, records) gives the
         paper's other tables, [(file stem, `Sheet`, tidy rows)].
       commands: commands(subparsers, paper) adds the paper's own commands to `python -m experiments`.
-      recipes: recipes(rates) gives {name: `runs.reproducing.Recipe`}.
+      recipes: recipes(rates) gives {name: `runs.reproduction.Recipe`}.
     """
 
     title: str

@@ -20,7 +20,7 @@ from ilnrepro.protocols import Configuration, Protocol
 from ilnrepro.storage import dataset, files, runfile
 from ilnrepro.storage.dataset import DataSet
 from ilnrepro.storage.locking import locked
-from ilnrepro.studies import page, plan, suited, words
+from ilnrepro.studies import defaults, page, plan, words
 from ilnrepro.studies.answer import answer
 from ilnrepro.studies.plan import Plan
 
@@ -96,7 +96,7 @@ def _check(data: Path, source: DataSet, wanted: Wanted, reference: str | None) -
         raise InputError(f"--hours: {wanted.hours:g} is no budget; give a number above 0")
     if wanted.seeds is not None and wanted.seeds < 2:
         raise InputError(f"--seeds: {wanted.seeds}: with one seed nobody knows what chance does; give 2 or more")
-    chosen = suited.suited(source, wanted.protocol, **(wanted.changes or {}))
+    chosen = defaults.suited(source, wanted.protocol, **(wanted.changes or {}))
     for k in source.folds:
         here = source.fold == k
         if (few := len(set(source.subject[here]))) < 2:
@@ -123,9 +123,9 @@ def _check_own(wanted: Wanted) -> None:
 
 
 def _plan(data: Path, source: DataSet, wanted: Wanted) -> Plan:
-    chosen = suited.suited(source, wanted.protocol, **(wanted.changes or {}))
+    chosen = defaults.suited(source, wanted.protocol, **(wanted.changes or {}))
     workers = wanted.workers or max(1, (os.cpu_count() or 1) // chosen.threads)
-    rates = wanted.rates or suited.rates_of(chosen)
+    rates = wanted.rates or defaults.rates_of(chosen)
     timing = plan.timed(data, source, wanted.methods, chosen, rates[0], workers, wanted.options)
     full = max(_full(source, chosen, k) for k in source.folds)
     tried, seeds, steps, hours = plan.within(wanted.hours, timing, len(source.folds), full, chosen.epochs, workers,
@@ -140,7 +140,7 @@ def _plan(data: Path, source: DataSet, wanted: Wanted) -> Plan:
 
 def _full(source: DataSet, chosen: Protocol, fold: int) -> int:
     """Steps of a run by the protocol."""
-    whole = suited.epoch(source, chosen, int(source.trained_on(fold, chosen.site).sum()))
+    whole = defaults.epoch(source, chosen, int(source.trained_on(fold, chosen.site).sum()))
     return chosen.epochs * (whole if chosen.steps_per_epoch is None else min(whole, chosen.steps_per_epoch))
 
 

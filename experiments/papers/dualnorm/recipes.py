@@ -1,6 +1,6 @@
 """The recipe of `reproduce` for Dice by site in three modes."""
 
-from experiments.runs.reproducing import Recipe, with_own
+from experiments.runs.reproduction import Recipe, with_own
 
 
 def recipes(rates):

@@ -1,6 +1,6 @@
 """The recipes of `reproduce`: one for the paper's tables and figures, one for all methods of the table of methods."""
 
-from experiments.runs.reproducing import Recipe, with_own
+from experiments.runs.reproduction import Recipe, with_own
 
 # In 64 pixels of the whole field of view the heart would be a dozen pixels wide, so the small phantoms show two thirds.
 _SMALL = ["--size", "64", "--crop", "0.67"]

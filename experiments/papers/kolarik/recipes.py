@@ -1,7 +1,7 @@
 """The recipe of `reproduce` for the paper's Tables 1 and 2."""
 
 from experiments.papers.kolarik.printed import ROWS
-from experiments.runs.reproducing import Recipe, with_own
+from experiments.runs.reproduction import Recipe, with_own
 
 METHODS = [*ROWS, "ln"]  # the paper's, and LN, which is what the instance normalization of its library is by default
 
