@@ -44,7 +44,7 @@ NORMS = (
              "ilnrepro/keras.py", "Normalization.call", "bool(training) and self.trainable and", "bool(training) and",
              ("tests/test_keras.py::test_a_frozen_layer_s_averages_stand_still",)),
     Breakage("empty-batch-moves", "an empty batch turns the Keras layer's averages into NaN",
-             "ilnrepro/keras.py", "Normalization.call", "tf.where(some, moved, own[name])", "moved",
+             "ilnrepro/keras.py", "Normalization.call", "tf.where(not_empty, moved, own[name])", "moved",
              ("tests/test_keras.py::test_an_empty_batch_of_a_graph_moves_nothing",)),
     Breakage("export-needs-package", "a Keras model is exported with the native kernels",
              "ilnrepro/keras.py", "_may_be_saved", "return True", "return False",
