@@ -167,7 +167,7 @@ def _checksum(data):
 
 
 def check(data: DataSet, path: str | PathLike[str]) -> None:
-    """Raises InputError unless `data` is sound; warns of constant images. `path` is for the message."""
+    """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
     _check_arrays(data.images, data.masks, data.name, path)
     _check_entries(data, path)
     flat = data.images.reshape(len(data), -1)
