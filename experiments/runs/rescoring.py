@@ -11,7 +11,7 @@ from ilnrepro.storage import dataset, files, own_resolution, runfile
 def add(commands):
     """Adds the command to the subparsers `commands`."""
     parser = commands.add_parser("rescore", help="count pixels at the data set's own resolution, for runs that do not "
-                              "hold such counts, and write them beside the runs")
+                                 "hold such counts, and write them beside the runs")
     parser.add_argument("--data", type=Path, required=True, help="the data set file of the runs")
     options.add_results(parser)
     parser.set_defaults(act=_rescore)

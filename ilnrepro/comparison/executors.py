@@ -70,7 +70,7 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
     job_of = {task.remote(_portable(job.command), list(options), job.data.name, data[job.data],
-                           str(job.configuration.path)): job for job in jobs}
+                          str(job.configuration.path)): job for job in jobs}
     try:
         while job_of:
             (done,), _ = ray.wait(list(job_of), num_returns=1)
