@@ -60,7 +60,7 @@ test-processors: setup ## `make test` as lesser processors and other compilers w
 	$(BIN)/python -m tests.processors
 
 breakages: setup ## break the code in many small ways and see that a test notices each
-	$(BIN)/python -m tests.breakages
+	$(BIN)/python -m tests.breakages --output results/machinery/breakages.md
 
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile -rs
 

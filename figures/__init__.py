@@ -1,1 +1,1 @@
-"""Run files in, pictures and a report out."""
+"""The figures and the report, made from run files."""

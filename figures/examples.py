@@ -1,4 +1,4 @@
-"""Figure 2: the same test cases by each method, truth red, prediction green, overlap yellow."""
+"""Figure 2: test cases as each method segments them; truth red, prediction green, overlap yellow."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -10,17 +10,17 @@ from ilnrepro.norms import method as method_row
 from ilnrepro.ops.metrics import fullest_slice
 
 HARD, RANDOM = 3, 3
-_BLANK = 0.93  # the grey of the ground where the image is not at hand
+_BLANK = 0.93  # the grey of the background where there is no image
 
 
 def draw(folder, runs, datasets, about):
-    """Draws test cases in rows and methods in columns: the hardest of those whose truth run files hold, and others.
+    """Draws test cases in rows and methods in columns: the hardest of the run files' examples, and others.
 
     Args:
-      runs: `Run`s, one a method, structure and fold, whose examples' true masks are known; those that tested nothing
+      runs: `Run`s, one for each method, structure and fold, whose examples' true masks are known; runs without a test
         are left out.
-      datasets: `DataSet`s by checksum; where a run's is there, its grey images lie under the masks.
-      about: data, protocol, n, rates, seeds and rule in words.
+      datasets: {checksum: `DataSet`}; a run's grey images lie under the masks if its data set is among them.
+      about: text on data, protocol, n, rates, seeds and rule.
     """
     methods = list(dict.fromkeys(run.configuration.method for run in runs))
     by_fold = {}
@@ -28,30 +28,30 @@ def draw(folder, runs, datasets, about):
         if run.test:
             c = run.configuration
             by_fold.setdefault((c.structure, c.fold), {})[c.method] = run
-    cases = select(by_fold)
+    cases = select_cases(by_fold)
     figure, axes = plt.subplots(len(cases), len(methods) + 1, figsize=(1.15 * (len(methods) + 1), 1.33 * len(cases)),
                                 layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     images = False
     for row, (key, i, hard) in zip(axes, cases, strict=True):
-        of_case = by_fold[key]
-        first = next(iter(of_case.values()))
+        runs_of_fold = by_fold[key]
+        first = next(iter(runs_of_fold.values()))
         case = first.examples[i]
         image, truth = source(first, case, datasets.get(first.configuration.dataset_checksum))
         part = fullest_slice(truth) if truth.ndim == 3 else ...
         image, truth = None if image is None else image[part], truth[part].astype(bool)
         images = images or image is not None
-        masks = {method: run.masks[case][part].astype(bool) for method, run in of_case.items()}
+        masks = {method: run.masks[case][part].astype(bool) for method, run in runs_of_fold.items()}
         left, top, width, height = box([truth, *masks.values()])
         shown = slice(top, top + height), slice(left, left + width)
         image = None if image is None else image[shown]
-        row[0].imshow(picture(image, truth[shown], None), interpolation="nearest")
+        row[0].imshow(rgb_picture(image, truth[shown], None), interpolation="nearest")
         row[0].set_title(f"{key[0]}-{key[1]}{', hard' if hard else ''}", fontsize=7, pad=2)
         for axis, method in zip(row[1:], methods, strict=True):
-            if method in of_case:
-                axis.imshow(picture(image, truth[shown], masks[method][shown]), interpolation="nearest")
-                axis.set_title(f"{method_row(method).title} {of_case[method].dice[case]:.2f}", fontsize=7, pad=2)
+            if method in runs_of_fold:
+                axis.imshow(rgb_picture(image, truth[shown], masks[method][shown]), interpolation="nearest")
+                axis.set_title(f"{method_row(method).title} {runs_of_fold[method].dice[case]:.2f}", fontsize=7, pad=2)
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
     missing = "" if images else " The grey images are not in the run files: name the data sets to see them."
     return save(figure, folder, "figure2-examples",
@@ -60,20 +60,26 @@ def draw(folder, runs, datasets, about):
                 f"prediction. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
 
 
-def select(by_fold):
-    """[((structure, fold), number of the example, whether it is among the hardest)] of {(structure, fold): {method:
-    `Run`}}."""
-    scored = [(float(np.mean([run.dice[case] for run in of_case.values()])), key, i)
-              for key, of_case in sorted(by_fold.items())
-              for i, case in enumerate(next(iter(of_case.values())).examples)]
+def select_cases(by_fold):
+    """[((structure, fold), number of the example, whether it is among the hardest)].
+
+    Args:
+      by_fold: {(structure, fold): {method: `Run`}}.
+    """
+    scored = [(float(np.mean([run.dice[case] for run in runs.values()])), key, i)
+              for key, runs in sorted(by_fold.items())
+              for i, case in enumerate(next(iter(runs.values())).examples)]
     order = sorted(range(len(scored)), key=lambda k: scored[k][0])
     hard, others = order[:HARD], sorted(order[HARD:])
-    drawn = sorted(np.random.default_rng(0).permutation(len(others))[:RANDOM])
-    return [(*scored[k][1:], k in hard) for k in (*hard, *(others[n] for n in drawn))]
+    random = sorted(np.random.default_rng(0).permutation(len(others))[:RANDOM])
+    return [(*scored[k][1:], k in hard) for k in (*hard, *(others[n] for n in random))]
 
 
-def picture(image, truth, predicted):
-    """An RGB picture: the image, stretched between its percentiles, the masks over it; `predicted` None shows truth."""
+def rgb_picture(image, truth, predicted):
+    """An RGB picture of the image, stretched between its percentiles, with the masks over it.
+
+    `image` None shows masks alone, `predicted` None the truth alone.
+    """
     if image is None:
         shown, opacity = np.full((*truth.shape, 3), _BLANK), 1.0
     else:

@@ -1,13 +1,13 @@
-"""The forest plot: differences with their intervals, and the paper's beside them."""
+"""The forest plot: differences with their intervals, beside the paper's differences."""
 
 import math
 from typing import NamedTuple
 
-from experiments.analysis.captions import title_of, written
+from experiments.analysis.captions import format_difference, title_of
 from experiments.analysis.verdicts import HALF_A_POINT
 from figures.style import BLACK, BLUE, GREY, plt, save
 
-# A difference beyond this is told in the note, and does not stretch the axis over all others.
+# Differences beyond this are given in the note, so that they do not stretch the axis.
 FAR = 0.10
 _NAN = (math.nan,) * 3
 _PAPER = {"color": GREY, "marker": "D", "markerfacecolor": "white", "markersize": 5.5}
@@ -18,7 +18,8 @@ class Row(NamedTuple):
     """One difference first − second in Dice.
 
     Attributes:
-      label, structure: of it; first, second: the methods.
+      label, structure: of the difference.
+      first, second: the methods.
       paper, ours: (mean, low, high), NaN where there is none.
       verdict: on the claim that it is above 0, or ''.
     """
@@ -33,11 +34,11 @@ class Row(NamedTuple):
 
     @property
     def texts(self):
-        """(paper's, ours) for people."""
+        """(paper's difference, ours) in words."""
         mean, low, high = self.paper
         spread = f" ± {50 * (high - low):.1f}" if math.isfinite(high - low) else ""
         return ("" if math.isnan(mean) else f"{100 * mean:+.2f}{spread}",
-                "" if math.isnan(self.ours[0]) else written(*self.ours))
+                "" if math.isnan(self.ours[0]) else format_difference(*self.ours))
 
 
 def rows(judged, differences, rule):
@@ -57,13 +58,13 @@ def rows(judged, differences, rule):
             if r["measure"] == "dice" and not r["without"] and r["rule"] == rule]
 
 
-def near(entries):
-    """The `Row`s that are drawn: without those far out, unless all are."""
+def within_axis(entries):
+    """The `Row`s that are drawn: those not beyond FAR, or all if all are beyond it."""
     return [r for r in entries if not abs(r.ours[0]) > FAR] or entries
 
 
-def limits(shown):
-    """(low, high) of the axis in points: what is drawn, but no interval's far end beyond thrice all means' range."""
+def axis_limits(shown):
+    """(low, high) of the axis in points: the ends of the intervals, up to the range of all means beyond these."""
     means = [100 * m for r in shown for m in (r.paper[0], r.ours[0]) if not math.isnan(m)] + [0.0, 100 * HALF_A_POINT]
     ends = [100 * e for r in shown for e in (*r.paper[1:], *r.ours[1:]) if math.isfinite(e)]
     low, high = min(means), max(means)
@@ -71,16 +72,16 @@ def limits(shown):
     return (max(min([low, *ends]), low - reach) - 0.3, min(max([high, *ends]), high + reach) + 0.3)
 
 
-def draw(folder, name, entries, words, caption):
-    """Draws differences, a panel a structure, their numbers at the right.
+def draw(folder, name, entries, labels, caption):
+    """Draws differences, a panel for each structure, with their numbers at the right.
 
     Args:
       entries: `Row`s.
-      words: of the axis, the paper's values, and ours.
-      caption: what it shows.
+      labels: of the axis, of the paper's values, and of ours.
+      caption: text below the figure.
     """
-    axis_label, theirs, ours = words
-    shown = near(entries)
+    axis_label, theirs, ours = labels
+    shown = within_axis(entries)
     structures = list(dict.fromkeys(r.structure for r in shown))
     counts = [sum(r.structure == s for r in shown) for s in structures]
     figure, axes = plt.subplots(len(structures), 1, figsize=(8, 1.1 + 0.3 * sum(counts) + 0.45 * len(counts)),
@@ -89,7 +90,7 @@ def draw(folder, name, entries, words, caption):
                if any(_texts(r)[k] for r in shown)}
     for axis, structure in zip(axes[:, 0], structures, strict=True):
         _panel(axis, structure, [r for r in shown if r.structure == structure], columns)
-    axes[0, 0].set_xlim(limits(shown))
+    axes[0, 0].set_xlim(axis_limits(shown))
     axes[-1, 0].set_xlabel(axis_label)
     if 0 in columns:
         axes[0, 0].legend(handles=[plt.Line2D([], [], label=theirs, linewidth=0, **_PAPER),
@@ -103,7 +104,7 @@ def draw_claims(folder, entries, about):
     """Draws the forest plot of `rows`.
 
     Args:
-      about: data, protocol, n, rates, seeds and rule in words.
+      about: text on data, protocol, n, rates, seeds and rule.
     """
     published = any(not math.isnan(r.paper[0]) for r in entries)
     return draw(folder, "forest", entries,
@@ -115,10 +116,10 @@ def draw_claims(folder, entries, about):
 
 
 def draw_chance(folder, tidy, caption):
-    """Draws what the best of several rates gives by chance.
+    """Draws the gain by chance of the best of several rates.
 
     Args:
-      tidy, caption: of the table 'best-by-chance'.
+      tidy, caption: tidy rows and caption of the table 'best-by-chance'.
     """
     entries = [Row(r["of"], r["structure"], "", "", (r["paper"], math.nan, math.nan), (r["gain"], r["low"], r["high"]),
                  "") for r in tidy]
@@ -133,9 +134,9 @@ def _texts(r):
 
 def _panel(axis, structure, shown, columns):
     for y, r in enumerate(shown):
-        apart = 0.16 if not math.isnan(r.paper[0]) else 0
-        _interval(axis, y + apart, r.paper, _PAPER, 1.0)
-        _interval(axis, y - apart, r.ours, _OURS, 2.2)
+        shift = 0.16 if not math.isnan(r.paper[0]) else 0
+        _interval(axis, y + shift, r.paper, _PAPER, 1.0)
+        _interval(axis, y - shift, r.ours, _OURS, 2.2)
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.axvline(100 * HALF_A_POINT, color=BLACK, linewidth=0.9, linestyle=":")
     axis.set_yticks(range(len(shown)), [r.label for r in shown])
@@ -152,9 +153,9 @@ def _panel(axis, structure, shown, columns):
         x += (0.19, 0.31, 0)[k]
 
 
-def _interval(axis, y, values, look, width):
+def _interval(axis, y, values, style, width):
     mean, low, high = values
     if math.isfinite(high - low):
-        axis.plot([100 * low, 100 * high], [y, y], color=look["color"], linewidth=width, solid_capstyle="butt")
+        axis.plot([100 * low, 100 * high], [y, y], color=style["color"], linewidth=width, solid_capstyle="butt")
     if not math.isnan(mean):
-        axis.plot(100 * mean, y, **look)
+        axis.plot(100 * mean, y, **style)

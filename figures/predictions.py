@@ -1,4 +1,4 @@
-"""Figure 3 of Kolarik et al. 2020: one test slice, each method's prediction on it, and the truth."""
+"""Figure 3 of Kolarik et al. 2020: a test slice with each method's prediction and the truth."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ from ilnrepro.ops.metrics import fullest_slice
 
 
 def draw(folder, runs, datasets, about):
-    """Draws the slice that holds most truth of one test volume.
+    """Draws the slice of a test volume that holds most of the true mask.
 
     Args:
-      runs: `Run`s of volumes, one a method, all of one fold, one of them tested at least and its truth known.
-      datasets: `DataSet`s by checksum; where the runs' is there, its grey slice comes first.
-      about: data, protocol, n, rates, seeds and rule in words.
+      runs: `Run`s of volumes, one for each method, all of one fold; at least one has a test with a known truth.
+      datasets: {checksum: `DataSet`}; the grey slice comes first if the runs' data set is among them.
+      about: text on data, protocol, n, rates, seeds and rule.
     """
     first = next(run for run in runs if run.test)
     case = first.examples[0]

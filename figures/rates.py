@@ -1,23 +1,23 @@
-"""The grid method × learning rate: how robust a method is to the choice of the rate."""
+"""The heat map of Dice by method and learning rate, which shows how robust a method is to the choice of the rate."""
 
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from experiments.analysis.captions import marks, ordered, title_of
+from experiments.analysis.captions import marks, sort_methods, title_of
 from figures.style import plt, save
 
 _COLOURS = LinearSegmentedColormap.from_list("blues", plt.get_cmap("Blues")(np.linspace(0.18, 0.95, 256)))
 
 
 class Grid(NamedTuple):
-    """One structure's runs.
+    """The scores of one structure's runs.
 
     Attributes:
       methods, rates: of rows and columns.
-      dice: mean Dice per image, mean over the folds and seeds, `[methods, rates]`; NaN where there is no run.
-      marks: of `captions.marks`, `[methods][rates]`.
+      dice: mean Dice per image, mean over folds and seeds, `[methods, rates]`; NaN where there is no run.
+      marks: texts of `captions.marks`, `[methods][rates]`.
     """
 
     methods: list
@@ -27,9 +27,9 @@ class Grid(NamedTuple):
 
     @property
     def limits(self):
-        """(low, high) of the colours: the best, and a quarter of Dice below it or the least if that is more."""
-        known = self.dice[np.isfinite(self.dice)]
-        return max(known.min(), known.max() - 0.25), known.max()
+        """(low, high) of the colours: from a quarter of Dice below the best, or from the lowest, to the best."""
+        dice = self.dice[np.isfinite(self.dice)]
+        return max(dice.min(), dice.max() - 0.25), dice.max()
 
 
 def grids(rows):
@@ -40,7 +40,7 @@ def grids(rows):
         for r in rows:
             if r["structure"] == structure:
                 cells.setdefault((r["method"], r["rate"]), []).append(r)
-        methods = ordered({method for method, _ in cells})
+        methods = sort_methods({method for method, _ in cells})
         rates = sorted({rate for _, rate in cells}, reverse=True)
         table = [[cells.get((method, rate), []) for rate in rates] for method in methods]
         dice = np.array([[np.mean([r["dice"] for r in runs]) if runs else np.nan for runs in row] for row in table])
@@ -50,10 +50,10 @@ def grids(rows):
 
 
 def draw(folder, rows, caption):
-    """Draws the heat map, one panel a structure; cells that lost runs are hatched.
+    """Draws the heat map, a panel for each structure; cells with lost runs are hatched.
 
     Args:
-      rows: tidy rows of the table 'rates'; caption: its caption.
+      rows, caption: tidy rows and caption of the table 'rates'.
     """
     panels = grids(rows)
     height = max(len(grid.methods) for grid in panels.values())

@@ -7,11 +7,11 @@ _LOOKS = {"none": (ORANGE, "s"), "predicted": (BLUE, "o"), "oracle": (GREEN, "^"
 
 
 def draw(folder, rows, about):
-    """Draws one panel for what was trained on.
+    """Draws Dice by site and mode, a panel for each set of training sites.
 
     Args:
       rows: tidy rows of `experiments.analysis.sites`.
-      about: data, protocol, n, rates and seeds in words.
+      about: text on data, protocol, n, rates and seeds.
     """
     trained = list(dict.fromkeys(r["trained_on"] for r in rows))
     sites = list(dict.fromkeys(r["site"] for r in rows))

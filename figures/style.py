@@ -1,4 +1,4 @@
-"""One look for all figures: colours that colour-blind readers can tell apart, sizes that survive print."""
+"""The style of all figures: colours that colour-blind readers can tell apart, and sizes that suit print."""
 
 import textwrap
 from pathlib import Path
@@ -14,7 +14,7 @@ from ilnrepro.storage import files
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 GREY = "#8A8A8A"  # for lines, on white, in place of the yellow
-# Neighbours differ in hue and in lightness, and so do the two that `look` gives the same dashes.
+# Neighbours differ in hue and in lightness, and so do the two to which `line_style` gives the same dashes.
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, BLACK, SKY, GREY)
 DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
 MARKERS = "os^Dv<>P"
@@ -36,7 +36,7 @@ def save(figure, folder, name, caption):
     return folder / f"{name}.png"
 
 
-def look(n):
-    """Colour, dashes and marker of the nth method's curve: no two of the first 32 have colour and dashes alike."""
+def line_style(n):
+    """Colour, dashes and marker of the nth method's curve; no two of the first 32 share both colour and dashes."""
     return {"color": CYCLE[n % len(CYCLE)], "dashes": DASHES[(n + n // len(CYCLE)) % len(DASHES)],
             "marker": MARKERS[n % len(MARKERS)], "markersize": 3.5}

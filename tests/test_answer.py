@@ -13,21 +13,23 @@ from experiments.measure import winners
 from experiments.measure.winners import Study, records
 from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError
-from ilnrepro.studies import plan
+from ilnrepro.studies import planning
 from ilnrepro.studies.answer import LEVEL, answer
-from ilnrepro.studies.plan import Timing
+from ilnrepro.studies.planning import Timing
 
 COMMITTED = tiny.ROOT / "results" / "sunnybrook-lite"
 
 
-@pytest.mark.parametrize("study", [Study(2, fold_sd=0.02), Study(3, 12)], ids=["two methods", "three on few subjects"])
+@pytest.mark.parametrize("study", [
+    pytest.param(Study(2, fold_sd=0.02), id="two methods"),
+    pytest.param(Study(3, 12), id="three on few subjects", marks=pytest.mark.slow)])
 def test_of_200_studies_without_any_difference_a_winner_is_named_in_five_per_cent_at_most(study):
-    named, _ = winners.winners(study, 200)
+    named, _ = winners.count_winners(study, 200)
     assert sum(named.values()) <= 0.05 * 200, named
 
 
 def test_the_method_that_is_better_is_found():
-    named, _ = winners.winners(Study(3, 99, 3, gain=0.1), 20)
+    named, _ = winners.count_winners(Study(3, 99, 3, gain=0.1), 20)
     assert named["in"] >= 12 and sum(named.values()) == named["in"]
 
 
@@ -83,7 +85,7 @@ def test_a_method_whose_runs_are_missing_is_named():
 
 
 def test_the_rate_for_all_subjects_is_the_best_on_the_mean_of_all_folds():
-    every = records(Study(2, 45, seed_sd=0.0, fold_sd=0.0, apart_sd=0.0), np.random.default_rng(0))
+    every = records(Study(2, 45, seed_sd=0.0, fold_sd=0.0, difference_sd=0.0), np.random.default_rng(0))
     assert {s.rate for s in answer(every).standings} == {winners.RATES[0]}
 
 
@@ -91,13 +93,13 @@ TIMING = {m: Timing(0.02, 5.0, 15.0, 10**9) for m in ("in", "iln", "gn8")}
 
 
 def within(hours, **further):
-    return plan.within(hours, TIMING, 3, 8000, 2, 2, (0.1, 0.5, 0.05), **further)
+    return planning.fit_budget(hours, TIMING, 3, 8000, 2, 2, (0.1, 0.5, 0.05), **further)
 
 
 @pytest.mark.parametrize("hours", [0.15, 0.3, 0.5, 1, 2, 4, 10])
 def test_a_plan_keeps_to_its_budget_and_uses_it(hours):
     rates, seeds, steps, planned = within(hours)
-    assert planned <= hours and steps % 2 == 0 and seeds >= 2 and plan.LEAST <= steps <= 8000
+    assert planned <= hours and steps % 2 == 0 and seeds >= 2 and planning.MINIMUM <= steps <= 8000
     assert steps == 8000 or planned > 0.8 * hours
     seconds = 3 * 3 * (rates + seeds - 1) * (15 + steps * 0.02 + 5) / 2
     assert planned * 3600 == pytest.approx(seconds, rel=0.1)
@@ -114,7 +116,7 @@ def test_a_budget_that_allows_no_run_says_what_would():
     with pytest.raises(InputError, match="takes 0.0") as refused:
         within(0.01)
     least = float(str(refused.value).partition("takes ")[2].split()[0])
-    assert within(least)[2] >= plan.LEAST
+    assert within(least)[2] >= planning.MINIMUM
     with pytest.raises(InputError):
         within(least - 0.02)
 

@@ -36,7 +36,7 @@ def made_up():
 
 
 def test_targets_are_held_against_the_right_ratios():
-    target_of = {t.words: t for t in targets(made_up())}
+    target_of = {t.description: t for t in targets(made_up())}
     installed = target_of["plain tf.nn none as installed over our ILN, 256², batch 1"]
     assert installed.measured == pytest.approx(2) and installed.bound == 2.5 and not installed.reached
     assert target_of["best of PyTorch and Keras, none, over our ILN, 256², batch 1"].measured == pytest.approx(1 / 1.02)

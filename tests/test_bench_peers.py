@@ -42,13 +42,13 @@ def test_torch_takes_the_same_steps(torch, ours, layout):
 
     method, weights, losses = ours
     assert sum(p.numel() for p in torch_peer.UNet(method).parameters()) == sum(w.size for w in weights.values())
-    np.testing.assert_allclose(parity.of_torch(method, weights, layout), losses, rtol=parity.WITHIN)
+    np.testing.assert_allclose(parity.torch_losses(method, weights, layout), losses, rtol=parity.TOLERANCE)
 
 
 def test_keras_takes_the_same_steps(keras_in_float64, ours):
     method, weights, losses = ours
     assert keras_peer.unet(method, parity.SIZE, 2).count_params() == sum(w.size for w in weights.values())
-    np.testing.assert_allclose(parity.of_keras(method, weights), losses, rtol=parity.WITHIN)
+    np.testing.assert_allclose(parity.keras_losses(method, weights), losses, rtol=parity.TOLERANCE)
 
 
 def test_torch_steps(torch):

@@ -47,7 +47,7 @@ def test_layers_that_differ_alike_in_every_fold_are_told_from_noise():
     rng = np.random.default_rng(0)
 
     def gates(spread):
-        return agreement.of_layers([record("iln", k, seed=s, rho=[0.9, *np.array([0.4, 0.6]) * spread + rng.normal(
+        return agreement.by_method([record("iln", k, seed=s, rho=[0.9, *np.array([0.4, 0.6]) * spread + rng.normal(
             0, 0.1, 2)]) for k in (1, 2, 3) for s in (0, 1, 2)], "test", "LV")["iln"]
 
     real, noise = gates(10), gates(0)
@@ -117,8 +117,8 @@ def test_a_plan_s_power_is_what_simulation_gives():
 
 
 def test_the_least_number_is_that_from_which_all_show():
-    assert sample_size.least(lambda k: k >= 7, 100) == 7 and sample_size.least(lambda k: k >= 2, 100) == 2
-    assert sample_size.least(lambda k: k > 100, 100) is None
+    assert sample_size.minimum(lambda k: k >= 7, 100) == 7 and sample_size.minimum(lambda k: k >= 2, 100) == 2
+    assert sample_size.minimum(lambda k: k > 100, 100) is None
 
 
 def test_variances_are_recovered_from_runs():
@@ -150,8 +150,8 @@ def test_the_answer_is_one_sentence_of_the_verdicts():
     given = {("ILN is better than None", "LV"): "supported", ("ILN is better than IN", "LV"): "undecided",
              ("ILN is better than LN", "LV"): "supported", ("Sigmoid is better than Clip", "LV"): "contradicted",
              ("GN16 after the mix helps", "LV"): "no gain of half a point"}
-    rows = [{"claim": f"{c.words} ({c.structure})", "structure": c.structure, "paper": f"p {c.second}", "ours": "",
-             "power": "", "verdict": given.get((c.words, c.structure), "no data")} for c in PAPER.claims]
+    rows = [{"claim": f"{c.text} ({c.structure})", "structure": c.structure, "paper": f"p {c.second}", "ours": "",
+             "power": "", "verdict": given.get((c.text, c.structure), "no data")} for c in PAPER.claims]
     table, tidy = headline.build(PAPER, rows)
     assert table.caption.split(". ")[0] == (
         "On LV these runs support that ILN is better than None and LN, and contradict that Sigmoid is better than "

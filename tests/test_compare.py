@@ -13,10 +13,10 @@ from ilnrepro.comparison import executors
 from ilnrepro.errors import InputError
 from ilnrepro.norms import METHODS, Normalization, check, method, plugins
 from ilnrepro.storage import dataset, runfile
-from ilnrepro.studies import plan, suited
+from ilnrepro.studies import defaults, planning
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
-GIVEN = ["--methods", "in", "ln", "--protocol", "tiny", "--steps-per-epoch", 10, "--rates", 0.3, 0.1, "--seeds", 2]
+GIVEN = ["--methods", "in", "ln", "--protocol", "tiny", "--steps-per-epoch", 5, "--rates", 0.3, 0.1, "--seeds", 2]
 
 
 def compare(data, results, *further):
@@ -56,13 +56,13 @@ def test_it_ends_with_an_answer_a_page_and_a_command_that_trains(done):
     trained = tiny.command(*words)
     assert trained.returncode == 0, trained.stderr
     run = runfile.read(folder / "model.h5")
-    assert run.expected["subjects"] == 6 and run.configuration.protocol.steps_per_epoch == 10
+    assert run.expected["subjects"] == 6 and run.configuration.protocol.steps_per_epoch == 5
 
 
 def test_its_runs_are_those_of_its_plan(done):
     folder, said = done
-    made = plan.read(folder / "r")
-    assert made.methods == ("in", "ln") and made.rates == (0.3, 0.1) and made.seeds == (0, 1) and made.steps == 20
+    made = planning.read(folder / "r")
+    assert made.methods == ("in", "ln") and made.rates == (0.3, 0.1) and made.seeds == (0, 1) and made.steps == 10
     assert made.runs == len(files_of(folder)) == 2 * 3 * 3
     assert "18 runs, 0 done before, 18 to do" in said.stderr
     assert set(made.timing) == {"in", "ln"} and all(t.step > 0 and t.memory > 1e7 for t in made.timing.values())
@@ -150,11 +150,12 @@ def test_a_run_that_fails_is_told_and_tried_again(tmp_path, monkeypatch):
 
     data = discs(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "timed", lambda *_: {m: plan.Timing(0.01, 1, 1, 10**8) for m in ("in", "ln")})
+        patch.setattr(planning, "measure_timing",
+                      lambda *_: {m: planning.Timing(0.01, 1, 1, 10**8) for m in ("in", "ln")})
         patch.setitem(executors.EXECUTORS, "local", failing)
         with pytest.raises(InputError, match="runs failed, runs/discs/.*killed.*tries them again"):
             ilnrepro.compare(data, ["in", "ln"], results=tmp_path / "r", protocol="tiny", rates=[0.3], seeds=2)
-    assert plan.read(tmp_path / "r").seeds == (0, 1) and not (tmp_path / "r" / "compare.html").exists()
+    assert planning.read(tmp_path / "r").seeds == (0, 1) and not (tmp_path / "r" / "compare.html").exists()
 
 
 # Which protocol suits.
@@ -168,10 +169,10 @@ def shaped(*shape):
 @pytest.mark.parametrize("shape, name, steps", [((256, 224), "lite", None), ((64, 64), "quick", 4 * 7),
                                                 ((200, 200), "quick", 4 * 7), ((32, 64, 64), "kolarik-quick", None)])
 def test_a_protocol_suits_the_images(shape, name, steps):
-    chosen = suited.suited(shaped(*shape))
+    chosen = defaults.suitable_protocol(shaped(*shape))
     assert (chosen.name, chosen.steps_per_epoch) == (name, steps)
-    assert suited.suited(shaped(*shape), "tiny").name == "tiny"
-    assert suited.suited(shaped(*shape), epochs=5).epochs == 5
+    assert defaults.suitable_protocol(shaped(*shape), "tiny").name == "tiny"
+    assert defaults.suitable_protocol(shaped(*shape), epochs=5).epochs == 5
 
 
 # Methods of one's own.

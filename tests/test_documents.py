@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from experiments.analysis.captions import sentences
-from experiments.analysis.readme import documents, filled, update
+from experiments.analysis.readme import documents, fill_blocks, update
 from ilnrepro.errors import InputError
 
 ALL = {path.relative_to(tiny.ROOT).as_posix(): path.read_text(encoding="utf-8") for path in
@@ -18,7 +18,7 @@ README = ALL["README.md"]
 
 @pytest.mark.parametrize("name", ALL)
 def test_tables_and_numbers_are_those_of_the_files(name):
-    assert filled(ALL[name], tiny.ROOT) == ALL[name], "run `make readme`"
+    assert fill_blocks(ALL[name], tiny.ROOT) == ALL[name], "run `make readme`"
 
 
 def test_the_readme_is_short():
@@ -43,10 +43,10 @@ def test_blocks_are_filled(tmp_path):
               "notes: t.md u.md": "- `t`: Data: x. Zhou et al. 2019 has others.\n- `u`: More."}
     for kind, content in blocks.items():
         text = f"x\n<!-- {kind} -->\nold\n<!-- end -->\ny"
-        assert filled(text, tmp_path) == f"x\n<!-- {kind} -->\n{content}\n<!-- end -->\ny"
+        assert fill_blocks(text, tmp_path) == f"x\n<!-- {kind} -->\n{content}\n<!-- end -->\ny"
     for space in ("", "\n"):
         text = f"a <!-- cell: t.md | one |\n b -->{space}old<!-- end -->."
-        assert filled(text, tmp_path) == text.replace("old", "1.5")
+        assert fill_blocks(text, tmp_path) == text.replace("old", "1.5")
 
 
 @pytest.mark.parametrize("block, words", [("table: gone.md", "x.md: gone.md: no such table"),
@@ -55,7 +55,7 @@ def test_blocks_are_filled(tmp_path):
 def test_what_is_not_there_is_named(tmp_path, block, words):
     (tmp_path / "t.md").write_text(TABLE, encoding="utf-8")
     with pytest.raises(InputError, match=words):
-        filled(f"<!-- {block} --><!-- end -->", tmp_path, "x.md")
+        fill_blocks(f"<!-- {block} --><!-- end -->", tmp_path, "x.md")
     with pytest.raises(InputError, match="in the project's folder"):
         update(tmp_path / "README.md", tmp_path)
 

@@ -112,7 +112,7 @@ def test_seeds_widen_the_interval():
 
 def test_one_seed_has_no_interval_over_folds_and_one_of_the_networks_trained_on_one_fold():
     one = compared([record(m, k, noise=0.05) for m in ("in", "iln") for k in (1, 2, 3)])
-    assert math.isnan(one.low) and math.isnan(one.smallest_shown) and verdicts.better(one.estimate) == "undecided"
+    assert math.isnan(one.low) and math.isnan(one.detectable) and verdicts.accuracy_verdict(one.estimate) == "undecided"
     alone = compared([record(m, 1) for m in ("in", "iln")])
     differences = list(alone.per_subject.values())
     np.testing.assert_allclose([alone.low, alone.high], stats.t.interval(0.95, 14, np.mean(differences),
@@ -164,13 +164,13 @@ def test_interval_of_one_method_holds_its_mean():
     (-0.001, 0.004, "undecided"), (0.01, 0.006, "undecided"), (0.002, 0.0005, "supported"),
     (0.002, math.nan, "undecided")])
 def test_a_claim_is_judged_by_its_interval(mean, error, verdict):
-    assert verdicts.better(Estimate(mean, error, 1e6)) == verdict
+    assert verdicts.accuracy_verdict(Estimate(mean, error, 1e6)) == verdict
 
 
 def test_cost_is_judged_against_the_paper_s_ratio_in_two_digits():
-    assert verdicts.costs(1.0, 1.05, 36.5 / 34.8) == "reproduced"
-    assert verdicts.costs(1.04, 1.06, 36.5 / 34.8) == "cannot tell"
-    assert verdicts.costs(1.06, 1.10, 36.5 / 34.8) == "not reproduced"
+    assert verdicts.cost_verdict(1.0, 1.05, 36.5 / 34.8) == "reproduced"
+    assert verdicts.cost_verdict(1.04, 1.06, 36.5 / 34.8) == "cannot tell"
+    assert verdicts.cost_verdict(1.06, 1.10, 36.5 / 34.8) == "not reproduced"
 
 
 def verdict_rows(records, folder, stem="verdicts"):
@@ -226,7 +226,7 @@ def test_captions_name_the_methods_that_have_one_seed():
     second = [record(m, k, 1.0, seed=1) for m in ("in", "iln") for k in (1, 2, 3)]
     text = captions.about_one_seed(first + second)
     assert "BN by the rule 'cross-fold'; all methods by the rule 'best on the test fold'" in text
-    about = captions.about(first + second)
+    about = captions.about_data(first + second)
     assert "Seeds 0; at some rates 1, which the rule 'best on the test fold' leaves out." in about
     rows = supplement.build(first + second)["differences"][1]
     of_in = {r["rule"]: r for r in rows if (r["other"], r["measure"]) == ("in", "dice")}
@@ -267,7 +267,7 @@ def test_one_rate_a_fold_is_taken_as_given(tmp_path):
 
 
 def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
-    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+    records = PAPER.mark([record(m, k, rate, gain=g) for m, gains in (
         ("in", {1.0: 0.0, 0.1: 0.02}), ("ln", {1.0: 0.0, 0.1: 0.02, 0.02: 0.04})) for k in (1, 2, 3)
         for rate, g in gains.items()])
     chosen = {rule: {cell.rate for (m, _, _), cell in cells(records, rule).items() if m == "ln"}
@@ -280,7 +280,7 @@ def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
 
 def test_a_pair_is_compared_at_rates_that_both_have():
     """ILN's best rate is one that Sigmoid has not; what IN has beyond the paper's rates stays."""
-    records = PAPER.marked([record(m, k, rate, gain=g) for m, gains in (
+    records = PAPER.mark([record(m, k, rate, gain=g) for m, gains in (
         ("iln", {1.0: 0.0, 0.1: 0.2}), ("sigmoid", {1.0: 0.1}), ("in", {1.0: 0.0, 0.1: 0.1, 0.02: 0.2}))
         for k in (1, 2, 3) for rate, g in gains.items()])
     found = {c.second: c.difference for c in differences.comparisons(
@@ -327,7 +327,7 @@ def test_every_question_is_one_setting_or_another_number_of_groups():
     for question in QUESTIONS:
         changed = protocol("lite", **question.changes)
         variant = Configuration("d", "0", "LV", question.method, 1, 0.1, 0, changed).variant
-        assert (variant != "") != (question.method != question.base), question.words
+        assert (variant != "") != (question.method != question.base), question.text
 
 
 @pytest.fixture
@@ -396,8 +396,8 @@ def test_answers_are_compared_with_their_base_and_say_what_was_lost(monkeypatch)
     answers = {"4 groups after the mix": dict(gain=-0.1), "ε 1e-12": dict(status="diverged")}
     monkeypatch.setattr(questions, "collect", lambda *_, **__: base)
     monkeypatch.setattr(questions, "_variant_records", lambda _, question, *__: [
-        record(question.method, 1, 1.0, seed=s, **answers[question.words]) for s in (0, 1)
-    ] if question.words in answers else [])
+        record(question.method, 1, 1.0, seed=s, **answers[question.text]) for s in (0, 1)
+    ] if question.text in answers else [])
     table, tidy = questions.build(PAPER.evidence, Path("."), "lite", ["made-up"])
     assert [r["question"] for r in tidy] == list(answers) and {r["structure"] for r in tidy} == {"LV"}
     assert -0.2 < tidy[0]["difference"] < -0.05 and tidy[1]["dice"] == 0

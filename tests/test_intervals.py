@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis.captions import written
-from experiments.analysis.coverage import committed
+from experiments.analysis.captions import format_difference
+from experiments.analysis.coverage import committed_rows
 from experiments.measure import coverage
 from ilnrepro.comparison import intervals
 from ilnrepro.comparison.intervals import RULES, USED, Estimate, Folds
@@ -23,16 +23,16 @@ def test_t_over_folds_is_the_t_test():
 
 
 def test_variances_of_subjects_and_seeds_add_up_over_folds():
-    estimate = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    estimate = intervals.within_splits(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     assert abs(estimate.standard_error ** 2 - (0.03 + 2 * 0.06) / 3) < 1e-12
     # Satterthwaite by hand: the subjects' part has 42 degrees of freedom, each method's seeds 6.
     assert abs(estimate.df - 0.05 ** 2 / (0.01 ** 2 / 42 + 2 * 0.02 ** 2 / 6)) < 1e-9
-    drawn = intervals.resampled(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    drawn = intervals.bootstrap(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     assert abs(drawn.standard_error ** 2 - (0.03 * 14 / 15 + 2 * 0.06 * 2 / 3) / 3) < 1e-12
 
 
 def test_what_folds_add_widens_and_never_narrows():
-    plain = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    plain = intervals.within_splits(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     for square, wider in ((0.01, False), (0.5, True)):
         more = intervals.pooled(folds([0.1, 0.3, 0.2], 0.03, 0.06, interaction=square, expected=0.1,
                                       interaction_df=8))
@@ -69,7 +69,7 @@ def test_power_is_that_of_the_t_test():
     low = drawn.mean(1) - stats.t.ppf(0.975, 2) * drawn.std(1, ddof=1) / np.sqrt(3)
     assert abs(float(intervals.power(1.5, 1 / np.sqrt(3), 2.0)) - (low > 0).mean()) < 0.015
     assert abs(intervals.power(0.0, 1.0, 7.0) - 0.025) < 1e-9
-    assert abs(Estimate(0.0, 1.0, 1e6).power(Estimate(0.0, 1.0, 1e6).smallest_shown) - 0.8) < 1e-3
+    assert abs(Estimate(0.0, 1.0, 1e6).power(Estimate(0.0, 1.0, 1e6).detectable()) - 0.8) < 1e-3
 
 
 def test_each_fold_s_rate_is_chosen_on_the_others():
@@ -89,8 +89,8 @@ def test_choosing_adds_nothing_where_one_rate_is_far_the_best_and_something_wher
 
 
 def test_written_without_an_interval_is_the_mean_alone():
-    assert written(0.0105, np.nan, np.nan) == "+1.05"
-    assert written(0.0105, -0.002, 0.02) == "+1.05 [-0.20, +2.00]"
+    assert format_difference(0.0105, np.nan, np.nan) == "+1.05"
+    assert format_difference(0.0105, -0.002, 0.02) == "+1.05 [-0.20, +2.00]"
 
 
 CELL = coverage.Cell("flat", 5, 45, 3, 0.03, 0.02, 0.01)
@@ -119,18 +119,18 @@ def test_a_simulated_grid_is_made_as_it_says():
 
 def test_the_committed_table_is_of_every_cell_and_of_this_code():
     """A cell's draws are its own, so one cell measured again repeats its rows."""
-    rows = committed()
+    rows = committed_rows()
     assert len(rows) == len(coverage.grid()) * len(RULES)
     again = coverage.measure([CELL])
     known = {r["rule"]: r for r in rows if coverage.cell_of(r) == CELL}
     assert max(abs(float(known[r["rule"]]["coverage"]) - r["coverage"]) for r in again) <= 0.002
     several = [r for r in rows if int(r["seeds"]) > 1]
-    assert coverage.narrowest(several) == USED
-    assert coverage.narrowest([r for r in rows if int(r["seeds"]) == 1]) is None
+    assert coverage.narrowest_rule(several) == USED
+    assert coverage.narrowest_rule([r for r in rows if int(r["seeds"]) == 1]) is None
 
 
 @pytest.mark.parametrize("rows, name", [
     ([("a", 0.94, 2), ("a", 0.95, 2), ("b", 0.99, 3), ("b", 0.95, 3)], "a"),
     ([("a", 0.90, 2), ("a", 0.95, 2), ("b", 0.99, 3), ("b", 0.95, 3)], "b"), ([("a", 0.5, 2)], None)])
 def test_the_narrowest_that_holds_everywhere_is_used(rows, name):
-    assert coverage.narrowest([{"rule": r, "coverage": c, "width": w} for r, c, w in rows]) == name
+    assert coverage.narrowest_rule([{"rule": r, "coverage": c, "width": w} for r, c, w in rows]) == name

@@ -160,6 +160,7 @@ def test_a_volume_s_probability_has_its_geometry(folder, together, tmp_path):
         np.testing.assert_allclose(sitk.GetArrayFromImage(written), wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_exported_ensemble_says_the_same(folder, together, tmp_path):
     segmenter.export(together, tmp_path / "model")
     images = dataset.read(folder / "discs.h5").images[:2].astype(np.float32)

@@ -138,7 +138,8 @@ def test_random_shapes_with_large_means_and_outliers(shape, mean, outlier, relu,
 @pytest.mark.parametrize("channels", [1, 3, 16, 100])
 def test_mean_1000_deviation_1_to_1e_4(channels, outlier):
     """The whole chain, moments to input gradient, agrees with float64 to 1e-4 in every value."""
-    dy, x, _, _, offset, _, _ = arguments((2, 128, 128, channels), mean=1000)
+    side = 128 if channels < 100 else 64
+    dy, x, _, _, offset, _, _ = arguments((2, side, side, channels), mean=1000)
     if outlier is not None:
         x.reshape(2, -1, channels)[:, outlier, ::2] = 0
     check_moments(x, 1e-4)

@@ -120,7 +120,7 @@ def test_with_the_rule_compiled(name, dtype):
 def test_in_a_function_of_unknown_sizes(name, compiled_form):
     x, values, upstream = example(name)
     unknown = tf.TensorSpec([None, None, None, x.shape[-1]], tf.float64)
-    through = functools.partial(tf.function, input_signature=[unknown, unknown])
+    through = functools.partial(tf.function, autograph=False, input_signature=[unknown, unknown])
     actual = run(built(name, values, compiled_form), x, upstream, True, True, through)
     assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES["float64"])
 
@@ -130,7 +130,7 @@ def test_in_a_function_of_unknown_sizes(name, compiled_form):
 def test_compiled_by_xla(name, form, use):
     use("tensorflow")
     x, values, upstream = example(name)
-    compiled = functools.partial(tf.function, jit_compile=True)
+    compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
     actual = run(built(name, values, form), x, upstream, True, True, compiled)
     assert_agrees(actual, expected(name, PLANE, True, True), TOLERANCES["float64"])
 
@@ -224,7 +224,7 @@ def test_moving_averages_follow_the_biased_batch(name, wrapper, compiled_form, u
         use("tensorflow")
     x, values, _ = example(name)
     layer = built(name, values, compiled_form, settings=Settings(moving_decay=0.9))
-    step = layer if wrapper is None else tf.function(layer, jit_compile=wrapper)
+    step = layer if wrapper is None else tf.function(layer, autograph=False, jit_compile=wrapper)
     spread = "moving_deviation" if name == "brn" else "moving_variance"
     wanted = {key: values[key] for key in ("moving_mean", spread)}
     for factor in (1, 2):

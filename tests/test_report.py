@@ -190,8 +190,8 @@ def test_a_forest_is_of_the_claims_or_else_of_all_differences():
 def test_what_lies_far_out_does_not_stretch_the_forest():
     near = forest.Row("a", "LV", "a", "b", (0.02, -0.5, 0.5), (0.01, -0.01, 0.03), "")
     far = near._replace(ours=(0.189, 0.1, 0.3))
-    assert forest.near([near, far]) == [near] and forest.near([far]) == [far]
-    low, high = forest.limits([near])
+    assert forest.within_axis([near, far]) == [near] and forest.within_axis([far]) == [far]
+    low, high = forest.axis_limits([near])
     assert -3 < low < -1 and 3 < high < 5
 
 
@@ -200,7 +200,7 @@ def test_the_legend_of_gates_names_the_curves_that_it_stands_for(made):
     chart, = page._gates({("iln", "LV", 1): run}, ["iln"], "")
     names = [f"{layer} ({channels} channels)" for layer, channels in zip(LAYERS, CHANNELS, strict=True)]
     assert [one.label for one in chart.series] == names
-    assert chart.ends == [(name, [f"{run.rho[-1, k, 0]:.3f}"]) for k, name in enumerate(names)]
+    assert chart.final_values == [(name, [f"{run.rho[-1, k, 0]:.3f}"]) for k, name in enumerate(names)]
 
 
 def test_figure_2_shows_truth_red_prediction_green_and_both_yellow():
@@ -208,10 +208,10 @@ def test_figure_2_shows_truth_red_prediction_green_and_both_yellow():
     colours = {(False, False): (0.93, 0.93, 0.93), (True, False): (0.84, 0.37, 0), (False, True): (0, 0.62, 0.45),
                (True, True): (0.94, 0.89, 0.26)}
     for (t, p), colour in colours.items():
-        np.testing.assert_allclose(examples.picture(None, truth, predicted)[int(t), int(p)], colour, atol=0.005)
+        np.testing.assert_allclose(examples.rgb_picture(None, truth, predicted)[int(t), int(p)], colour, atol=0.005)
     image = np.full([2, 2], 0.2)
     image[0, 0] = 100  # a bright spot
-    assert examples.picture(image, ~truth & truth, None).max() == 1
+    assert examples.rgb_picture(image, ~truth & truth, None).max() == 1
 
 
 def test_figure_2_shows_the_hardest_cases_and_others(made):
@@ -220,7 +220,7 @@ def test_figure_2_shows_the_hardest_cases_and_others(made):
         run = runfile.read(path)
         if run.test:
             by_fold.setdefault(("LV", run.configuration.fold), {})[run.configuration.method] = run
-    cases = examples.select(by_fold)
+    cases = examples.select_cases(by_fold)
     assert len(set(cases)) == examples.HARD + examples.RANDOM
     means = {(key, i): np.mean([run.dice[run.examples[i]] for run in of_case.values()])
              for key, of_case in by_fold.items() for i in range(len(next(iter(of_case.values())).examples))}
@@ -229,7 +229,7 @@ def test_figure_2_shows_the_hardest_cases_and_others(made):
 
 
 def test_no_two_curves_look_alike():
-    looks = [style.look(n) for n in range(32)]
+    looks = [style.line_style(n) for n in range(32)]
     assert len({(one["color"], one["dashes"]) for one in looks}) == 32
 
 
@@ -252,7 +252,7 @@ def test_the_worst_thirty_and_thirty_at_random(made):
     for path in sorted((results / "runs").rglob("*-lr0.1-*.h5")):
         run = runfile.read(path)
         folds.setdefault(run.configuration.fold, {})[run.configuration.method] = run
-    found = cases.browsed(folds, ["none", "in", "iln"], dataset.read(data))
+    found = cases.browser_cases(folds, ["none", "in", "iln"], dataset.read(data))
     by_hand = sorted(float(np.mean([runs[m].dice[i] for m in ("none", "in", "iln")]))
                      for runs in folds.values() for i in range(len(runs["in"].dice)))
     worst = [case for case in found if case.worst]
@@ -260,7 +260,7 @@ def test_the_worst_thirty_and_thirty_at_random(made):
     assert sum(case.random for case in found) == 30 and all(case.worst or case.random for case in found)
     assert all(case.picture and case.truth for case in found)
     del folds[1]["none"]
-    for case in cases.browsed(folds, ["none", "iln"], None):
+    for case in cases.browser_cases(folds, ["none", "iln"], None):
         assert case.words[0] == ("not run" if case.fold == 1 else f"{case.scores[0]:.3f}")
         assert (case.scores[0] is None) == (case.fold == 1)
 
@@ -268,12 +268,12 @@ def test_the_worst_thirty_and_thirty_at_random(made):
 def test_one_loss_out_of_all_bounds_does_not_hide_the_others():
     loss = np.linspace(2, 1, 101)
     loss[3] = 1e30
-    steps, shown = learning.smoothed(loss, 5)
+    steps, shown = learning.running_median(loss, 5)
     assert (steps[0], steps[-1], len(shown)) == (5, 101, 97)
     np.testing.assert_allclose(shown[10:], loss[12:-2])
     assert shown.max() < 2
     lines = {"LV-1": {0: (np.arange(2), np.array([0.01, 1e30]))}}
-    wide = charts.chart("loss", "", "method", ("step", "loss"), [charts.Series("None", "#000")], lines,
+    wide = charts.lay_out("loss", "", "method", ("step", "loss"), [charts.Series("None", "#000")], lines,
                         {"LV-1": {}}, "", [], log=True)
     assert len(wide.panels[0].y_ticks) >= 3
 

@@ -70,7 +70,7 @@ def test_what_rounds_the_last_bits_is_said_where_it_differs():
     grid = [replace(r, computed_by="native kernels for AVX2") for r in three_folds("in", (0.5, 0.6, 0.7))]
     assert scores.about_rounding(grid) == "" and "last bits" not in tables.caption(TABLES[3], grid, "test")
     grid[1] = replace(grid[1], computed_by="native kernels for AVX-512")
-    for text in (tables.caption(TABLES[3], grid, "test"), captions.about(grid)):
+    for text in (tables.caption(TABLES[3], grid, "test"), captions.about_data(grid)):
         assert "differ in what rounds their last bits: native kernels for AVX-512 (1 run); native kernels for" in text
 
 
@@ -255,10 +255,10 @@ def test_every_protocol_is_one_paper_s():
 
 
 def test_tables_are_the_paper_s_and_the_family():
-    assert iln.PAPER.chosen_tables() == list(TABLES.values())
-    assert iln.PAPER.chosen_tables([2, "family"]) == [TABLES[2], FAMILY]
+    assert iln.PAPER.select_tables() == list(TABLES.values())
+    assert iln.PAPER.select_tables([2, "family"]) == [TABLES[2], FAMILY]
     with pytest.raises(InputError, match="Kolarik et al. 2020 has no table 3; choose among family, kolarik"):
-        kolarik.PAPER.chosen_tables([3])
+        kolarik.PAPER.select_tables([3])
 
 
 def test_rules_and_columns_keep_the_names_that_files_have():
@@ -270,7 +270,7 @@ def test_rules_and_columns_keep_the_names_that_files_have():
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         assert tuple(rows[0]) == tables.COLUMNS, path
         assert {row["rule"] for row in rows} <= set(choice.RULES) == set(choice.RULE_NAMES), path
-    committed = coverage.committed()
+    committed = coverage.committed_rows()
     assert list(committed[0]) == list(measure(grid()[:1], 2)[0])
     assert {row["rule"] for row in committed} == set(intervals.RULES) and intervals.USED in intervals.RULES
     assert {cell_of(row) for row in committed} == set(grid())

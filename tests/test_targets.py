@@ -9,7 +9,7 @@ import tiny
 
 from data_prep import __main__ as data_prep
 from experiments import __main__ as experiments
-from experiments.runs import reproducing
+from experiments.runs import reproduction
 from figures import __main__ as figures
 from ilnrepro import cli
 
@@ -47,7 +47,7 @@ def test_an_unknown_protocol_is_refused_before_anything_is_done(tmp_path):
 
 def steps(*words):
     """The commands of `experiments reproduce`, by what they begin with."""
-    return [shlex.join(one) for one in reproducing.steps(experiments.parser().parse_args(["reproduce", *words]))]
+    return [shlex.join(one) for one in reproduction.steps(experiments.parser().parse_args(["reproduce", *words]))]
 
 
 def test_every_command_of_a_reproduction_is_one_that_the_command_lines_take():

@@ -145,7 +145,7 @@ def test_scores_have_the_images_shape(sides, eagerly):
 @pytest.mark.parametrize("spec", [[None, 32, 32, 1], [None, None, None, 1]], ids=["batch", "all"])
 def test_sizes_unknown_in_a_function(spec):
     network = UNet("in", pools=1, dtype=tf.float64)
-    function = tf.function(network, input_signature=[tf.TensorSpec(spec, tf.float64)])
+    function = tf.function(network, autograph=False, input_signature=[tf.TensorSpec(spec, tf.float64)])
     for batch in (1, 3):
         actual = function(tf.constant(images(batch, 32, 32)))
         assert actual.shape == (batch, 32, 32, 2)
@@ -157,7 +157,7 @@ def test_sizes_unknown_in_a_function(spec):
 def test_the_network_compiles_by_xla(use):
     use("tensorflow")
     network = UNet("iln", pools=1, dtype=tf.float64)
-    compiled = tf.function(network, jit_compile=True)
+    compiled = tf.function(network, autograph=False, jit_compile=True)
     assert error(compiled(tf.constant(images(1, 8, 8))), network(tf.constant(images(1, 8, 8)))) < 1e-12
 
 

@@ -1,4 +1,4 @@
-"""The parts of captions that tables, figures and the report have in common: data, protocol, rates, seeds and rules."""
+"""The parts that captions of tables, figures and the report share: data, protocol, rates, seeds and rules."""
 
 import math
 import re
@@ -28,10 +28,10 @@ def sentences(caption):
     return _SENTENCE_END.split(caption)
 
 
-def ordered(methods, known=METHODS):
-    """The methods in the order of `known`, and after them the others by name."""
-    known = list(known)
-    return sorted(methods, key=lambda m: (known.index(m) if m in known else len(known), m))
+def sort_methods(methods, order=METHODS):
+    """The methods in the order of `order`, and after them the others by name."""
+    order = list(order)
+    return sorted(methods, key=lambda m: (order.index(m) if m in order else len(order), m))
 
 
 def title_of(method):
@@ -50,18 +50,18 @@ def seed_spread(seed_sd, unit=100):
     return "one seed" if math.isnan(seed_sd) else f"{unit * seed_sd:.2f}"
 
 
-def written(mean, low, high, unit=100):
+def format_difference(mean, low, high, unit=100):
     """The text of a mean with its interval in a table, or of the mean alone where there is no interval."""
     text = f"{unit * mean:+.2f}"
     return text if math.isnan(low) else f"{text} [{unit * low:+.2f}, {unit * high:+.2f}]"
 
 
 def marks(runs, folds):
-    """The text that marks runs that diverged ('2D') or collapsed ('1C'), and folds without runs ('1 of 3 folds').
+    """The marks of a table's cell: runs that diverged ('2D') or collapsed ('1C'), folds without runs ('1 of 3 folds').
 
     Args:
       runs: dictionaries with 'status' and 'fold'.
-      folds: how many there should be.
+      folds: number of folds that should have runs.
     """
     counts = [(sum(r["status"] == status for r in runs), letter) for status, letter in
               (("diverged", "D"), ("collapsed", "C"))]
@@ -77,9 +77,8 @@ def resolution(records):
     return f"{words} pixels" if words else "the resolution of the network"
 
 
-def about(records):
-    """Sentences on the data with the number of test images, the protocol with the changes that all runs have, the
-    rates and the seeds."""
+def about_data(records):
+    """Sentences on the data and their number of test images, the protocol and its changes, the rates and the seeds."""
     configurations = [r.configuration for r in records]
     parts = []
     for structure in structures_of(records):
@@ -95,8 +94,7 @@ def about(records):
 
 
 def rates_in_words(records):
-    """The rates that most methods have, and those of each method that has others; all of them where no rate is all
-    methods'."""
+    """The rates that most methods have, and those of each method that has others; all rates where none is common."""
     by_method = {}
     for c in (r.configuration for r in records):
         by_method.setdefault((c.structure, c.method), set()).add(c.rate)
@@ -105,9 +103,9 @@ def rates_in_words(records):
     counts = Counter(map(frozenset, by_method.values()))
     usual, parts = max(counts, key=lambda rates: (counts[rates], sorted(rates))), []
     for rates in (rates for rates in counts if rates != usual):
-        of = {s: ordered(m for (t, m), theirs in by_method.items() if t == s and theirs == rates)
-              for s in structures_of(records)}
-        who = ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in of.items() if methods)
+        methods_of = {s: sort_methods(m for (t, m), own in by_method.items() if t == s and own == rates)
+                      for s in structures_of(records)}
+        who = ", ".join(f"{s} {', '.join(map(title_of, methods))}" for s, methods in methods_of.items() if methods)
         parts.append(f"{who} {_rates(rates)}")
     return "; ".join([_rates(usual), *parts])
 
@@ -133,7 +131,7 @@ def about_one_seed(records):
     methods, alone = {r.configuration.method for r in records}, {}
     for rule in rules_of(records):
         if few := {m for (m, _, _), cell in cells(records, rule).items() if len(cell.records) == 1}:
-            alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in ordered(few))
+            alone[rule] = "all methods" if few == methods else ", ".join(title_of(m) for m in sort_methods(few))
     if not alone:
         return ""
     if len({r.configuration.seed for r in records}) == 1:
@@ -156,8 +154,8 @@ def primary_rule(records):
 
 
 def about_runs(records):
-    """The sentences of `about`, and one on the run that is shown of each method and fold."""
-    return f"{about(records)} {about_choice(records).rstrip('.')}; the first seed."
+    """The sentences of `about_data`, and one on the run that is shown of each method and fold."""
+    return f"{about_data(records)} {about_choice(records).rstrip('.')}; the first seed."
 
 
 def about_choice(records):

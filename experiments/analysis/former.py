@@ -1,4 +1,4 @@
-"""The former interval and verdict, by which claims were judged before the present ones."""
+"""The former interval and verdict, which judged claims before the present criteria were written."""
 
 import numpy as np
 
@@ -6,12 +6,13 @@ RESAMPLES = 10_000
 
 
 def interval(first, second):
-    """(low, high): 2.5 and 97.5 % of the mean difference over a bootstrap of subjects and seeds, at the chosen rates.
+    """(low, high): the 2.5 and 97.5 % quantiles of the mean difference in a bootstrap of subjects and seeds.
 
-    It is narrow, because three seeds drawn with replacement keep two thirds of their variance.
+    Rates are the chosen ones. The interval is narrow, because three seeds drawn with replacement keep two thirds of
+    their variance.
 
     Args:
-      first, second: the methods' `FoldScores`, a list of the same folds each.
+      first, second: lists of `FoldScores`, one of each method, of the same folds.
     """
     rng = np.random.default_rng(0)
     total, subjects = np.zeros(RESAMPLES), 0

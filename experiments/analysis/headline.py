@@ -1,9 +1,9 @@
-"""The answer on one screen: a row a claim on accuracy, the structures side by side, and one sentence that says it."""
+"""The answer on one screen: a sentence, and a table with a row for each claim and the structures side by side."""
 
 from ilnrepro.comparison.sheet import Sheet
 
-# How a verdict begins in the sentence, and the word before each of its claims.
-_SAYS = {"supported": ("support", "that"), "contradicted": ("contradict", "that"),
+# The words for each verdict in the sentence: the verb phrase, and the conjunction before its claims.
+_PHRASES = {"supported": ("support", "that"), "contradicted": ("contradict", "that"),
          "no gain of half a point": ("show no gain of half a point behind the claim", "that"),
          "undecided": ("leave undecided", "whether")}
 _COLUMNS = ("paper", "ours", "verdict", "power")
@@ -17,11 +17,11 @@ def build(paper, tidy):
     """
     if not tidy:
         return None
-    words = {f"{claim.words} ({claim.structure})": claim.words for claim in paper.claims}
+    claim_of = {f"{claim.text} ({claim.structure})": claim.text for claim in paper.claims}
     structures = list(dict.fromkeys(r["structure"] for r in tidy))
     by_claim = {}
     for r in tidy:
-        by_claim.setdefault(words[r["claim"]], {})[r["structure"]] = r
+        by_claim.setdefault(claim_of[r["claim"]], {})[r["structure"]] = r
     parts = [_part(s, [(claim, rows[s]["verdict"]) for claim, rows in by_claim.items() if s in rows])
              for s in structures]
     answer = "; ".join(parts)
@@ -37,23 +37,25 @@ def build(paper, tidy):
         for claim, rows in by_claim.items()]
 
 
-def _part(structure, judged):
+def _part(structure, verdicts):
     """'on LV these runs support that ILN is better than None and LN, and leave undecided whether GN16 helps'."""
-    if all(verdict == "no data" for _, verdict in judged):
+    if all(verdict == "no data" for _, verdict in verdicts):
         return f"on {structure} there are no data yet"
-    said = [f"{begin} {_joined([claim for claim, verdict in judged if verdict == given], word)}"
-            for given, (begin, word) in _SAYS.items() if any(verdict == given for _, verdict in judged)]
-    return f"on {structure} these runs {', and '.join(said)}"
+    parts = []
+    for kind, (phrase, conjunction) in _PHRASES.items():
+        if claims := [claim for claim, verdict in verdicts if verdict == kind]:
+            parts.append(f"{phrase} {_join_claims(claims, conjunction)}")
+    return f"on {structure} these runs {', and '.join(parts)}"
 
 
-def _joined(claims, word):
-    """'that ILN is better than None and LN, that GN16 helps': claims that differ in their last word stand together."""
+def _join_claims(claims, conjunction):
+    """'that ILN is better than None and LN, that GN16 helps': claims that differ in their last word share the rest."""
     groups = {}
     for claim in claims:
         stem, _, last = claim.rpartition(" ")
         groups.setdefault(stem, []).append(last)
-    return ", ".join(f"{word} {stem} {_listed(last)}" for stem, last in groups.items())
+    return ", ".join(f"{conjunction} {stem} {_join_words(last)}" for stem, last in groups.items())
 
 
-def _listed(words):
+def _join_words(words):
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -4,10 +4,10 @@ from experiments.analysis import agreement, headline, secondary, selection, verd
 
 
 def build(paper, records, results):
-    """[(file stem, `Sheet`, tidy rows)] of those that these runs can fill; none for a paper without claims.
+    """[(file stem, `Sheet`, tidy rows)] of the tables that have rows for these runs; none for a paper without claims.
 
     Args:
-      results: the folder, where the measured cost lies.
+      results: the results folder, which holds the measured cost.
     """
     if not paper.claims:
         return []
@@ -16,4 +16,4 @@ def build(paper, records, results):
              "further-claims": verdicts.build_further(paper, records, results),
              "secondary": secondary.build(paper, records), "best-by-chance": selection.build(paper, records),
              "rho-layers": agreement.build(records)}
-    return [(stem, *one) for stem, one in built.items() if one]
+    return [(stem, *table) for stem, table in built.items() if table]

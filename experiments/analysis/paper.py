@@ -1,4 +1,4 @@
-"""The type of a paper's value, by which the machinery knows it. The values are in `experiments/papers`."""
+"""The type of a paper's value: all that the rest of the code knows of a paper. Values are in `experiments/papers`."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ilnrepro.norms import METHODS, method
 
 
 class PaperTable(NamedTuple):
-    """A table of scores.
+    """A paper's table of scores.
 
     Attributes:
       title: of the table.
@@ -18,11 +18,11 @@ class PaperTable(NamedTuple):
       subject: the comparison, in words.
       rows: {method: label}.
       structures, folds: of the columns, in their order.
-      taken: the methods of all tables of the paper, where methods that are in none of them are added to this table;
-        None where they are not.
+      table_methods: the methods of all tables of the paper, if methods that are in none of them join this table; None
+        if they do not.
       published: published(method, structure) gives the (means, standard deviations) that the paper prints, or None.
-      compares: compares(title, synthetic, folds) tells of a data set, and of the number of folds on which a method was
-        run, whether the published numbers may stand beside the scores.
+      comparable: comparable(title, synthetic, folds) says whether the published numbers compare with the scores on a
+        data set, for a method that ran on so many folds.
       note: a sentence of the caption, on the published numbers.
       remarks: {protocol's name: a sentence of the caption on scores under that protocol}.
     """
@@ -33,9 +33,9 @@ class PaperTable(NamedTuple):
     rows: dict
     structures: tuple = ()
     folds: tuple = ()
-    taken: frozenset | None = None
+    table_methods: frozenset | None = None
     published: Callable = lambda method, structure: None
-    compares: Callable = lambda title, synthetic, folds: False
+    comparable: Callable = lambda title, synthetic, folds: False
     note: str = ""
     remarks: dict = {}
 
@@ -44,26 +44,26 @@ class Question(NamedTuple):
     """A question that a paper leaves open: the effect of a change.
 
     Attributes:
-      words: the change.
-      method: that is run, and base: with which it is compared; the same where a setting is changed.
+      text: the change in words.
+      method, base: the method that is run, and the one that it is compared with; the same where a setting is changed.
       changes: {field of the protocol: value}.
     """
 
-    words: str
+    text: str
     method: str
     base: str
     changes: dict
 
 
 class Runs(NamedTuple):
-    """Some runs of a stage, in the order method, fold, rate, seed.
+    """A part of a stage: runs in the order method, fold, rate, seed.
 
     Attributes:
       methods: in the order in which they are done.
-      rates: None for all of the paper's, CHOSEN for each fold's own by the rule of the evidence.
-      seeds, folds: no folds are all of the data set's.
-      changes: of the protocol.
-      base: the method whose chosen rates are taken; '' for each one's own.
+      rates: None for all of the paper's; CHOSEN for the rate that the evidence's rule chooses on each fold.
+      seeds, folds: numbers; () for all folds of the data set.
+      changes: {field of the protocol: value}.
+      base: the method whose chosen rates are taken; '' for each method's own.
     """
 
     methods: tuple
@@ -81,14 +81,14 @@ class Stage(NamedTuple):
     """Runs that are done together, for one purpose.
 
     Attributes:
-      words: what they are for.
-      parts: `Runs`, one after another, for later ones may take the rates that earlier ones choose.
+      purpose: of the runs, in words.
+      parts: `Runs`, done one after another, because later ones may take the rates that earlier ones choose.
       structure: of the data set.
       protocol: by name; '' for the one that the user names.
       needs: numbers of the stages whose runs have to be there.
     """
 
-    words: str
+    purpose: str
     parts: tuple
     structure: str = "LV"
     protocol: str = ""
@@ -101,9 +101,9 @@ class Evidence:
 
     Attributes:
       stages: `Stage`s by number.
-      questions: that one stage answers, on the fold `fold`.
-      rule: by which rates are chosen, on the first seed alone.
-      further_rates: beyond the paper's, which the paper's own rule leaves out.
+      questions: the open questions, which a stage answers on the fold `fold`.
+      rule: the rule by which rates are chosen, on the first seed alone.
+      further_rates: rates beyond the paper's, which the paper's own rule leaves out.
     """
 
     stages: dict
@@ -115,26 +115,26 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper, with all that is its own.
+    """The value of a paper: everything that belongs to it alone.
 
     Attributes:
       title: its name in tables and messages.
       rates: {protocol: learning rates}, the full protocol first and the short one second.
       tables: {key: `PaperTable`}, in the paper's order.
-      claims: of `verdicts`, that one method scores above another.
+      claims: `verdicts.AccuracyClaim`s.
       criteria: by which these are judged, in words.
       further_claims, further_criteria: all other claims, and their criteria.
       averaged_up_to: the highest of the learning rates over which `secondary` averages differences.
       evidence: the runs on which claims are judged, or None.
-      omitted: {subject without whom comparisons are repeated: reason, in words that follow the name}.
-      stand_ins: {word in a data set's title: for what that of the paper's it stands, in words}.
+      omitted: {subject: reason, in words that follow the name}; comparisons are repeated without these subjects.
+      stand_ins: {word in a data set's title: which of the paper's data it stands in for, in words}.
       preparations: {word in a data set's title: the command that prepares it, with {} in place of its file}.
-      figures: names of the figures that are drawn for this paper alone.
+      figures: names of the figures that only this paper has.
       cost: {'IN' or 'ILN': the cost that the paper publishes}, or None.
-      further: further(results folder, protocol's name, data sets' names, changes of the protocol, records) gives the
-        paper's other tables, [(file stem, `Sheet`, tidy rows)].
+      further_tables: further_tables(results folder, protocol's name, data sets' names, changes of the protocol,
+        records) gives the paper's other tables, [(file stem, `Sheet`, tidy rows)].
       commands: commands(subparsers, paper) adds the paper's own commands to `python -m experiments`.
-      recipes: recipes(rates) gives {name: `runs.reproducing.Recipe`}.
+      recipes: recipes(rates) gives {name: `runs.reproduction.Recipe`}.
     """
 
     title: str
@@ -151,35 +151,35 @@ class Paper:
     stand_ins: dict = field(default_factory=dict)
     figures: tuple = ()
     cost: dict | None = None
-    further: Callable = lambda results, name, datasets, changes, records: []
+    further_tables: Callable = lambda results, name, datasets, changes, records: []
     commands: Callable = lambda add, paper: None
     recipes: Callable = lambda rates: {}
 
-    def marked(self, records):
-        """The records, with those at further rates of the evidence marked, and stand-ins called so in their titles."""
+    def mark(self, records):
+        """The records, with those at further rates marked as such, and with stand-ins named in their titles."""
         further = self.evidence.further_rates if self.evidence else ()
 
-        def titled(title):
-            return next((f"{title} ({said})" for word, said in self.stand_ins.items() if word in title), title)
+        def with_stand_in(title):
+            return next((f"{title} ({text})" for word, text in self.stand_ins.items() if word in title), title)
 
-        return [replace(r, further=r.configuration.rate in further, title=titled(r.title)) for r in records]
+        return [replace(r, further=r.configuration.rate in further, title=with_stand_in(r.title)) for r in records]
 
-    def preparation(self, title):
+    def preparation_command(self, title):
         """The command that prepares the data set with this title, or ''."""
         return next((command for word, command in self.preparations.items() if word in title), "")
 
-    def chosen_tables(self, keys=None):
-        """The tables of these keys, among which 'family' is FAMILY; without keys, all of the paper's.
+    def select_tables(self, keys=None):
+        """The tables with these keys, of which 'family' is FAMILY; without keys, all of the paper's tables.
 
         Raises:
           InputError: it has no such table.
         """
-        known = {"family": FAMILY, **self.tables}
+        table_of = {"family": FAMILY, **self.tables}
         for key in keys or ():
-            if key not in known:
+            if key not in table_of:
                 raise InputError(f"--tables: {self.title} has no table {key}; choose among "
-                                 f"{', '.join(map(str, known))}")
-        return [known[key] for key in (keys or self.tables)]
+                                 f"{', '.join(map(str, table_of))}")
+        return [table_of[key] for key in (keys or self.tables)]
 
 
 def methods_of(tables):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from experiments.analysis.captions import about, marks, seed_spread, title_of, written
+from experiments.analysis.captions import about_data, format_difference, marks, seed_spread, title_of
 from ilnrepro.comparison.choice import RULE_NAMES, cells
 from ilnrepro.comparison.differences import compare, fold_scores, subjects_of
 from ilnrepro.comparison.scores import collect
@@ -17,30 +17,30 @@ def build(evidence, results, protocol_name, datasets):
     """
     base_records = collect(results, protocol_name, datasets)
     base_cells, subjects = cells(base_records, evidence.rule), subjects_of(base_records)
-    tidy, compared = [], {}
+    tidy, base_runs = [], {}
     for question in evidence.questions:
         variant = _variant_records(results, question, protocol_name, datasets)
         for cell in (c for (m, _, k), c in base_cells.items() if (m, k) == (question.base, evidence.fold)):
-            theirs = tuple(r for r in variant for c in [r.configuration]
-                           if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
-            if theirs:
-                tidy.append(_answer(question, replace(cell, method=question.method, records=theirs), cell,
+            changed = tuple(r for r in variant for c in [r.configuration]
+                            if (c.structure, c.fold, c.rate) == (cell.structure, cell.fold, cell.rate))
+            if changed:
+                tidy.append(_answer(question, replace(cell, method=question.method, records=changed), cell,
                                     subjects[cell.structure, cell.fold]))
-                compared[question.base, cell.structure] = cell.records
+                base_runs[question.base, cell.structure] = cell.records
     if not tidy:
         return None
     body = [[f"{r['question']} ({r['structure']})", title_of(r["base"]), f"{r['rate']:g}",
              f"{r['dice']:.3f} {r['lost']}".strip(), f"{r['base_dice']:.3f}",
-             written(r["difference"], r["low"], r["high"]),
+             format_difference(r["difference"], r["low"], r["high"]),
              seed_spread(r["seed_sd"]), f"{r['seeds']}, {r['base_seeds']}"]
             for r in tidy]
     table = Sheet("Open questions", "What the paper leaves open: one setting changed, against the method as it is by "
                   f"default, on fold {evidence.fold}, at the default's rate there by the rule "
                   f"'{RULE_NAMES[evidence.rule]}'. "
-                  f"{about([r for runs in compared.values() for r in runs])} Dice per image; D: changed runs that "
-                  "diverged (they count 0), C: that collapsed to background. Difference changed − default in points, "
-                  "mean over subjects, 95 % interval in brackets (over subjects and seeds, of this split); SD over "
-                  "seeds: of the difference.",
+                  f"{about_data([r for runs in base_runs.values() for r in runs])} Dice per image; D: changed runs "
+                  "that diverged (they count 0), C: that collapsed to background. Difference changed − default in "
+                  "points, mean over subjects, 95 % interval in brackets (over subjects and seeds, of this split); SD "
+                  "over seeds: of the difference.",
                   ["change", "of", "rate", "Dice", "default's", "difference", "SD over seeds", "seeds"], body)
     return table, tidy
 
@@ -50,15 +50,15 @@ def _answer(question, changed, default, subject):
 
     Args:
       changed, default: the `choice.Cell`s of the variant and of the base method.
-      subject: of each test image.
+      subject: subject of each test image.
     """
     a, b = fold_scores(changed, subject), fold_scores(default, subject)
     c = compare([a], [b], (question.method, question.base))
     lost = marks([{"status": r.status, "fold": default.fold} for r in changed.records], 1)
-    return {"question": question.words, "structure": default.structure, "base": question.base, "rate": default.rate,
+    return {"question": question.text, "structure": default.structure, "base": question.base, "rate": default.rate,
             "base_dice": float(b.by_image.mean()), "dice": float(a.by_image.mean()), "lost": lost,
             "difference": c.difference, "low": c.low, "high": c.high, "seed_sd": c.seed_sd, "seeds": c.seeds[0],
-            "base_seeds": c.seeds[1], "smallest_shown": c.smallest_shown}
+            "base_seeds": c.seeds[1], "detectable": c.detectable}
 
 
 def _variant_records(results, question, protocol_name, datasets):

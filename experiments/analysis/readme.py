@@ -1,5 +1,4 @@
-"""What README.md and the documents in docs/ say in numbers, inserted from the tables that commands wrote: nobody types
-a number into them.
+"""The numbers of README.md and the documents in docs/, inserted from tables of results so that nobody types them.
 
 A block begins with one of these comments and ends with `<!-- end -->`:
 
@@ -22,11 +21,11 @@ _BLOCK = re.compile(r"(?P<begin><!-- (?P<kind>table|rows|lead|notes|cell):\s+(?P
                     r"(?P<space>\s*).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
-def filled(text, root, document="README.md"):
-    """The text with every block holding what its tables, of paths below `root`, say.
+def fill_blocks(text, root, document="README.md"):
+    """The text with each block filled from its tables, whose paths are below `root`.
 
     Raises:
-      InputError: there is no such table, row or column; `document` is named.
+      InputError: there is no such table, row or column; the message names `document`.
     """
     def content(match):
         kind, of = match["kind"], match["of"]
@@ -51,11 +50,11 @@ def update(document, root):
     """Fills the blocks of one document.
 
     Raises:
-      InputError: there is none; or as `filled`.
+      InputError: there is none; or as `fill_blocks`.
     """
     if not document.exists():
         raise InputError(f"{document.absolute()}: no such file; give the command in the project's folder")
-    files.write(document, filled(document.read_text(encoding="utf-8"), root, document.name))
+    files.write(document, fill_blocks(document.read_text(encoding="utf-8"), root, document.name))
 
 
 def _read(root, path):
@@ -66,7 +65,7 @@ def _read(root, path):
     return path.read_text(encoding="utf-8").strip().split("\n\n")
 
 
-def _wrapped(text, indent=""):
+def _wrap(text, indent=""):
     return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
@@ -75,7 +74,7 @@ def _is_table(paragraph):
 
 
 def _table(paragraphs):
-    return "\n\n".join(p if _is_table(p) else _wrapped(sentences(p)[0]) for p in paragraphs)
+    return "\n\n".join(p if _is_table(p) else _wrap(sentences(p)[0]) for p in paragraphs)
 
 
 def _rows(paragraphs):
@@ -83,20 +82,20 @@ def _rows(paragraphs):
 
 
 def _lead(paragraphs):
-    return _wrapped(next(sentences(p)[0] for p in paragraphs if not _is_table(p)))
+    return _wrap(next(sentences(p)[0] for p in paragraphs if not _is_table(p)))
 
 
 _KINDS = {"table": _table, "rows": _rows, "lead": _lead}
 
 
 def _notes(root, paths):
-    said, lines = set(), []
+    seen, lines = set(), []
     for path in paths:
         further = [s for p in _read(root, path) if not _is_table(p) for s in sentences(p)[1:]]
-        new = [s for s in dict.fromkeys(further) if s not in said]
-        said.update(new)
+        new = [s for s in dict.fromkeys(further) if s not in seen]
+        seen.update(new)
         if new:
-            lines.append(_wrapped(f"- `{Path(path).stem}`: {' '.join(new)}", "  "))
+            lines.append(_wrap(f"- `{Path(path).stem}`: {' '.join(new)}", "  "))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The results of a folder: its records, and the run at the chosen rate of each method and fold."""
+"""The results of a folder: its records, and for each method and fold the run at the chosen rate."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,24 +37,23 @@ class Results:
         return primary_rule(self.records)
 
     @cached_property
-    def chosen(self):
+    def chosen_records(self):
         """{(method, structure, fold): the first seed's `Record` at the chosen rate}."""
         return {key: cell.records[0] for key, cell in cells(self.records, self.rule).items()}
 
     def run(self, key):
-        """The `Run` of one of `chosen`."""
-        return runfile.read(self.chosen[key].path)
+        """The `Run` of a key of `chosen_records`."""
+        return runfile.read(self.chosen_records[key].path)
 
-    def ends(self, method, structure):
+    def final_rho(self, method, structure):
         """ρ at the end of all of a method's runs at their chosen rates, `[runs, layers, numbers]`."""
         return np.array([record.rho for key, cell in cells(self.records, self.rule).items()
                          if key[:2] == (method, structure) for record in cell.records])
 
     def per_subject(self, first, second, structure):
-        """{subject: Dice of one method − that of another, mean over images and seeds}; empty where either has no
-        runs."""
-        found = next(comparisons(self.records, [(first, second)], self.rule, structure), None)
-        return found.per_subject if found else {}
+        """{subject: Dice of `first` − `second`, means over images and seeds}; empty where either has no runs."""
+        comparison = next(comparisons(self.records, [(first, second)], self.rule, structure), None)
+        return comparison.per_subject if comparison else {}
 
     @property
     def datasets(self):
@@ -62,8 +61,8 @@ class Results:
         return sorted({record.configuration.dataset for record in self.records})
 
 
-def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=None):
-    """The `Results` of a folder; further arguments as of `scores.collect`.
+def read_results(paper_of, folder, protocol=None, datasets=None, variant="", methods=None):
+    """The `Results` of a folder; the other arguments are those of `scores.collect`.
 
     Args:
       paper_of: paper_of(protocol's name) gives the `Paper`.
@@ -71,7 +70,7 @@ def read(paper_of, folder, protocol=None, datasets=None, variant="", methods=Non
     records = collect(folder, protocol, datasets, variant, methods)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
-    records = paper.marked(records)
+    records = paper.mark(records)
     if paper.evidence:
         records = without_answers(records, paper.evidence.questions)
     return Results(paper, folder, name, records)

@@ -1,10 +1,13 @@
-"""The claims by other statistics: differences averaged over learning rates, medians over subjects, and intervals that
-hold for all claims together."""
+"""The table of the claims by other statistics.
+
+These are differences averaged over learning rates, medians over subjects, and intervals that hold for all claims at
+once.
+"""
 
 import numpy as np
 
-from experiments.analysis.captions import about, about_choice, written
-from experiments.analysis.coverage import achieved
+from experiments.analysis.captions import about_choice, about_data, format_difference
+from experiments.analysis.coverage import about_coverage
 from ilnrepro.comparison import intervals
 from ilnrepro.comparison.choice import rules_of
 from ilnrepro.comparison.differences import comparisons
@@ -15,8 +18,8 @@ from ilnrepro.comparison.sheet import Sheet
 def over_rates(records, first, second, structure, up_to):
     """(`intervals.Estimate`, rates): the difference first − second averaged over learning rates, without any choice.
 
-    The rates are those up to `up_to` at which no run of either method diverged or collapsed. Returns None where there
-    are fewer than two of them, or fewer than two folds.
+    The rates are those up to `up_to` at which no run of either method diverged or collapsed. The result is None where
+    there are fewer than two such rates, or fewer than two folds.
     """
     runs = {}
     for r in records:
@@ -46,8 +49,8 @@ def over_rates(records, first, second, structure, up_to):
 
 def _by_subject(record):
     """Mean Dice of each subject, sorted by name."""
-    _, of_image = np.unique(record.subject, return_inverse=True)
-    return np.bincount(of_image, record.dice) / np.bincount(of_image)
+    _, index = np.unique(record.subject, return_inverse=True)
+    return np.bincount(index, record.dice) / np.bincount(index)
 
 
 def build(paper, records):
@@ -58,26 +61,26 @@ def build(paper, records):
     structures = {r.configuration.structure for r in records}
     for structure in dict.fromkeys(c.structure for c in paper.claims if c.structure in structures):
         claims = {(c.first, c.second): c for c in paper.claims if c.structure == structure}
-        found = list(comparisons(records, claims, rule, structure))
-        for comparison in found:
+        compared = list(comparisons(records, claims, rule, structure))
+        for comparison in compared:
             claim = claims[comparison.first, comparison.second]
-            low, high = comparison.estimate.of_level(1 - 0.05 / len(found))
+            low, high = comparison.estimate.of_level(1 - 0.05 / len(compared))
             averaged = over_rates(records, claim.first, claim.second, structure, paper.averaged_up_to)
             mean, (mean_low, mean_high) = ((averaged[0].mean, averaged[0].interval) if averaged else
                                            (np.nan, (np.nan, np.nan)))
-            tidy.append({"claim": f"{claim.words} ({structure})", "difference": comparison.difference,
+            tidy.append({"claim": f"{claim.text} ({structure})", "difference": comparison.difference,
                          "low": float(low), "high": float(high), "median": comparison.median,
                          "over_rates": float(mean), "over_rates_low": float(mean_low),
                          "over_rates_high": float(mean_high),
                          "rates": " ".join(f"{r:g}" for r in sorted(averaged[1], reverse=True)) if averaged else ""})
     if not tidy:
         return None
-    body = [[r["claim"], written(r["difference"], r["low"], r["high"]), f"{100 * r['median']:+.2f}",
-             written(*(r[f"over_rates{end}"] for end in ("", "_low", "_high"))) if r["rates"] else "", r["rates"]]
-            for r in tidy]
+    body = [[r["claim"], format_difference(r["difference"], r["low"], r["high"]), f"{100 * r['median']:+.2f}",
+             format_difference(*(r[f"over_rates{end}"] for end in ("", "_low", "_high"))) if r["rates"] else "",
+             r["rates"]] for r in tidy]
     return Sheet("The claims seen otherwise", "Differences in points of Dice. All claims together: 95 % intervals that "
                  "hold for all claims of a structure at once (Bonferroni). Median: over subjects. Averaged over rates: "
                  f"mean over the rates up to {paper.averaged_up_to:g} at which no run of either method was lost, one "
                  "seed, free of any choice; its interval over subjects, runs (what folds and rates do not explain) and "
-                 f"folds. {about(records)} {about_choice(records)} {achieved()}".rstrip(),
+                 f"folds. {about_data(records)} {about_choice(records)} {about_coverage()}".rstrip(),
                  ["claim", "all claims together", "median", "averaged over rates", "rates"], body), tidy

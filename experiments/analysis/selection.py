@@ -1,4 +1,4 @@
-"""The gain by chance of showing each method's best rate on the test fold.
+"""The gain by chance that comes of showing each method's best rate on the test fold.
 
 It rewards flat rate curves: a method whose rates are about equally good shows the luckiest of several runs, and a
 method with a single good rate shows the run at that rate. With the rate curve c and a run's noise e, the gain is
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis.captions import about, ordered, title_of
+from experiments.analysis.captions import about_data, sort_methods, title_of
 from ilnrepro.comparison.choice import rules_of
 from ilnrepro.comparison.differences import by_method
 from ilnrepro.comparison.sheet import Sheet
@@ -22,9 +22,9 @@ class Gain(NamedTuple):
 
     Attributes:
       gain: by the estimated curve and noise.
-      draws: the gain by drawn curves and noises, which vary by the errors of the estimated ones, `[DRAWS]`.
+      draws: the gain by curves and noises drawn about the estimated ones with their errors, `[DRAWS]`.
       noise: standard deviation of a run's mean Dice.
-      rates: how many.
+      rates: their number.
     """
 
     gain: float
@@ -45,13 +45,13 @@ def expected_gain(curve, noise, rng, draws=DRAWS):
       curve: mean Dice by rate, `[..., rates]`.
       noise: standard deviation of a run's mean Dice, `[...]`.
       rng: a NumPy generator.
-      draws: of the noise.
+      draws: number of draws of the noise.
     """
-    lots = rng.standard_normal((draws, curve.shape[-1]))
-    best = (np.expand_dims(curve, -2) + np.asarray(noise)[..., None, None] * lots).max(-1).mean(-1)
-    # The mean over the draws is taken of the best rate too, so that one rate alone gains exactly 0.
-    own = curve.max(-1) + noise * lots.mean(0)[curve.argmax(-1)]
-    return best - own
+    normal = rng.standard_normal((draws, curve.shape[-1]))
+    best = (np.expand_dims(curve, -2) + np.asarray(noise)[..., None, None] * normal).max(-1).mean(-1)
+    # The best rate's own score is averaged over the same draws, so that a single rate gains exactly 0.
+    best_rate = curve.max(-1) + noise * normal.mean(0)[curve.argmax(-1)]
+    return best - best_rate
 
 
 def gain_of(scores, noise, df, rng):
@@ -89,8 +89,10 @@ def gains(records, structure):
 
 
 def build(paper, records):
-    """(`Sheet`, tidy rows) of the gain of each method, and of the part that it has in each of the paper's differences;
-    None where there is one rate."""
+    """(`Sheet`, tidy rows) of the gain of each method, and of its part in each of the paper's differences.
+
+    None where there is one rate.
+    """
     if len(rules_of(records)) < 2:
         return None
     tidy = []
@@ -98,7 +100,7 @@ def build(paper, records):
         gain = gains(records, structure)
         tidy += [{"structure": structure, "of": title_of(m), "gain": g.gain,
                   **dict(zip(("low", "high"), g.interval, strict=True)), "noise": g.noise, "rates": g.rates,
-                  "paper": float("nan")} for m, g in ((m, gain[m]) for m in ordered(gain))]
+                  "paper": float("nan")} for m, g in ((m, gain[m]) for m in sort_methods(gain))]
         for claim in (c for c in paper.claims if c.structure == structure):
             first, second = gain.get(claim.first), gain.get(claim.second)
             if first and second and first.rates == second.rates:
@@ -117,5 +119,5 @@ def build(paper, records):
                  "curve: one run a fold, mean over folds; noise: standard deviation over seeds at the chosen rates. "
                  "95 % interval in brackets over curves and noises that could have led to these. In rows of two "
                  "methods: how much of a difference the rule alone explains, beside the paper's difference. "
-                 f"{about(records)}",
+                 f"{about_data(records)}",
                  ["structure", "of", "gain by chance", "noise", "rates", "paper's difference"], body), tidy

@@ -1,4 +1,4 @@
-"""Dice on the images of each site, by the sites on which a network was trained and by its class masks."""
+"""Dice on the images of each site, by the sites that a network was trained on and by its class masks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import protocol
 
-# Names for people of the class masks, see `Protocol.class_mask`.
+# The names of the class masks (`Protocol.class_mask`) in tables and figures.
 MODES = {"none": "baseline", "predicted": "predicted mask", "oracle": "oracle mask"}
 
 
@@ -33,7 +33,7 @@ def groups(results, name, datasets=None, **changes):
       changes: of the protocol's defaults.
 
     Raises:
-      InputError: there are none; or as `scores.collect`.
+      InputError: there is no such group; or as `scores.collect`.
     """
     present = []
     for variant in {path.name.partition("+")[2] for path in Path(results).glob(f"runs/*/{name}/*")
@@ -59,17 +59,17 @@ def rows(groups):
             example, baseline = tested[key[1:]], baselines.get((group.trained_on, key))
             for site in (*sorted(set(example.site)), "all"):
                 others = [] if site == "all" else np.unique(example.subject[example.site != site])
-                mine, base = (c and fold_scores(c, example.subject, omit=others) for c in (cell, baseline))
-                mean, low, high = interval([mine])
+                scores, base = (c and fold_scores(c, example.subject, omit=others) for c in (cell, baseline))
+                mean, low, high = interval([scores])
                 row = {"trained_on": group.trained_on or "all", "mode": group.mode, "method": key[0], "fold": cell.name,
-                       "rate": cell.rate, "seeds": len(mine.seeds), "status": " ".join(sorted({
+                       "rate": cell.rate, "seeds": len(scores.seeds), "status": " ".join(sorted({
                            r.status for r in cell.records})), "parameters": cell.records[0].parameters, "site": site,
-                       "images": mine.by_image.shape[1], "subjects": len(mine.subjects),
-                       "dice": float(mine.by_image.mean()), "std": float(mine.by_image.std()),
+                       "images": scores.by_image.shape[1], "subjects": len(scores.subjects),
+                       "dice": float(scores.by_image.mean()), "std": float(scores.by_image.std()),
                        "dice_subjects": mean, "dice_low": low, "dice_high": high,
                        "difference": None, "low": None, "high": None}
                 if base and group.mode != "none":
-                    c = compare([mine], [base], (group.mode, "none"))
+                    c = compare([scores], [base], (group.mode, "none"))
                     row |= {"difference": c.difference, "low": c.low, "high": c.high}
                 tidy.append(row)
     return tidy

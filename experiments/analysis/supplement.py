@@ -1,5 +1,4 @@
-"""The tables that are the same for all papers: scores with intervals, paired differences, Dice by mask area, and Dice
-at each rate."""
+"""The tables that all papers share: scores with intervals, paired differences, Dice by mask area, Dice at each rate."""
 
 import math
 
@@ -7,18 +6,18 @@ import numpy as np
 
 from experiments.analysis.captions import (
     ABOUT_INTERVALS,
-    about,
+    about_data,
     about_one_seed,
     about_rules,
+    format_difference,
     marks,
-    ordered,
     resolution,
     seed_spread,
+    sort_methods,
     structures_of,
     title_of,
-    written,
 )
-from experiments.analysis.coverage import achieved
+from experiments.analysis.coverage import about_coverage
 from ilnrepro.comparison import sheet
 from ilnrepro.comparison.choice import RULE_NAMES, cells, rules_of
 from ilnrepro.comparison.differences import (
@@ -40,16 +39,16 @@ _OWN = "'own resolution' and mm: with predicted masks enlarged to the data set's
 
 
 def build(records, omitted=()):
-    """{name: (`Sheet`, tidy rows)} of those of the tables that are not empty for these runs.
+    """{name: (`Sheet`, tidy rows)} of the tables that have rows for these runs.
 
     Args:
       records: of `scores.collect`.
-      omitted: subjects; where the data have any of them, the differences are given a second time without them.
+      omitted: subjects; where the data have any of them, the differences are repeated without them.
     """
     rules = rules_of(records)
     tables = {"scores": _scores(records, rules), "differences": _differences(records, rules, omitted),
               "terciles": _terciles(records, rules), "rates": _rates(records) if len(rules) > 1 else None}
-    return {name: one for name, one in tables.items() if one and one[1]}
+    return {name: table for name, table in tables.items() if table and table[1]}
 
 
 def write(records, folder, omitted=()):
@@ -65,33 +64,34 @@ def _omissions(records, omitted):
 
 
 def _measures(records, structure):
-    """Those that all runs of the structure have."""
+    """The measures that all runs of the structure have."""
     tested = [r for r in records if r.configuration.structure == structure and len(r.dice)]
     return [m for m in MEASURES if tested and all(m in r.measures for r in tested)]
 
 
 def _scores(records, rules):
     """The scores of all methods and folds in all measures, with the interval of the mean over subjects."""
-    tidy, subjects, of = [], subjects_of(records), {s: _measures(records, s) for s in structures_of(records)}
-    shown = [m for m in MEASURES if any(m in measures for measures in of.values())]
+    tidy, subjects = [], subjects_of(records)
+    measures_of = {s: _measures(records, s) for s in structures_of(records)}
+    shown = [m for m in MEASURES if any(m in measures for measures in measures_of.values())]
     blank = {f"{m}_{what}": math.nan for m in shown for what in ("mean", "std")}
     for rule in rules:
         cell_of = cells(records, rule)
         for structure in structures_of(records):
             structure_folds = {k for _, s, k in cell_of if s == structure}
-            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+            for method in sort_methods({m for m, s, _ in cell_of if s == structure}):
                 folds = [(cell, subjects[structure, key[2]]) for key, cell in sorted(cell_of.items())
                          if key[:2] == (method, structure) and (structure, key[2]) in subjects]
                 groups = [(cell.name, [(cell, subject)]) for cell, subject in folds]
                 groups += [(f"{structure}-all", folds)] if len(folds) == len(structure_folds) > 1 else []
-                tidy += [{"rule": rule, "method": method, "fold": name, **blank, **_row_of_scores(pairs, of[structure])}
-                         for name, pairs in groups]
+                tidy += [{"rule": rule, "method": method, "fold": name, **blank,
+                          **_row_of_scores(pairs, measures_of[structure])} for name, pairs in groups]
     body = [[title_of(r["method"]), r["fold"], RULE_NAMES[r["rule"]], f"{r['dice_mean']:.3f}±{r['dice_std']:.3f}",
              f"{r['dice_subjects']:.3f} [{r['dice_low']:.3f}, {r['dice_high']:.3f}]",
              *(_mean_cell(r[f"{m}_mean"], m) for m in shown if m != "dice"),
              f"{r['seeds']}", "" if math.isnan(r["seed_sd"]) else f"{r['seed_sd']:.4f}", str(r["empty"])]
             for r in tidy if not math.isnan(r["dice_mean"])]
-    return Sheet("Scores", f"Scores on the test folds, at {resolution(records)}; {_OWN}. {about(records)} "
+    return Sheet("Scores", f"Scores on the test folds, at {resolution(records)}; {_OWN}. {about_data(records)} "
                  "Dice per image as mean±std over images and "
                  f"seeds; Dice per subject as mean over subjects, {_INTERVAL}; {_DISTANCES}; 'empty' counts "
                  "predictions without any foreground; SD over seeds: of the mean Dice. "
@@ -131,8 +131,7 @@ def _row_of_scores(pairs, measures):
 
 
 def _mean_std(scores):
-    """(mean, standard deviation) over images and seeds, with the same weight for all images, however many seeds their
-    fold has."""
+    """(mean, standard deviation) over images and seeds; images weigh the same, however many seeds their fold has."""
     values = np.concatenate([s.by_image.ravel() for s in scores])
     weights = np.concatenate([np.full(s.by_image.size, 1 / len(s.seeds)) for s in scores])
     mean = np.average(values, weights=weights)
@@ -146,7 +145,7 @@ def _differences(records, rules, omitted):
         for structure in structures_of(records):
             for omit in _omissions(records, omitted):
                 for measure in _measures(records, structure):
-                    pairs = [("iln", m) for m in ordered({r.configuration.method for r in records} - {"iln"})]
+                    pairs = [("iln", m) for m in sort_methods({r.configuration.method for r in records} - {"iln"})]
                     for c in comparisons(records, pairs, rule, structure, measure, omit):
                         tidy.append({
                             "rule": rule, "structure": structure, "without": " ".join(omit), "measure": measure,
@@ -154,23 +153,23 @@ def _differences(records, rules, omitted):
                             "standard_error": float(c.estimate.standard_error), "df": float(c.estimate.df),
                             "median": c.median, "improvement": c.improvement,
                             "image_difference": c.image_difference, "seed_sd": c.seed_sd,
-                            "smallest_shown": c.smallest_shown, "subjects": c.subjects, "seeds": c.seeds[0],
+                            "detectable": c.detectable, "subjects": c.subjects, "seeds": c.seeds[0],
                             "other_seeds": c.seeds[1]})
     body = []
     for r in tidy:
         unit = 1 if r["measure"] in LOWER_IS_BETTER else 100
         body.append([r["structure"], MEASURES[r["measure"]], title_of(r["other"]), RULE_NAMES[r["rule"]],
                      r["without"] or "–",
-                     written(r["difference"], r["low"], r["high"], unit), f"{unit * r['median']:+.2f}",
+                     format_difference(r["difference"], r["low"], r["high"], unit), f"{unit * r['median']:+.2f}",
                      f"{r['improvement']:.2f}", f"{unit * r['image_difference']:+.2f}",
                      seed_spread(r["seed_sd"], unit),
-                     "" if math.isnan(r["smallest_shown"]) else f"{unit * r['smallest_shown']:.2f}",
+                     "" if math.isnan(r["detectable"]) else f"{unit * r['detectable']:.2f}",
                      f"{r['subjects']}; {r['seeds']}, {r['other_seeds']}"])
     return Sheet("ILN − other",
                  "Paired differences ILN − other, mean over subjects of all folds; Dice and IoU in points "
                  "(hundredths), HD95 and ASSD in pixels or mm (there, below 0 is better, and a run that diverged is "
-                 f"left out); at {resolution(records)}, {_OWN}. {about(records)} {ABOUT_INTERVALS} {achieved()}"
-                 "median: over subjects; "
+                 f"left out); at {resolution(records)}, {_OWN}. {about_data(records)} {ABOUT_INTERVALS} "
+                 f"{about_coverage()}median: over subjects; "
                  "P(ILN > other): share of subjects on which ILN is the better, over all pairs of seeds, ties half; "
                  "SD over seeds: of the difference; detectable (80 % power): the true difference that such data would "
                  f"have shown four times in five. {about_one_seed(records)}{about_rules(rules)}",
@@ -190,9 +189,9 @@ def _terciles(records, rules):
             if sum(map(len, areas.values())) < 3:  # too few images for terciles
                 continue
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
-            for method in ordered({m for m, s, _ in cell_of if s == structure}):
+            for method in sort_methods({m for m, s, _ in cell_of if s == structure}):
                 scores = {k: fold_scores(cell_of[method, structure, k], subjects[structure, k]) for k in areas
-                        if (method, structure, k) in cell_of}
+                          if (method, structure, k) in cell_of}
                 if set(scores) != set(areas):
                     continue
                 third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in scores])
@@ -210,7 +209,7 @@ def _terciles(records, rules):
                        for s in dict.fromkeys(r["structure"] for r in tidy)
                        for r in [[t for t in tidy if t["structure"] == s]])
     return Sheet("Dice by mask area", "Dice per image (mean over seeds first), mean±std, by tercile of the true "
-                 f"mask's area: {limits}. {about(records)} {about_rules(rules)}",
+                 f"mask's area: {limits}. {about_data(records)} {about_rules(rules)}",
                  ["structure", "Method", "rule", "small masks", "middle", "large masks"], body), tidy
 
 
@@ -231,7 +230,7 @@ def _rates(records):
     rates = sorted({r["rate"] for r in tidy}, reverse=True)
     body = []
     for structure in structures_of(records):
-        for method in ordered({r["method"] for r in tidy if r["structure"] == structure}):
+        for method in sort_methods({r["method"] for r in tidy if r["structure"] == structure}):
             rows = [r for r in tidy if (r["structure"], r["method"]) == (structure, method)]
             folds = len({r["fold"] for r in tidy if r["structure"] == structure})
             body.append([structure, title_of(method), *(_rate_cell([r for r in rows if r["rate"] == rate], folds)
@@ -239,7 +238,7 @@ def _rates(records):
     shown = f"seed {', '.join(map(str, sorted(seeds)))}" if seeds else "all seeds"
     return Sheet("Every rate", "Mean Dice per image at every learning rate, mean over the folds; D: runs that "
                  "diverged (they count 0), C: runs that collapsed to background, of as many as there are folds and "
-                 f"seeds; shown are those of {shown}. {about(records)}",
+                 f"seeds; shown are those of {shown}. {about_data(records)}",
                  ["structure", "Method", *(f"{rate:g}" for rate in rates)], body), tidy
 
 

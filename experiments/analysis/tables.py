@@ -24,7 +24,7 @@ def build(paper, records, rule, methods=None):
       paper: a `PaperTable`.
       records: of `scores.collect`.
       rule: of `choice.RULES`.
-      methods: names; None takes the table's, and those that `PaperTable.taken` adds if they ran on all folds.
+      methods: names; None takes the table's, and those that `PaperTable.table_methods` adds if they ran on all folds.
 
     Returns:
       a list of dictionaries with the keys COLUMNS and 'label'.
@@ -47,17 +47,17 @@ def build(paper, records, rule, methods=None):
 
 def _further_methods(paper, records):
     """{name: title} of the methods that are added to this table because they are in none of the paper's."""
-    if paper.taken is None:
+    if paper.table_methods is None:
         return {}
     folds = {}
     for r in records:
         folds.setdefault(r.configuration.method, set()).add((r.configuration.structure, r.configuration.fold))
     everywhere = set.union(*folds.values())
-    return {m: method_row(m).title for m in folds if m not in paper.taken and folds[m] == everywhere}
+    return {m: method_row(m).title for m in folds if m not in paper.table_methods and folds[m] == everywhere}
 
 
 def _structures(paper, present):
-    """The structures of a table: the paper's own if any of them has runs, then the others that have."""
+    """The structures of a table: the paper's own if any of them has runs, then the others that have runs."""
     present = set(present)
     return [*(paper.structures if present & set(paper.structures) else ()), *sorted(present - set(paper.structures))]
 
@@ -67,7 +67,7 @@ def _row(cell, rule):
             "rate": cell.rate, "rule": rule, "seeds": len({r.configuration.seed for r in cell.records}),
             "seed_sd": cell.seed_sd, "runs": cell.runs, "diverged": cell.diverged, "collapsed": cell.collapsed,
             "lost": sum(r.status != "complete" for r in cell.records),
-            "both_empty": sum(r.both_empty for r in cell.records), "whole_mean": _whole(cell),
+            "both_empty": sum(r.both_empty for r in cell.records), "whole_mean": _own_resolution_mean(cell),
             "published_mean": math.nan, "published_std": math.nan}
 
 
@@ -79,15 +79,17 @@ def _mean_row(folds, rule):
                                "std": float(np.mean([c.std for c in folds])), "seed_sd": _mean_seed_sd(folds),
                                "seeds": min(len(c.records) for c in folds)}
     row |= {key: sum(getattr(c, key) for c in folds) for key in ("runs", "diverged", "collapsed")}
-    row["whole_mean"] = float(np.mean([_whole(c) for c in folds]))
+    row["whole_mean"] = float(np.mean([_own_resolution_mean(c) for c in folds]))
     row["lost"] = sum(r.status != "complete" for c in folds for r in c.records)
     row["both_empty"] = sum(r.both_empty for c in folds for r in c.records)
     return row
 
 
-def _whole(cell):
-    """Mean Dice over images (and seeds) at the data set's own resolution, a run that diverged with 0; NaN where it is
-    not known."""
+def _own_resolution_mean(cell):
+    """Mean Dice over images (and seeds) at the data set's own resolution; NaN where it is not known.
+
+    A run that diverged counts 0.
+    """
     means = [float(r.measures["whole_dice"].mean()) if "whole_dice" in r.measures else math.nan
              for r in cell.records if len(r.dice)]
     return sum(means) / len(cell.records) if means else math.nan
@@ -97,7 +99,7 @@ def _published_beside(folds, paper):
     """The columns of published numbers, where they may stand beside these scores."""
     record = folds[0].records[0]
     published = paper.published(folds[0].method, folds[0].structure)
-    if not published or not paper.compares(record.title, record.synthetic, len(folds)):
+    if not published or not paper.comparable(record.title, record.synthetic, len(folds)):
         return {}
     means, stds = published
     return {"published_mean": float(np.mean(means)), "published_std": float(np.mean(stds)) if stds else math.nan}
@@ -137,7 +139,7 @@ def caption(paper, records, rule):
     choice = "one rate, nothing to choose" if rules_of(records) == ("test",) else \
         f"chosen by the rule '{RULE_NAMES[rule]}': {RULES[rule]}"
     lines.append(f"Learning rates {rates} ({choice}). Seeds {', '.join(map(str, seeds))}.")
-    if any(paper.compares(r.title, r.synthetic, 3) for r in records):
+    if any(paper.comparable(r.title, r.synthetic, 3) for r in records):
         lines.append(paper.note)
     if any("whole_dice" in r.measures for r in records):
         lines.append("'own resolution' is our mean over the folds with predicted masks enlarged to the data set's "
@@ -158,7 +160,7 @@ def sheet(paper, rows, text, synthetic):
     by_key = {(row["label"], row["fold"]): row for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))
     body = [[label, *(_score(by_key.get((label, column))) for column in columns),
-             *(_own(by_key.get((label, column))) for column in whole.values()),
+             *(_own_resolution(by_key.get((label, column))) for column in whole.values()),
              *(_published(by_key.get((label, column))) for column in published.values())] for label in labels]
     best = set()
     for j, column in enumerate(columns, 1):
@@ -179,7 +181,7 @@ def _score(row):
     return f"{row['mean']:.3f}±{row['std']:.3f}{mark}"
 
 
-def _own(row):
+def _own_resolution(row):
     return "" if row is None or math.isnan(row["whole_mean"]) else f"{row['whole_mean']:.3f}"
 
 
@@ -207,8 +209,7 @@ def _notes(rows, labels):
 
 
 def sheets(paper, records, methods=None):
-    """[(file stem, `Sheet`, tidy rows)] by the rule 'test', and by 'cross-fold' where there are rates to choose; or by
-    'given'."""
+    """[(file stem, `Sheet`, tidy rows)], one table for each rule of `choice.rules_of`."""
     tables = []
     for rule in rules_of(records)[::-1]:
         rows = build(paper, records, rule, methods)

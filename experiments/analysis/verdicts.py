@@ -1,5 +1,4 @@
-"""A paper's claims, the criteria by which they are judged, and the two tables of verdicts: on accuracy, by structure,
-and on all other claims."""
+"""Claims of a paper, their verdicts, and two tables of verdicts: on accuracy by structure, and on all other claims."""
 
 import math
 from collections import Counter
@@ -9,21 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import agreement, former
-from experiments.analysis.captions import ABOUT_INTERVALS, about, about_one_seed, resolution, written
+from experiments.analysis.captions import ABOUT_INTERVALS, about_data, about_one_seed, format_difference, resolution
 from experiments.analysis.cost import FILE
-from experiments.analysis.coverage import achieved
+from experiments.analysis.coverage import about_coverage
 from ilnrepro.comparison.choice import RULE_NAMES, rules_of
 from ilnrepro.comparison.differences import by_method, comparisons
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.storage import files
 
-# Half a point of Dice, in Dice: with a smaller gain a method is not better in the sense of a paper's claim.
+# Half a point, in Dice: with a smaller gain, a method is not better in the sense of a paper's claim.
 HALF_A_POINT = 0.005
 VERDICTS = ("supported", "contradicted", "no gain of half a point", "undecided", "no data")
 FURTHER_VERDICTS = ("reproduced", "not reproduced", "cannot tell")
 
 
-def better(estimate):
+def accuracy_verdict(estimate):
     """The verdict on the claim that a method is better than another, from the `Estimate` of their difference."""
     low, high = estimate.interval
     if low > 0:
@@ -33,7 +32,7 @@ def better(estimate):
     return "no gain of half a point" if estimate.upper < HALF_A_POINT else "undecided"
 
 
-def costs(low, high, published):
+def cost_verdict(low, high, published):
     """The verdict on a cost ratio from its 95 % interval."""
     limit = math.ceil(100 * published) / 100
     if high <= limit:
@@ -44,27 +43,28 @@ def costs(low, high, published):
 def build(paper, records):
     """(`Sheet`, tidy rows) of the verdicts on claims on accuracy.
 
-    None where the paper makes no such claims, or the data are synthetic, because such data judge none.
+    None where the paper makes no such claims, or the data are synthetic, which judge no claim.
     """
     if not paper.claims or any(r.synthetic for r in records):
         return None
-    tidy = [claim.judged(paper, records) for claim in paper.claims]
-    keys = ("claim", "verdict", "remark", "before", "paper", "per_image", "ours", "inside", "power", "smallest",
+    tidy = [claim.judge(paper, records) for claim in paper.claims]
+    keys = ("claim", "verdict", "remark", "before", "paper", "per_image", "ours", "inside", "power", "detectable",
             "without", "test_rule")
     counts = "; ".join(
         f"{structure}: " + ", ".join(f"{n} {verdict}" for verdict, n in numbers.items())
-        for structure, numbers in counted(tidy).items())
+        for structure, numbers in verdict_counts(tidy).items())
     names = ", ".join(paper.omitted)
     without = "; ".join(f"{name}, {why}" for name, why in paper.omitted.items())
     table = Sheet(
-        "Verdicts", f"The paper's claims on accuracy and what these runs say. {counts}. {about(records)} "
-        f"{paper.criteria} Differences in points of Dice (hundredths). {ABOUT_INTERVALS} {achieved()}paper: difference "
-        "of the means per image over its three folds ± half the 95 % t interval over them; ours per image: the same of "
-        f"ours, {_unit(records)}; ours: mean over subjects, at {resolution(records)}; inside: whether the "
-        "paper's difference lies in our interval; power: the probability that such data would have shown it (interval "
-        "above 0) if it were true; detectable (80 % power): the true difference that they would have shown four times "
-        f"in five. {about_one_seed(records)}The last columns repeat the judgement without {without}, and the "
-        "difference with rates chosen on the test fold itself, the paper's rule, by which nothing is judged.",
+        "Verdicts", f"The paper's claims on accuracy and what these runs say. {counts}. {about_data(records)} "
+        f"{paper.criteria} Differences in points of Dice (hundredths). {ABOUT_INTERVALS} {about_coverage()}paper: "
+        "difference of the means per image over its three folds ± half the 95 % t interval over them; ours per image: "
+        f"the same of ours, {_resolution_per_image(records)}; ours: mean over subjects, at {resolution(records)}; "
+        "inside: whether the paper's difference lies in our interval; power: the probability that such data would "
+        "have shown it (interval above 0) if it were true; detectable (80 % power): the true difference that they "
+        f"would have shown four times in five. {about_one_seed(records)}The last columns repeat the judgement without "
+        f"{without}, and the difference with rates chosen on the test fold itself, the paper's rule, by which nothing "
+        "is judged.",
         ["claim", "verdict", "remark", "before", "paper", "ours per image", "ours", "inside", "power",
          "detectable (80 % power)", f"without {names}", f"rule '{RULE_NAMES['test']}'"],
         [[r[key] for key in keys] for r in tidy])
@@ -72,21 +72,21 @@ def build(paper, records):
 
 
 def _image_measure(records):
-    """Dice at the data set's own resolution, as the paper's is, where all runs know it."""
+    """The measure that compares with the paper per image: Dice at the own resolution where all runs have it."""
     return "whole_dice" if all("whole_dice" in r.measures for r in records if len(r.dice)) else "dice"
 
 
-def _unit(records):
-    own = _image_measure(records) == "whole_dice"
-    return "with masks enlarged to the data set's own resolution" if own else f"at {resolution(records)}"
+def _resolution_per_image(records):
+    enlarged = _image_measure(records) == "whole_dice"
+    return "with masks enlarged to the data set's own resolution" if enlarged else f"at {resolution(records)}"
 
 
-def counted(tidy):
+def verdict_counts(tidy):
     """{structure: {verdict: number of claims}}, in the order of VERDICTS."""
     verdicts = {}
     for r in tidy:
         verdicts.setdefault(r["structure"], []).append(r["verdict"])
-    return {structure: {v: n for v in VERDICTS if (n := Counter(given)[v])} for structure, given in verdicts.items()}
+    return {structure: {v: n for v in VERDICTS if (n := Counter(values)[v])} for structure, values in verdicts.items()}
 
 
 def build_further(paper, records, results):
@@ -97,18 +97,18 @@ def build_further(paper, records, results):
     """
     if not paper.further_claims or any(r.synthetic for r in records):
         return None
-    tidy = [claim.judged(records, results) for claim in paper.further_claims]
+    tidy = [claim.judge(records, results) for claim in paper.further_claims]
     headings = ["claim", "verdict", "paper", "ours"]
-    return Sheet("Further claims", f"The paper's claims beside those on accuracy. {about(records)} "
+    return Sheet("Further claims", f"The paper's claims beside those on accuracy. {about_data(records)} "
                  f"{paper.further_criteria}", headings, [[r[key] for key in headings] for r in tidy]), tidy
 
 
-class Better(NamedTuple):
+class AccuracyClaim(NamedTuple):
     """The claim that `first` scores above `second` on a structure.
 
     Attributes:
       published: published(method, structure) gives the (means, standard deviations) that the paper prints.
-      words: the claim.
+      text: the claim in words.
       seen: protocols whose runs on the structure were done before the present criteria were written. Their verdicts by
         the former criteria are given too.
     """
@@ -117,7 +117,7 @@ class Better(NamedTuple):
     second: str
     structure: str
     published: Callable
-    words: str
+    text: str
     seen: tuple = ()
 
     @property
@@ -126,65 +126,65 @@ class Better(NamedTuple):
         a, b = (self.published(m, self.structure)[0] for m in (self.first, self.second))
         return np.subtract(a, b)
 
-    def judged(self, paper, records):
+    def judge(self, paper, records):
         """The tidy row of its verdict."""
         published = self.published_differences
         mean, (low, high) = published.mean(), _t_interval(published)
-        row = {"claim": f"{self.words} ({self.structure})", "structure": self.structure, "verdict": "no data",
+        row = {"claim": f"{self.text} ({self.structure})", "structure": self.structure, "verdict": "no data",
                "remark": "", "before": "", "paper": f"{100 * mean:+.2f} ± {50 * (high - low):.1f}", "ours": "",
-               "per_image": "", "inside": "", "power": "", "smallest": "", "without": "", "test_rule": "",
+               "per_image": "", "inside": "", "power": "", "detectable": "", "without": "", "test_rule": "",
                "first": self.first, "second": self.second, "difference": math.nan, "low": math.nan, "high": math.nan,
                "paper_difference": float(mean), "paper_low": float(low), "paper_high": float(high)}
-        rules, own = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
-        if not own or (difference := self._compared(records, rules[0])) is None:
-            return row | {"remark": "runs missing" if own else ""}
-        row |= {"verdict": better(difference.estimate), "ours": _interval(difference),
+        rules, runs = rules_of(records), [r for r in records if r.configuration.structure == self.structure]
+        if not runs or (difference := self._comparison(records, rules[0])) is None:
+            return row | {"remark": "runs missing" if runs else ""}
+        row |= {"verdict": accuracy_verdict(difference.estimate), "ours": _interval(difference),
                 "difference": difference.difference, "low": difference.low, "high": difference.high}
-        images = self._compared(records, rules[0], measure=_image_measure(records))
+        images = self._comparison(records, rules[0], measure=_image_measure(records))
         row["per_image"] = f"{100 * images.image_difference:+.2f}"
         if np.isnan(difference.low):
             row["remark"] = "no interval: one seed"
         else:
             below = row["verdict"] == "supported" and difference.upper < HALF_A_POINT
             row |= {"remark": "by less than half a point" if below else "",
-                    "smallest": f"{100 * difference.smallest_shown:.2f}",
+                    "detectable": f"{100 * difference.detectable:.2f}",
                     "inside": "yes" if difference.low <= mean <= difference.high else "no",
                     "power": f"{difference.estimate.power(mean):.2f}"}
-        if own[0].configuration.protocol.name in self.seen:
+        if runs[0].configuration.protocol.name in self.seen:
             table = by_method(records, rules[0], self.structure)
             row["before"] = former.verdict(*former.interval(table[self.first], table[self.second]))
-        if any(name in r.subject for r in own for name in paper.omitted):
-            without = self._compared(records, rules[0], tuple(paper.omitted))
-            row["without"] = f"{_interval(without)} {better(without.estimate)}"
-        if len(rules) > 1 and (other := self._compared(records, rules[1])):
+        if any(name in r.subject for r in runs for name in paper.omitted):
+            without = self._comparison(records, rules[0], tuple(paper.omitted))
+            row["without"] = f"{_interval(without)} {accuracy_verdict(without.estimate)}"
+        if len(rules) > 1 and (other := self._comparison(records, rules[1])):
             row["test_rule"] = _interval(other)
         return row
 
-    def _compared(self, records, rule, omit=(), measure="dice"):
+    def _comparison(self, records, rule, omit=(), measure="dice"):
         pairs = [(self.first, self.second)]
         return next(comparisons(records, pairs, rule, self.structure, measure, omit), None)
 
 
 def _interval(c):
-    return written(c.difference, c.low, c.high)
+    return format_difference(c.difference, c.low, c.high)
 
 
 def _row(claim, paper, ours="", verdict="cannot tell"):
     return {"claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
 
 
-class Layers(NamedTuple):
+class GateClaim(NamedTuple):
     """The claim that a method learns different ρ in different layers, on a structure."""
 
     method: str
     structure: str
     published: str
-    words: str
+    text: str
 
-    def judged(self, records, _):
+    def judge(self, records, _):
         """The tidy row of its verdict, by the agreement of the layers' ranks over the folds."""
-        row = _row(self.words, self.published)
-        gates = agreement.of_layers(records, rules_of(records)[0], self.structure)
+        row = _row(self.text, self.published)
+        gates = agreement.by_method(records, rules_of(records)[0], self.structure)
         if self.method not in gates:
             return row | {"ours": "runs missing"}
         g = gates[self.method]
@@ -203,42 +203,42 @@ def _t_interval(values):
     return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
 
 
-class Parameters(NamedTuple):
+class ParameterClaim(NamedTuple):
     """The claim that `first` has `more` parameters more than `second`."""
 
     first: str
     second: str
     more: int
-    words: str
+    text: str
 
-    def judged(self, records, _):
+    def judge(self, records, _):
         """The tidy row of its verdict."""
         counts = {r.configuration.method: r.parameters for r in records
                   if r.configuration.method in (self.first, self.second)}
-        row = _row(self.words, str(self.more))
+        row = _row(self.text, str(self.more))
         if len(counts) < 2:
             return row | {"ours": "runs missing"}
         more = counts[self.first] - counts[self.second]
         return row | {"ours": str(more), "verdict": "reproduced" if more == self.more else "not reproduced"}
 
 
-class Cost(NamedTuple):
+class CostClaim(NamedTuple):
     """The claim that `first` takes `published` times as long as `second`, in one of the measured forms."""
 
     first: str
     second: str
     form: str
     published: float
-    words: str
+    text: str
 
-    def judged(self, _, results):
+    def judge(self, _, results):
         """The tidy row of its verdict."""
         measured = files.read_json(results / FILE)
-        row = _row(self.words, f"{self.published:.3f}")
+        row = _row(self.text, f"{self.published:.3f}")
         if measured is None:
             return row | {"ours": "not measured (python -m experiments cost)"}
         rounds = {r["method"]: np.array(r["rounds"]) for r in measured["rows"] if r["form"] == self.form}
         ratios = rounds[self.first] / rounds[self.second]
         low, high = _t_interval(ratios)
         return row | {"ours": f"{np.mean(ratios):.3f} [{low:.3f}, {high:.3f}] on {measured['device']}",
-                      "verdict": costs(low, high, self.published)}
+                      "verdict": cost_verdict(low, high, self.published)}

@@ -1,1 +1,1 @@
-"""Clocks: what training steps, epochs, runs and whole grids cost."""
+"""Measurements: the cost of steps, epochs, runs and grids, the benchmark, and how well intervals hold."""

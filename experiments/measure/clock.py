@@ -1,4 +1,4 @@
-"""The clock of several measurements, and descriptions of the machine."""
+"""The clock that measurements share, and descriptions of the machine."""
 
 import importlib.metadata
 import importlib.util
@@ -14,24 +14,24 @@ from ilnrepro import tf
 from ilnrepro.norms import kernels
 
 
-def in_turns(works, rounds, title):
-    """Calls some functions in turns and measures their time, so that all meet the machine in the same state.
+def time_in_turns(functions, rounds, title):
+    """Times functions that take turns, so that all meet the machine in the same state.
 
     Args:
-      works: {name: function}.
-      rounds: how often each is called.
+      functions: {name: function}.
+      rounds: number of calls of each.
       title: of the progress bar; None shows no bar.
 
     Returns:
       {name: [seconds in each round]}.
     """
-    seconds = {name: [] for name in works}
+    seconds = {name: [] for name in functions}
     with Progress(console=Console(stderr=True), disable=title is None) as bar:
-        task = bar.add_task(title or "", total=rounds * len(works))
+        task = bar.add_task(title or "", total=rounds * len(functions))
         for _ in range(rounds):
-            for name, work in works.items():
+            for name, function in functions.items():
                 started = time.perf_counter()
-                work()
+                function()
                 seconds[name].append(time.perf_counter() - started)
                 bar.advance(task)
     return seconds
@@ -46,11 +46,11 @@ def device():
             "tensorflow": tf.__version__}
 
 
-VECTORS = {"avx512": ("avx512f", "AVX-512"), "avx2": ("avx2", "AVX2")}  # the flag of each kind, and its name
+VECTORS = {"avx512": ("avx512f", "AVX-512"), "avx2": ("avx2", "AVX2")}  # {kind: (flag, name)}, widest first
 
 
 def processor():
-    """The kind of this processor, by which measurements lie: of `VECTORS` the widest it has, or the machine's name."""
+    """The kind of this processor, which names the folder of its measurements: a key of `VECTORS`, or the machine."""
     if Path("/proc/cpuinfo").exists():
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
         for kind, (flag, _) in VECTORS.items():

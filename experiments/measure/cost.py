@@ -1,8 +1,8 @@
-"""Seconds for 200 training iterations of the U-Net and its number of parameters, with ILN and IN in both forms."""
+"""The cost of ILN and IN in both forms: seconds for 200 training iterations of the U-Net, and parameters."""
 
 import numpy as np
 
-from experiments.measure.clock import device, in_turns
+from experiments.measure.clock import device, time_in_turns
 from ilnrepro import tf
 from ilnrepro.norms import FORMS
 from ilnrepro.protocols import Configuration, protocol
@@ -10,7 +10,7 @@ from ilnrepro.training.step import Training
 
 ITERATIONS = 200
 METHODS = ("in", "iln")
-_ROUND = 20  # iterations of one network before the next has its turn, so that all meet the machine in the same state
+_ROUND = 20  # iterations in one turn of a network
 
 
 def measure(size=256, progress=True):
@@ -27,11 +27,11 @@ def measure(size=256, progress=True):
     rng = np.random.default_rng(0)
     image = tf.constant(rng.random((1, size, size, 1)), tf.float32)
     mask = tf.constant(rng.integers(0, 2, (1, size, size)), tf.int32)
-    ready = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
+    batches = iter(tf.data.Dataset.from_tensors((image, mask)).repeat())
     for training in trainings.values():
-        training.block(ready, tf.constant(0.0), tf.constant(2))  # traced and warmed up
-    seconds = in_turns(
-        {key: lambda training=training: training.block(ready, tf.constant(0.0), tf.constant(_ROUND)).numpy()
+        training.block(batches, tf.constant(0.0), tf.constant(2))  # traced and warmed up
+    seconds = time_in_turns(
+        {key: lambda training=training: training.block(batches, tf.constant(0.0), tf.constant(_ROUND)).numpy()
          for key, training in trainings.items()}, ITERATIONS // _ROUND,
         f"cost: {ITERATIONS} iterations of {len(trainings)} networks at {size}²" if progress else None)
     rows = [{"method": method, "form": form, "seconds_per_200_iterations": sum(seconds[method, form]),

@@ -1,8 +1,8 @@
-"""The coverage of intervals: how often those of `comparison.intervals` hold the truth on simulated grids of runs.
+"""The coverage of the intervals of `comparison.intervals`: how often they hold the truth on simulated grids of runs.
 
-A simulated grid has the design of the evidence: methods × folds × rates with one seed, the rate of a fold chosen on the
-other folds, and further seeds at the chosen rates alone. The full table of cells takes two minutes of one core;
-`make coverage` repeats one cell in ten.
+A simulated grid has the design of the evidence: methods × folds × rates with one seed; the rate of a fold is chosen on
+the other folds; and further seeds follow at the chosen rates alone. The full table of cells takes two minutes of one
+core; `make coverage` repeats one cell in ten.
 """
 
 import itertools
@@ -22,8 +22,8 @@ REPETITIONS = 1000
 FOLDS = 3
 RESAMPLES = 30
 REQUIRED = 0.93
-# Mean Dice of the two compared methods at five rates, beside their best: ILN and IN on Sunnybrook at `lite`, two whose
-# rates do not matter, and one with a single good rate, so that choosing wrongly costs two points.
+# Mean Dice of the two compared methods at five rates, relative to their best rate: ILN and IN on Sunnybrook by `lite`;
+# two methods whose rates do not matter; and one with a single good rate, where a wrong choice costs two points.
 CURVES = {"as measured": ((-0.012, -0.005, 0, -0.001, -0.020), (-0.316, -0.024, 0, -0.007, -0.021)),
           "flat": ((0.0,) * 5, (0.0,) * 5),
           "one good rate": ((0, -0.02, -0.02, -0.02, -0.02), (0.0,) * 5)}
@@ -34,13 +34,13 @@ class Cell(NamedTuple):
 
     Attributes:
       curve: a name of CURVES.
-      methods: how many, the two compared included.
-      subjects: how many in all folds.
-      seeds: how many at the chosen rates.
+      methods: their number, with the two that are compared.
+      subjects: their number in all folds.
+      seeds: their number at the chosen rates.
       subject_sd: standard deviation over subjects of the difference between two runs of two methods; half of its
         variance is the methods', half the runs'.
-      seed_sd: standard deviation over seeds of a run's mean; for the methods that are not compared, half as large and
-        one and a half times as large in turns.
+      seed_sd: standard deviation over seeds of a run's mean; for the methods that are not compared, alternately half
+        and one and a half times as large.
       fold_sd: standard deviation over folds of a method's mean.
     """
 
@@ -64,8 +64,8 @@ def simulate(cell, repetitions, rng):
     shape, n = (repetitions, cell.methods, FOLDS), cell.subjects // FOLDS
     curves = np.array([CURVES[cell.curve][m % 2] for m in range(cell.methods)])[:, None]
     part = cell.subject_sd / 2  # of subject by method, and of subject by run
-    loud = np.array([1, 1, *(0.5 + m % 2 for m in range(cell.methods - 2))])[:, None, None]
-    run = np.sqrt((loud * cell.seed_sd) ** 2 + part ** 2 / n)
+    seed_factor = np.array([1, 1, *(0.5 + m % 2 for m in range(cell.methods - 2))])[:, None, None]
+    run = np.sqrt((seed_factor * cell.seed_sd) ** 2 + part ** 2 / n)
     subjects = part * rng.standard_normal((*shape, n), np.float32)
     fold = (cell.fold_sd * rng.standard_normal(shape) + subjects.mean(-1))[..., None]
     grid_scores = curves + fold + run * rng.standard_normal((*shape, 5), np.float32)
@@ -74,13 +74,13 @@ def simulate(cell, repetitions, rng):
     further = expected + fold + run * rng.standard_normal((*shape, cell.seeds - 1), np.float32)
     by_seed = np.concatenate([np.take_along_axis(grid_scores, best, -1), further], -1)
     # A run's scores of single subjects about its mean.
-    apart = part / np.sqrt(cell.seeds) * rng.standard_normal((*shape, n), np.float32)
-    by_subject = subjects - subjects.mean(-1, keepdims=True) + apart - apart.mean(-1, keepdims=True)
+    noise = part / np.sqrt(cell.seeds) * rng.standard_normal((*shape, n), np.float32)
+    by_subject = subjects - subjects.mean(-1, keepdims=True) + noise - noise.mean(-1, keepdims=True)
     means = by_seed.mean(-1)
     seeds = by_seed.var(-1, ddof=1) / cell.seeds if cell.seeds > 1 else np.zeros(shape)
     equal = np.full(FOLDS, 1 / FOLDS)
-    apart = (by_subject[:, 0] - by_subject[:, 1]).var(-1, ddof=1) / n
-    folds = Folds(means[:, 0] - means[:, 1], equal, apart, np.full(FOLDS, n - 1), seeds[:, :2],
+    variance = (by_subject[:, 0] - by_subject[:, 1]).var(-1, ddof=1) / n
+    folds = Folds(means[:, 0] - means[:, 1], equal, variance, np.full(FOLDS, n - 1), seeds[:, :2],
                   np.full((2, FOLDS), cell.seeds - 1),
                   *intervals.interaction(means, [by_subject[:, :, k] for k in range(FOLDS)], seeds),
                   intervals.choice_variance(grid_scores[:, :2], cell.seeds * seeds[:, :2].mean(-1), equal, rng,
@@ -109,16 +109,16 @@ def cell_of(row):
                 *(float(row[key]) for key in ("subject_sd", "seed_sd", "fold_sd")))
 
 
-def holds(rows):
-    """Whether the coverage of all these rows reaches REQUIRED, with two standard errors of the simulation allowed."""
-    allowed = 2 * math.sqrt(REQUIRED * (1 - REQUIRED) / REPETITIONS)
-    return min(float(r["coverage"]) for r in rows) >= REQUIRED - allowed
+def has_required_coverage(rows):
+    """Whether the coverage of all these rows reaches REQUIRED, less two standard errors of the simulation."""
+    tolerance = 2 * math.sqrt(REQUIRED * (1 - REQUIRED) / REPETITIONS)
+    return min(float(r["coverage"]) for r in rows) >= REQUIRED - tolerance
 
 
-def narrowest(rows):
-    """The rule with the narrowest mean interval among those that hold in all of these rows; None where none does."""
+def narrowest_rule(rows):
+    """The rule with the narrowest mean interval among those with the required coverage; None where there is none."""
     by_rule = _grouped(rows, "rule")
-    return min((name for name, own in by_rule.items() if holds(own)),
+    return min((name for name, own in by_rule.items() if has_required_coverage(own)),
                key=lambda name: np.mean([float(r["width"]) for r in by_rule[name]]), default=None)
 
 
@@ -130,13 +130,13 @@ def _grouped(rows, *keys):
 
 
 def summary(rows):
-    """The `Sheet` with least and mean coverage, width and power of each rule, by number of seeds and of methods."""
+    """The `Sheet` of each rule's lowest and mean coverage, width and power, by number of seeds and of methods."""
     body, best = [], set()
     for (seeds, methods), group in sorted(_grouped(rows, "seeds", "methods").items()):
-        used = narrowest(group)
+        narrowest = narrowest_rule(group)
         for name, own in _grouped(group, "rule").items():
             mean = {key: np.mean([r[key] for r in own]) for key in ("coverage", "width", "power_1", "power_2")}
-            if name == used:
+            if name == narrowest:
                 best.add((len(body), 2))
             body.append([str(seeds), str(methods), name, f"{100 * min(r['coverage'] for r in own):.1f}",
                          f"{100 * mean['coverage']:.1f}",
@@ -156,15 +156,15 @@ def summary(rows):
 
 
 def sample(committed):
-    """The `Sheet` of one cell in SAMPLE, with the greatest distance of its coverage from the committed rows."""
+    """The `Sheet` of one cell in SAMPLE, with the largest distance of its coverage from the committed rows."""
     cells = grid()[::SAMPLE]
     rows = measure(cells)
     table = summary(rows)
-    known = {(r["rule"], cell_of(r)): float(r["coverage"]) for r in committed}
-    apart = [abs(known[key] - r["coverage"]) for r in rows if (key := (r["rule"], cell_of(r))) in known]
+    expected = {(r["rule"], cell_of(r)): float(r["coverage"]) for r in committed}
+    distances = [abs(expected[key] - r["coverage"]) for r in rows if (key := (r["rule"], cell_of(r))) in expected]
     text = f"Every tenth cell, {len(cells)} of {len(grid())}."
-    if apart:
-        text += f" Greatest distance from the committed table: {100 * max(apart):.1f} points of coverage."
+    if distances:
+        text += f" Largest distance from the committed table: {100 * max(distances):.1f} points of coverage."
     return Sheet(f"Coverage. {text}", f"{text} {table.caption}", table.headings, table.body, table.best)
 
 

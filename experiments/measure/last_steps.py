@@ -1,7 +1,7 @@
-"""How much of the variance between seeds is noise of the last steps: runs tested again and again over their last
-steps, and with the weights' average over these.
+"""The share of the variance between seeds that is noise of the last steps.
 
-A run is tested once, where it happens to stop. As far as seeds differ by that, averaging the weights spares seeds.
+Runs are tested several times over their last steps, and with the average of the weights over these. An ordinary run is
+tested once, where it happens to stop; as far as seeds differ by that, averaging the weights makes seeds unnecessary.
 """
 
 import statistics
@@ -30,18 +30,18 @@ STEM = "last-steps"
 
 
 def add(commands):
-    """Adds the command."""
-    one = commands.add_parser("last-steps", help="how much of the variance between seeds is noise of the last steps")
-    one.add_argument("--data", type=Path, required=True, help="data set file")
-    one.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)} (default: lite)")
-    one.add_argument("--methods", nargs="+", default=["in", "iln"])
-    one.add_argument("--folds", type=int, nargs="+", default=[1])
-    one.add_argument("--rates", type=float, nargs="+", default=[0.5])
-    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    one.add_argument("--last", type=integer(1), default=2000, help="steps before the end (default: 2000)")
-    one.add_argument("--every", type=integer(1), default=250, help="steps between two tests (default: 250)")
-    one.add_argument("--results", type=Path, required=True, help=f"folder below which tables/{STEM}.* is written")
-    one.set_defaults(act=_last_steps)
+    """Adds the command to the subparsers `commands`."""
+    parser = commands.add_parser("last-steps", help="how much of the variance between seeds is noise of the last steps")
+    parser.add_argument("--data", type=Path, required=True, help="data set file")
+    parser.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)} (default: lite)")
+    parser.add_argument("--methods", nargs="+", default=["in", "iln"])
+    parser.add_argument("--folds", type=int, nargs="+", default=[1])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--last", type=integer(1), default=2000, help="steps before the end (default: 2000)")
+    parser.add_argument("--every", type=integer(1), default=250, help="steps between two tests (default: 250)")
+    parser.add_argument("--results", type=Path, required=True, help=f"folder below which tables/{STEM}.* is written")
+    parser.set_defaults(act=_last_steps)
 
 
 def _last_steps(arguments):
@@ -66,14 +66,15 @@ def _last_steps(arguments):
 
 
 def measure(configurations, data, last=2000, every=250, progress=lambda done, total: None):
-    """Trains and tests each of some runs.
+    """Trains some runs, and tests each several times over its last steps.
 
     Args:
       configurations: of runs on `data`; `process.set_up` has been called for one of them.
-      last, every: steps before the end, and between two tests; tests are at the ends of blocks.
+      last: number of steps before the end over which tests are spread.
+      every: number of steps between two tests, which are at the ends of blocks.
 
     Returns:
-      tidy rows, one a run and test: method, fold, rate, seed, step, dice; of the averaged weights the step is
+      tidy rows, one for each run and test: method, fold, rate, seed, step, dice. For the averaged weights the step is
       'averaged'.
 
     Raises:
@@ -83,13 +84,13 @@ def measure(configurations, data, last=2000, every=250, progress=lambda done, to
     for number, configuration in enumerate(configurations):
         check(configuration, data)
         c = configuration
-        of_run = {"method": c.method, "fold": c.fold, "rate": c.rate, "seed": c.seed}
-        rows += [of_run | tested for tested in _tested(
+        run = {"method": c.method, "fold": c.fold, "rate": c.rate, "seed": c.seed}
+        rows += [run | score for score in _scores_of_run(
             configuration, data, last, every, lambda share, n=number: progress(n + share, len(configurations)))]
     return rows
 
 
-def _tested(configuration, data, last, every, progress):
+def _scores_of_run(configuration, data, last, every, progress):
     protocol, fold = configuration.protocol, configuration.fold
     images, masks = prepare(data.images, data.masks, protocol.shrink)
     test, trained = data.fold == fold, data.trained_on(fold, protocol.site)
@@ -117,14 +118,17 @@ def _tested(configuration, data, last, every, progress):
 
 
 def sheet(rows, about):
-    """The `Sheet` of what `measure` returned: of each method the standard deviation over seeds of the last step's Dice,
-    of a run's over its last steps, and over seeds of the averaged weights'."""
+    """The `Sheet` of the rows of `measure`.
+
+    For each method it has standard deviations of Dice: over seeds at the last step, over the last steps of a run, and
+    over seeds with averaged weights.
+    """
     body = []
     for method in dict.fromkeys(r["method"] for r in rows):
         runs = {}
         for r in (r for r in rows if r["method"] == method):
             runs.setdefault(((r["fold"], r["rate"]), r["seed"]), []).append(r["dice"])
-        between, averaged = (_between({key: values[i] for key, values in runs.items()}) for i in (-2, -1))
+        between, averaged = (_variance_over_seeds({key: values[i] for key, values in runs.items()}) for i in (-2, -1))
         within = float(np.mean([np.var(values[:-1], ddof=1) for values in runs.values()]))
         share = "" if not between > 0 else f"{100 * min(1.0, within / between):.0f} %"
         body.append([method_row(method).title, str(len(runs)), *(f"{100 * value ** 0.5:.2f}" for value in
@@ -139,10 +143,10 @@ def sheet(rows, about):
                   "Dice", "Dice, averaged"], body)
 
 
-def _between(scores):
+def _variance_over_seeds(scores):
     """Mean over folds and rates of the variance over seeds, of {((fold, rate), seed): Dice}; NaN for one seed."""
     folds = {}
     for (fold, _), value in scores.items():
         folds.setdefault(fold, []).append(value)
-    several = [np.var(values, ddof=1) for values in folds.values() if len(values) > 1]
-    return float(np.mean(several)) if several else float("nan")
+    variances = [np.var(values, ddof=1) for values in folds.values() if len(values) > 1]
+    return float(np.mean(variances)) if variances else float("nan")

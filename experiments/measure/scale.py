@@ -1,10 +1,11 @@
-"""`python -m experiments scale`: the time that checkpoints, the grid's driver and Ray take, and a full `paper` grid's.
+"""The command `python -m experiments scale`: the time of checkpoints, the grid's driver, Ray, and a full `paper` grid.
 
 Nothing else should run on the machine. It takes about half an hour on two cores; --steps and --size make it shorter.
 """
 
 import heapq
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -25,26 +26,25 @@ from ilnrepro.training import loop, process
 from ilnrepro.training.step import Training
 
 MACHINES = (1, 8, 64)
-_IDLE = 1.1  # a grid that takes more than this times its lower bound loses time to workers without a run left to do
+_IDLE = 1.1  # where a grid takes more than so many times its lower bound, workers wait without a run left to do
 
 
 def add(commands, methods, rates):
-    """Adds the command.
+    """Adds the command to the subparsers `commands`.
 
     Args:
-      commands: the subparsers of a command line.
       methods, rates: of the full grid.
     """
-    one = commands.add_parser("scale", help="measure what checkpoints, the grid and Ray cost (half an hour)")
-    one.add_argument("--output", type=Path, default=Path("build/scale.json"))
-    one.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
-    one.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")
-    one.add_argument("--rounds", type=int, default=5, help="of everything that a median is taken of")
-    one.set_defaults(act=lambda arguments: scale(arguments, methods, rates))
+    parser = commands.add_parser("scale", help="measure what checkpoints, the grid and Ray cost (half an hour)")
+    parser.add_argument("--output", type=Path, default=Path("build/scale.json"))
+    parser.add_argument("--size", type=int, default=256, help="pixels a side of the phantoms")
+    parser.add_argument("--steps", type=int, default=1500, help="of an epoch of the runs that compare executors")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements of which a median is taken")
+    parser.set_defaults(act=lambda arguments: scale(arguments, methods, rates))
 
 
 def scale(arguments, methods, rates):
-    """Measures, and writes the numbers and the tables; returns the exit status."""
+    """Measures all parts, and writes the numbers and the tables; returns the exit status."""
     console = Console(stderr=True)
     cores = os.cpu_count()
     with tempfile.TemporaryDirectory() as folder, console.status("scale: phantoms") as status:
@@ -55,20 +55,20 @@ def scale(arguments, methods, rates):
             data[structure] = Path(folder) / f"phantom-{structure.lower()}.h5"
             dataset.write(data[structure], phantom(structure, arguments.size))
 
-        def part(text, measured):
+        def timed(text, measure):
             status.update(f"scale: {text}")
             began = time.monotonic()
-            value = measured()
+            value = measure()
             console.log(f"{text}: {time.monotonic() - began:.0f} s")
             return value
 
         results = {"machine": machine(), "size": arguments.size, "workers": cores}
-        results["start"] = part("start of a process", lambda: _start(arguments.rounds))
-        results["methods"] = part("steps of every method", lambda: {
+        results["start"] = timed("start of a process", lambda: _start(arguments.rounds))
+        results["methods"] = timed("steps of all methods", lambda: {
             name: _run_of(name, data["LV"], results["start"], cores) for name in methods})
-        results["driver"] = part("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
-        results["executors"] = part("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
-        results["checkpoint"] = part("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
+        results["driver"] = timed("the driver", lambda: _driver(data["LV"], 40 * arguments.rounds))
+        results["executors"] = timed("local and Ray", lambda: _executors(arguments.size, arguments.steps, cores))
+        results["checkpoint"] = timed("checkpoints", lambda: _checkpoint(data["LV"], arguments.rounds))
         results["grid"] = _grid(results, list(data.values()), methods, rates)
     files.write_json(arguments.output, results)
     files.write(arguments.output.with_suffix(".md"), "\n".join(sheet.markdown() for sheet in sheets(results)))
@@ -80,7 +80,7 @@ def scale(arguments, methods, rates):
 
 
 def _start(rounds):
-    """Seconds that Python takes to start and to import TensorFlow and this package."""
+    """The time that Python takes to start and to import TensorFlow and this package, seconds."""
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
@@ -99,32 +99,28 @@ def _run_of(method, data, start, workers):
         (job, *_) = planning.plan([data], [method], protocol("paper", epochs=1, steps_per_epoch=150), [0.05], [0], [1])
         running = []
         for k in range(workers):
-            words = [*job.command, "--results", f"{folder}/{k}", "--progress", "lines"]
+            command = [*job.command, "--results", f"{folder}/{k}", "--progress", "lines"]
             # The shell reads the clock as each line comes, because this process reads the lines of one run at a time.
-            stamped = f"date +%s.%N; {{ {_quoted(words)}; }} | while read -r line; do date +%s.%N; done"
+            stamped = f"date +%s.%N; {{ {shlex.join(command)}; }} | while read -r line; do date +%s.%N; done"
             running.append(subprocess.Popen(["sh", "-c", stamped], stdout=subprocess.PIPE, encoding="utf-8"))
         parts = [_parts([float(stamp) for stamp in process.communicate()[0].split()], start, job.configuration.protocol)
                  for process in running]
     return {key: statistics.mean(part[key] for part in parts) for key in parts[0]}
 
 
-def _quoted(words):
-    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
-
-
-def _parts(stamps, start, used):
+def _parts(stamps, start, settings):
     began, *blocks, ended = stamps
-    step = statistics.median(np.diff(blocks)) / used.block
-    return {"trace": blocks[0] - began - start - step * used.block, "step": step, "end": ended - blocks[-1]}
+    step = statistics.median(np.diff(blocks)) / settings.block
+    return {"trace": blocks[0] - began - start - step * settings.block, "step": step, "end": ended - blocks[-1]}
 
 
 def _driver(data, count):
     """Seconds that the grid's driver takes for one run, measured with processes that do nothing in place of runs."""
 
-    class Nothing(planning.Job):
+    class EmptyJob(planning.Job):
         command = ("true",)
 
-    jobs = [Nothing(job.configuration, job.data, 0) for job in
+    jobs = [EmptyJob(job.configuration, job.data, 0) for job in
             planning.plan([data], ["in"], protocol("paper"), [0.1], list(range(count)), [1])]
     began = time.perf_counter()
     for _ in executors.local(jobs, Path("."), 1, [], lambda steps: None):
@@ -133,8 +129,10 @@ def _driver(data, count):
 
 
 def _executors(size, steps, workers):
-    """Seconds that the same runs take with one worker ('one'), with all ('all'), and with Ray ('ray'; None where Ray is
-    not installed)."""
+    """The time of the same runs with one worker ('one'), with all ('all'), and with Ray ('ray'), seconds.
+
+    'ray' is None where Ray is not installed.
+    """
     from data_prep.phantom import phantom
 
     with tempfile.TemporaryDirectory() as folder:
@@ -162,24 +160,23 @@ def _executors(size, steps, workers):
 
 
 def _checkpoint(data, rounds):
-    """Seconds that saving a checkpoint takes, and their share of a run that saves one every so many seconds."""
+    """The time of saving a checkpoint, seconds, and its share of a run's time at the usual interval between two."""
     (job, *_) = planning.plan([data], ["iln"], protocol("paper"), [0.05], [0], [1])
     process.set_up(job.configuration)
-    at_work = Training(job.configuration)
+    training = Training(job.configuration)
     curve = np.zeros(job.steps, np.float32)
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for step in range(rounds):
             began = time.perf_counter()
-            checkpoint.save(Path(folder) / "run.h5", job.configuration, step, {"loss": curve} | at_work.state(), 0.0)
+            checkpoint.save(Path(folder) / "run.h5", job.configuration, step, {"loss": curve} | training.state(), 0.0)
             seconds.append(time.perf_counter() - began)
     return {"seconds": statistics.median(seconds), "every": loop.CHECKPOINT_SECONDS,
             "share": statistics.median(seconds) / loop.CHECKPOINT_SECONDS}
 
 
 def _grid(measured, data, methods, rates):
-    """The computed hours of the whole `paper` grid on MACHINES machines like this one, from the measured parts of a
-    run."""
+    """The hours of the whole `paper` grid on MACHINES machines like this one, computed from the parts of a run."""
     jobs = planning.plan(data, methods, protocol("paper"), rates, [0])
 
     def seconds(job):
@@ -207,8 +204,8 @@ def schedule(durations, workers):
     """The time at which the last run ends if each run in turn goes to the first worker that is free.
 
     Args:
-      durations: of the runs, in seconds.
-      workers: how many.
+      durations: of the runs, seconds.
+      workers: their number.
     """
     free = [0.0] * workers
     for duration in durations:
@@ -218,19 +215,19 @@ def schedule(durations, workers):
 
 def sheets(results):
     """The tables of a measurement."""
-    where = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    yield _costs(results, where)
+    machine_text = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
+    yield _costs(results, machine_text)
     body = [[str(row["machines"]), str(row["workers"]), f"{row['hours']:.1f}", f"{row['busy']:.0%}", row["bottleneck"]]
             for row in results["grid"]["rows"]]
     yield Sheet("A full grid", f"The `paper` grid, {results['grid']['runs']} runs on phantoms of {results['size']}² "
                 f"(SYNTHETIC), on machines like this one: computed from the measured seconds of a process start, of "
-                f"tracing, of every method's step and of the test, {results['workers']} runs side by side a machine. "
-                f"One worker alone would take {results['grid']['hours_of_one_worker']:.0f} hours. {where}.",
+                f"tracing, of each method's step and of the test, {results['workers']} runs side by side a machine. "
+                f"One worker alone would take {results['grid']['hours_of_one_worker']:.0f} hours. {machine_text}.",
                 ["machines", "workers", "hours", "workers busy", "bottleneck"], body)
 
 
-def _costs(results, where):
-    methods, ran, saved = results["methods"], results["executors"], results["checkpoint"]
+def _costs(results, machine_text):
+    methods, runs, saved = results["methods"], results["executors"], results["checkpoint"]
     whole = results["grid"]["hours_of_one_worker"] * 3600 / results["grid"]["runs"]
     trace, end = (statistics.mean(parts[key] for parts in methods.values()) for key in ("trace", "end"))
     body = [["a checkpoint", f"{saved['seconds']:.2f} s", f"{saved['share']:.2%} at one every {saved['every']} s"],
@@ -239,14 +236,14 @@ def _costs(results, where):
             ["test, scores, run file", f"{end:.1f} s", f"{end / whole:.2%} of a mean run"],
             ["the driver, a run", f"{1000 * results['driver']:.0f} ms",
              f"{results['driver'] / whole:.2%} of a mean run"],
-            [f"{ran['runs']} runs of {ran['steps']} steps, one worker", f"{ran['one']:.0f} s", ""],
-            [f"the same, {results['workers']} workers", f"{ran['all']:.0f} s",
-             f"{ran['one'] / ran['all']:.2f} times as fast"]]
-    if ran["ray"] is not None:
-        body.append([f"the same, Ray with {results['workers']} workers", f"{ran['ray']:.0f} s",
-                     f"{ran['ray'] / ran['all'] - 1:+.1%}; starting Ray took {ran['ray_start']:.1f} s more"])
+            [f"{runs['runs']} runs of {runs['steps']} steps, one worker", f"{runs['one']:.0f} s", ""],
+            [f"the same, {results['workers']} workers", f"{runs['all']:.0f} s",
+             f"{runs['one'] / runs['all']:.2f} times as fast"]]
+    if runs["ray"] is not None:
+        body.append([f"the same, Ray with {results['workers']} workers", f"{runs['ray']:.0f} s",
+                     f"{runs['ray'] / runs['all'] - 1:+.1%}; starting Ray took {runs['ray_start']:.1f} s more"])
     for name, parts in methods.items():
         body.append([f"a step of {name}, {results['size']}²", f"{1000 * parts['step']:.1f} ms", ""])
     return Sheet("What runs cost beside their arithmetic", "What runs cost beside their arithmetic: medians, the parts "
-                 f"of a run with {results['workers']} side by side and one thread each. {where}.",
+                 f"of a run with {results['workers']} side by side and one thread each. {machine_text}.",
                  ["what", "measured", "which is"], body)

@@ -1,6 +1,6 @@
-"""`python -m experiments verify-gpu`: compares a GPU's numbers with the CPU's, measures ILN's cost, and does one run.
+"""The command `python -m experiments verify-gpu`: a GPU's numbers against the CPU's, the cost of ILN, and one run.
 
-Where there is no GPU, it says so and ends with status 2.
+Without a GPU it says so, and ends with status 2.
 """
 
 import sys
@@ -20,8 +20,10 @@ TOLERANCE = 2e-3  # of the largest value, for outputs and gradients in float32
 
 
 def parity(method):
-    """The largest relative difference of outputs and gradients between the fused form under XLA on the GPU and the
-    literal equations on the CPU, both in float32."""
+    """The largest relative difference of outputs and gradients between the GPU and the CPU, in float32.
+
+    The GPU computes the fused form under XLA, the CPU the literal equations.
+    """
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(2, 64, 64, 32)) * rng.uniform(0.5, 3, 32) + rng.normal(size=32)).astype(np.float32)
     upstream = rng.normal(size=x.shape).astype(np.float32)
@@ -41,15 +43,14 @@ def parity(method):
 
 
 def add(commands, write_cost):
-    """Adds the command.
+    """Adds the command to the subparsers `commands`.
 
     Args:
-      commands: the subparsers of a command line.
       write_cost: write_cost(measured, results) writes a measurement of `cost` and its table.
     """
-    one = commands.add_parser("verify-gpu", help="check a GPU against the CPU: parity, cost, one run, and a verdict")
-    one.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
-    one.set_defaults(act=lambda arguments: verify(arguments, write_cost))
+    parser = commands.add_parser("verify-gpu", help="check a GPU against the CPU: parity, cost, one run, and a verdict")
+    parser.add_argument("--results", type=Path, default=Path("build/verify-gpu"))
+    parser.set_defaults(act=lambda arguments: verify(arguments, write_cost))
 
 
 def verify(arguments, write_cost):
@@ -62,17 +63,17 @@ def verify(arguments, write_cost):
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     kernels.use("tensorflow")
-    well = True
+    passed = True
     for method in methods():
         difference = parity(method)
-        well &= difference < TOLERANCE
+        passed &= difference < TOLERANCE
         print(f"parity {method}: largest difference {difference:.1e}{'' if difference < TOLERANCE else ', TOO LARGE'}")
     measured = cost.measure()
     write_cost(measured, arguments.results)
     print((arguments.results / "tables" / "cost.md").read_text(encoding="utf-8"))
-    well &= _lite_run(arguments.results)
-    print(f"verdict: {'the GPU does what the CPU does' if well else 'something is wrong, see above'}")
-    return 0 if well else 1
+    passed &= _lite_run(arguments.results)
+    print(f"verdict: {'the GPU does what the CPU does' if passed else 'something is wrong, see above'}")
+    return 0 if passed else 1
 
 
 def _lite_run(results):

@@ -1,5 +1,5 @@
-"""Facts about the ACDC data that several papers need: the word in its title, the command that prepares it, and that it
-stands in for what nobody else has."""
+"""Facts about the ACDC data that several papers need: the word in its title, the command that prepares it, and what it
+stands in for."""
 
 TITLE = "ACDC"
 PREPARATION = {TITLE: "python -m data_prep acdc --source SOURCE --structure rv --output {}"}

@@ -1,1 +1,1 @@
-"""Doing the papers' runs."""
+"""The papers' runs: doing them, in grids, stages and recipes, and writing their tables."""

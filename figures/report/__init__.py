@@ -1,1 +1,1 @@
-"""The report: one HTML file that holds all it needs, from run files alone."""
+"""The report: one HTML file that needs no other, made from run files alone."""

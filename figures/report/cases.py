@@ -1,4 +1,4 @@
-"""The browser of test cases: the worst thirty and thirty at random, each method's prediction on each."""
+"""The browser of test cases: the worst thirty and thirty at random, with each method's predictions."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from figures.crop import box
 from figures.sources import source
 
 NUMBER = 30
-_PIXELS = 160  # of a picture's side, at most
+_PIXELS = 160  # largest side of a picture
 
 
 @dataclass
@@ -20,15 +20,15 @@ class Case:
     """One test image.
 
     Attributes:
-      name, subject, fold: of it.
+      name, subject, fold: of the image.
       worst, random: whether it is among the worst thirty, and among thirty at random.
       mean: Dice, mean over the methods that predicted it.
-      scores: Dice of each method, None where its run diverged or was not made.
-      words: the same in words.
+      scores: Dice of each method, None where its run diverged or does not exist.
+      words: the scores in words.
       box: (left, top, width, height) of the part that is shown, in pixels.
       picture: the part as a PNG, its grey levels stretched, base64; '' without the data set.
       truth: SVG path of the true mask; '' where it is not known.
-      predictions: SVG paths, one a method.
+      predictions: SVG paths, one for each method.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Case:
     predictions: list
 
 
-def browsed(folds, methods, data):
-    """The `Case`s of one structure, the worst first.
+def browser_cases(folds, methods, data):
+    """The `Case`s that the browser shows of one structure, the worst first.
 
     Args:
       folds: {fold: {method: `Run`}}.
@@ -54,37 +54,39 @@ def browsed(folds, methods, data):
       data: the structure's `DataSet`, or None.
     """
     scored = _scored(folds, methods)
-    drawn = set(np.random.default_rng(0).permutation(len(scored))[:NUMBER].tolist())
+    random = set(np.random.default_rng(0).permutation(len(scored))[:NUMBER].tolist())
     order = _worst_first(scored)
     hardest = set(order[:NUMBER])
-    return [_case(folds[scored[k][1]], methods, data, k in hardest, k in drawn, *scored[k][:4])
-            for k in order if k in hardest | drawn]
+    return [_case(folds[scored[k][1]], methods, data, k in hardest, k in random, *scored[k][:4])
+            for k in order if k in hardest | random]
 
 
 def side_by_side(folds, methods, data, number):
-    """{heading: `Case`s} of two methods: where both are worst, and where each is furthest above the other; arguments
-    as of `browsed`."""
+    """{heading: `Case`s} of two methods: where both are worst, and where each is furthest above the other.
+
+    `number` is that of the cases below a heading; the other arguments are those of `browser_cases`.
+    """
     scored = _scored(folds, methods)
-    gap = [one[3][0] - one[3][1] for one in scored]
+    gap = [dice[0] - dice[1] for _, _, _, dice, _ in scored]
     ahead = sorted(range(len(scored)), key=lambda k: -gap[k])
     places = {"Both at their worst": _worst_first(scored)[:number],
               "The first furthest ahead": [k for k in ahead if gap[k] > 0][:number],
               "The second furthest ahead": [k for k in ahead[::-1] if gap[k] < 0][:number]}
-    return {heading: [_case(folds[scored[k][1]], methods, data, True, False, *scored[k][:4]) for k in some]
-            for heading, some in places.items() if some}
+    return {heading: [_case(folds[scored[k][1]], methods, data, True, False, *scored[k][:4]) for k in ks]
+            for heading, ks in places.items() if ks}
 
 
 def _scored(folds, methods):
     """[(mean Dice, fold, case, Dice of each method, pixels of the truth)] of all test images."""
     scored = []
     for fold, runs in sorted(folds.items()):
-        scores = np.array([runs[m].dice if m in runs and runs[m].test else _unknown(runs) for m in methods])
-        scored += [(float(np.nanmean(of_case)), fold, i, of_case, _area(runs, i)) for i, of_case in enumerate(scores.T)]
+        scores = np.array([runs[m].dice if m in runs and runs[m].test else _no_scores(runs) for m in methods])
+        scored += [(float(np.nanmean(dice)), fold, i, dice, _area(runs, i)) for i, dice in enumerate(scores.T)]
     return scored
 
 
 def _worst_first(scored):
-    """Places of the worst first; of cases that are equally bad, those with the largest structure."""
+    """The order of the cases from the worst on; of equally bad ones, the largest structure comes first."""
     return sorted(range(len(scored)), key=lambda k: (scored[k][0], -scored[k][-1]))
 
 
@@ -92,7 +94,7 @@ def _area(runs, i):
     return int(next(run for run in runs.values() if run.test).test["truth_pixels"][i])
 
 
-def _unknown(runs):
+def _no_scores(runs):
     return np.full(len(next(run for run in runs.values() if run.test).dice), np.nan)
 
 

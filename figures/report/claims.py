@@ -1,4 +1,4 @@
-"""The forest plot that opens: a row a claim, each of which opens to subjects, rates and cases."""
+"""The report's forest plot: a row for each claim, which opens to subjects, rates and cases."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from figures.report import cases
 from figures.report.charts import TICKS, Axis
 
 WIDTH, SUBJECTS_HEIGHT = 320, 110
-CASES = 2  # of a kind
+CASES = 2  # below each heading
 
 
 @dataclass
 class Claim:
-    """One row.
+    """One row of the forest plot.
 
     Attributes:
-      label, paper, ours, verdict, power: in words.
+      label, paper, ours, verdict, power: texts.
       names: titles of the two methods.
       interval, published: (low, mean, high) positions, the ends None where there is no interval; None where there is no
         value.
       bars: (x, y, height, whether above 0) of each subject's difference, and the position of 0.
-      subjects: the same in words.
-      rates: (rate, the one's mean Dice, the other's) in words.
+      subjects: the bars in words.
+      rates: (rate, the first method's mean Dice, the second's) in words.
       cases: of `cases.side_by_side`.
     """
 
@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass
 class Forest:
-    """The claims of one structure on one axis: ticks are (position, label)."""
+    """The claims of one structure on one axis; ticks are [(position, label)]."""
 
     structure: str
     claims: list
@@ -56,25 +56,25 @@ class Forest:
     note: str
 
 
-def forests(entries, powers, shown, grids, browsers):
-    """[`Forest`] of `forest.rows`.
+def forests(entries, powers, results, grids, browsers):
+    """The `Forest`s, one for each structure.
 
     Args:
-      entries: the rows.
+      entries: of `forest.rows`.
       powers: {(structure, first, second): power in words}.
-      shown: the `Results`.
+      results: the `Results`.
       grids: {structure: `rates.Grid`}.
       browsers: {structure: ({fold: {method: `Run`}}, the `DataSet` or None)}.
     """
-    drawn, panels = forest.near(entries), []
-    axis = Axis(np.array(forest.limits(drawn)), 0, WIDTH, TICKS)
+    drawn, panels = forest.within_axis(entries), []
+    axis = Axis(np.array(forest.axis_limits(drawn)), 0, WIDTH, TICKS)
     for structure in dict.fromkeys(r.structure for r in drawn):
         claims = [_claim(r, axis, powers.get((structure, r.first, r.second), ""),
-                         shown.per_subject(r.first, r.second, structure), grids.get(structure),
+                         results.per_subject(r.first, r.second, structure), grids.get(structure),
                          *browsers.get(structure, ({}, None))) for r in drawn if r.structure == structure]
         far = [f"{r.label} {r.texts[1]}" for r in entries if r.structure == structure and r not in drawn]
         panels.append(Forest(structure, claims, axis.ticks, float(axis(0.0)), float(axis(100 * HALF_A_POINT)),
-                           f"Beyond the axis: {', '.join(far)}." if far else ""))
+                             f"Beyond the axis: {', '.join(far)}." if far else ""))
     return panels
 
 
@@ -97,21 +97,21 @@ def _positions(axis, values):
 
 
 def _subjects(differences, first):
-    """(bars, position of 0, words) of {subject: difference}, the greatest first."""
+    """(bars, position of 0, words) of {subject: difference}, the largest first."""
     ordered = sorted(differences.items(), key=lambda item: -item[1])
     values = 100 * np.array([d for _, d in ordered])
     axis = Axis(np.append(values, 0.0), SUBJECTS_HEIGHT, 0, TICKS)
     zero, tops, step = float(axis(0.0)), axis(values), WIDTH / len(values)
     bars = [(n * step, min(float(top), zero), max(abs(float(top) - zero), 0.5), bool(value > 0))
             for n, (top, value) in enumerate(zip(tops, values, strict=True))]
-    (best, most), (worst, least) = ordered[0], ordered[-1]
+    (best, largest), (worst, smallest) = ordered[0], ordered[-1]
     words = (f"{first} is better on {int((values > 0).sum())} of {len(values)} subjects; median "
-             f"{np.median(values):+.2f} points; from {100 * least:+.1f} ({worst}) to {100 * most:+.1f} ({best})")
+             f"{np.median(values):+.2f} points; from {100 * smallest:+.1f} ({worst}) to {100 * largest:+.1f} ({best})")
     return bars, zero, words
 
 
 def _rates(grid, r):
-    """[(rate, the one's Dice, the other's)], with marks of runs lost."""
+    """[(rate, the first method's Dice, the second's)], with marks of lost runs."""
     if not {r.first, r.second} <= set(grid.methods):
         return []
     rows = [grid.methods.index(m) for m in (r.first, r.second)]
@@ -119,6 +119,6 @@ def _rates(grid, r):
 
 
 def _dice(grid, i, j):
-    """(mean Dice or None, in words)."""
+    """(mean Dice or None, its text with marks)."""
     value = grid.dice[i, j]
     return (None, "") if np.isnan(value) else (float(value), f"{value:.3f} {grid.marks[i][j]}".strip())

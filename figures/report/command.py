@@ -1,10 +1,10 @@
-"""`python -m figures report`: one HTML file that holds all it needs, from run files alone."""
+"""The command `python -m figures report`: one HTML file that needs no other, made from run files alone."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from experiments.analysis import results
+from experiments.analysis.results import read_results
 from figures.report import page
 from ilnrepro.arguments import add_variants, variant
 from ilnrepro.errors import InputError
@@ -14,10 +14,10 @@ LIMIT = 10_000_000  # bytes
 
 
 def parser():
-    """The command line's grammar."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m figures report", description=__doc__)
     top.add_argument("--results", type=Path, required=True)
-    top.add_argument("--protocol", help="which runs, if there are several protocols'")
+    top.add_argument("--protocol", help="the protocol of the runs, if there are runs of several")
     top.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, for the images of test cases")
     top.add_argument("--output", type=Path, help="the file to write (default: report.html in the results folder)")
     add_variants(top)
@@ -28,7 +28,7 @@ def main(argv, paper_of):
     """Writes the report; returns the exit status.
 
     Args:
-      paper_of: from a protocol's name to the `Paper`.
+      paper_of: paper_of(protocol's name) gives the `Paper`.
     """
     arguments = parser().parse_args(argv)
     output = arguments.output or arguments.results / "report.html"
@@ -37,14 +37,14 @@ def main(argv, paper_of):
     for path in set(arguments.data) - set(present):
         print(f"warning: {path}: no such data set, so the report shows no images of it", file=sys.stderr)
     datasets = [path.stem for path in arguments.data] or None
-    shown = results.read(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
-    given = [(path, dataset.read(path)) for path in present]
-    used = {r.configuration.dataset_checksum for r in shown.records}
-    for path, data in given:
-        if data.checksum not in used:
+    results = read_results(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
+    data_files = [(path, dataset.read(path)) for path in present]
+    checksums = {r.configuration.dataset_checksum for r in results.records}
+    for path, data in data_files:
+        if data.checksum not in checksums:
             print(f"warning: {path}: not the data set of these runs, so the report shows no images of it",
                   file=sys.stderr)
-    text = page.render(shown, {data.checksum: data for _, data in given}, [path for path, _ in given])
+    text = page.render(results, {data.checksum: data for _, data in data_files}, [path for path, _ in data_files])
     if len(text.encode()) > LIMIT:
         raise InputError(f"{output}: the report would have {len(text.encode()) / 1e6:.0f} MB, more than "
                          f"{LIMIT / 1e6:.0f}; leave out --data, or choose fewer runs with --protocol")

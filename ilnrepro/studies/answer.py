@@ -16,23 +16,23 @@ from ilnrepro.comparison.intervals import Estimate
 from ilnrepro.comparison.scores import Record
 from ilnrepro.errors import InputError
 
-# All differences together are asked to hold the truth this often. In simulated studies without any difference a winner
-# is then named in 1 to 4 % of them, see `experiments.measure.winners`.
+# The confidence level at which the intervals of all differences hold together. In simulated studies without any
+# difference a winner is then named in 1 to 4 % of them, see `experiments.measure.winners`.
 LEVEL = 0.985
-POINT = 0.01  # of Dice: the difference for which it is told what would show it
+POINT = 0.01  # of Dice: an answer says how many seeds or subjects would show a difference of this size
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one method did.
+    """The results of one method.
 
     Attributes:
-      dice, low, high: mean over subjects at the rates chosen, and its 95 % interval over subjects and seeds.
-      by_fold: {fold: (rate chosen, mean over subjects)}.
+      dice, low, high: mean over subjects at the chosen rates, and its 95 % interval over subjects and seeds.
+      by_fold: {fold: (chosen rate, mean over subjects)}.
       rate: the best on the mean of all folds, for training on all subjects.
-      seeds: fewest on any fold.
+      seeds: their number on the fold that has the fewest.
       runs, diverged, collapsed: counts over all rates, seeds and folds.
-      parameters: numbers that are trained.
+      parameters: number of trainable parameters.
     """
 
     method: str
@@ -50,12 +50,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Pair:
-    """first − second in Dice, with an interval that holds together with those of all other pairs; NaN where there is
-    none, for one seed tells too little, or for no score differs from another, as where no network has learned.
+    """The difference of two methods, first − second in Dice, with an interval that holds together with all pairs'.
+
+    The interval is NaN where there is none: a single seed tells too little, or all scores are equal because no network
+    has learned.
 
     Attributes:
-      detectable: the true difference that such data would show four times in five.
-      needed: what would show one point, see `sample_size`; None where it cannot be told.
+      detectable: the true difference that such data would show four times in five (80 % power).
+      needed: the seeds or subjects that would show one point, see `sample_size`; None where that cannot be told.
     """
 
     first: str
@@ -68,23 +70,23 @@ class Pair:
 
     @property
     def better(self) -> str | None:
-        """The method shown to be the better one, or None."""
+        """The method that is shown to be better, or None."""
         return self.first if self.low > 0 else self.second if self.high < 0 else None
 
-    def turned(self) -> Pair:
-        """second − first."""
+    def reversed(self) -> Pair:
+        """The same for second − first."""
         return replace(self, first=self.second, second=self.first, difference=-self.difference, low=-self.high,
                        high=-self.low)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a comparison says.
+    """The results of a comparison: its methods and their differences.
 
     Attributes:
-      standings: of every method, the best first.
-      pairs: of every two methods, the one with the higher mean first.
-      subjects, images: of all folds.
+      standings: one of each method, the best first.
+      pairs: one of each two methods, of which the one with the higher mean comes first.
+      subjects, images: their numbers, over all folds.
     """
 
     standings: tuple[Standing, ...]
@@ -100,18 +102,18 @@ class Answer:
 
     @property
     def winner(self) -> str | None:
-        """The one method that is left when all that are shown to be worse are gone; None where there are several."""
+        """The only method in `best`; None where there are several."""
         return self.best[0] if len(self.best) == 1 else None
 
     def pair(self, first: str, second: str) -> Pair:
         """first − second."""
         for pair in self.pairs:
             if {pair.first, pair.second} == {first, second}:
-                return pair if pair.first == first else pair.turned()
+                return pair if pair.first == first else pair.reversed()
         raise KeyError((first, second))
 
     def against(self, reference: str) -> list[Pair]:
-        """Every other method − the reference, the best first."""
+        """The differences of all other methods − the reference, the best first."""
         return [self.pair(s.method, reference) for s in self.standings if s.method != reference]
 
 
@@ -119,11 +121,11 @@ def answer(records: Sequence[Record]) -> Answer:
     """The `Answer` of the runs of one data set and protocol.
 
     The rate of a fold is chosen on the other folds. Intervals are those that simulation has shown to hold
-    (`comparison.intervals`), at a level for all pairs together (Bonferroni). The noise of a method with one seed is
-    what folds and rates do not explain of its runs.
+    (`comparison.intervals`), at a level for all pairs together (Bonferroni). For a method with one seed, the noise
+    between seeds is estimated by what folds and rates do not explain of its runs.
 
     Raises:
-      InputError: not every method has all of its rates on every fold.
+      InputError: a method lacks one of its rates on a fold.
     """
     structure = records[0].configuration.structure
     rule = "cross-fold" if len({r.configuration.rate for r in records}) > 1 else "test"
@@ -132,32 +134,32 @@ def answer(records: Sequence[Record]) -> Answer:
     if missing := [m for m in methods if m not in table]:
         raise InputError(f"{', '.join(missing)}: runs are missing, so that no rate can be chosen on every fold; give "
                          "the command again")
-    found = cells(records, rule)
-    standings = sorted((_standing(m, table[m], found, records) for m in methods), key=lambda s: -s.dice)
-    of_all = uncertainty.pool(table, records, rule, structure, "dice")
+    selected = cells(records, rule)
+    standings = sorted((_standing(m, table[m], selected, records) for m in methods), key=lambda s: -s.dice)
+    pool = uncertainty.pool(table, records, rule, structure, "dice")
     names = [s.method for s in standings]
-    couples = list(itertools.combinations(names, 2))
+    couples = list(itertools.combinations(names, 2))  # of names
     level = 1 - (1 - LEVEL) / max(1, len(couples))
     noise = {m: _noise(m, table[m], records, structure) for m in methods}
-    pairs = [_pair(table, of_all, couple, level, noise) for couple in couples]
+    pairs = [_pair(table, pool, couple, level, noise) for couple in couples]
     folds = table[names[0]]
     return Answer(tuple(standings), tuple(pairs), sum(len(s.subjects) for s in folds),
                   sum(s.by_image.shape[1] for s in folds))
 
 
-def _standing(method, folds, found, records):
+def _standing(method, folds, selected, records):
     dice, low, high = interval(folds)
-    mine = [r for r in records if r.configuration.method == method]
-    chosen = [cell for (m, _, _), cell in sorted(found.items()) if m == method]
-    by_fold = {cell.fold: (cell.rate, float(s.by_subject.mean())) for cell, s in zip(chosen, folds, strict=True)}
-    return Standing(method, dice, low, high, by_fold, best_rate(mine), min(len(s.seeds) for s in folds), len(mine),
-                    sum(r.status == "diverged" for r in mine), sum(r.status == "collapsed" for r in mine),
-                    mine[0].parameters)
+    runs = [r for r in records if r.configuration.method == method]
+    cells_of_method = [cell for (m, _, _), cell in sorted(selected.items()) if m == method]
+    by_fold = {cell.fold: (cell.rate, float(s.by_subject.mean()))
+               for cell, s in zip(cells_of_method, folds, strict=True)}
+    return Standing(method, dice, low, high, by_fold, best_rate(runs), min(len(s.seeds) for s in folds), len(runs),
+                    sum(r.status == "diverged" for r in runs), sum(r.status == "collapsed" for r in runs),
+                    runs[0].parameters)
 
 
 def best_rate(records: Sequence[Record]) -> float:
-    """The rate that is best on the mean of all folds, on the seeds that every rate and fold has, of one method's runs.
-    """
+    """The rate with the best mean over all folds, of one method's runs, on the seeds that all rates and folds have."""
     scores: dict[float, dict[Any, float]] = {}
     for r in records:
         c = r.configuration
@@ -167,33 +169,35 @@ def best_rate(records: Sequence[Record]) -> float:
 
 
 def _noise(method, folds, records, structure):
-    """(variance of a run's mean, degrees of freedom) that folds and rates do not explain of the runs of a method with
-    one seed; None where it has several, or nothing tells."""
+    """(residual variance of a run's mean over folds and rates, degrees of freedom) of a method with one seed.
+
+    None where it has several seeds, or no degree of freedom is left.
+    """
     if all(len(s.seeds) > 1 for s in folds):
         return None
-    dice, _, _ = uncertainty.grid(method, records, structure, "dice")
+    dice, _, _ = uncertainty.rate_grid(method, records, structure, "dice")
     df = (dice.shape[0] - 1) * (dice.shape[1] - 1)
     return (float(intervals.residuals(dice)) / df, df) if df else None
 
 
-def _pair(table, of_all, names, level, noise):
+def _pair(table, pool, names, level, noise):
     first, second = (table[m] for m in names)
-    estimate = _estimate(first, second, of_all, names, noise)
+    estimate = _estimate(first, second, pool, names, noise)
     if not estimate.standard_error > 0:
         return Pair(*names, float(estimate.mean), *[float("nan")] * 3, None)
     low, high = map(float, estimate.of_level(level))
     needed = None
     if all(len(s.seeds) > 1 for s in (*first, *second)):
-        needed = sample_size.needed(sample_size.variances(first, second, of_all, names), POINT,
+        needed = sample_size.needed(sample_size.variances(first, second, pool, names), POINT,
                                     sum(len(s.subjects) for s in first), min(len(s.seeds) for s in (*first, *second)),
                                     len(first), level)
     return Pair(*names, float(estimate.mean), low, high, float(estimate.detectable(level)), needed)
 
 
-def _estimate(first, second, of_all, names, noise):
+def _estimate(first, second, pool, names, noise):
     if all(noise[name] is None for name in names) or len(first) == 1:
-        return uncertainty.estimate(first, second, of_all, names)
-    folds = uncertainty.folds_of(first, second, of_all, names)
+        return uncertainty.estimate(first, second, pool, names)
+    folds = uncertainty.folds_of(first, second, pool, names)
     seeds, df = folds.seeds.copy(), folds.seeds_df.astype(float)
     for i, (name, scores) in enumerate(zip(names, (first, second), strict=True)):
         if noise[name] is not None:

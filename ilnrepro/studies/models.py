@@ -1,4 +1,4 @@
-"""A network trained on all subjects of a data set, with what cross-validation lets expect of it."""
+"""A network trained on all subjects of a data set, and the Dice to expect of it by cross-validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ilnrepro.comparison import differences, scores
 from ilnrepro.comparison.choice import cells
 from ilnrepro.errors import InputError
-from ilnrepro.protocols import WHOLE, Configuration, Protocol, in_full
+from ilnrepro.protocols import WHOLE, Configuration, Protocol, format_number
 from ilnrepro.storage import checkpoint, dataset, files, runfile
 from ilnrepro.storage.locking import locked
 
@@ -21,20 +21,20 @@ def train(data: str | PathLike[str], method: str, rate: float, output: str | Pat
           stop: Callable[[], bool] = lambda: False) -> Path:
     """Trains on all subjects of a data set and writes the network, a run file without a test; returns its path.
 
-    A training that was interrupted goes on from its latest checkpoint, which lies beside `output`. One that is done is
-    not repeated; what is expected of it is looked up again.
+    An interrupted training goes on from its latest checkpoint, which lies beside `output`. A finished one is not
+    repeated; the Dice to expect of it is looked up again.
 
     Args:
       data: the data set file.
       rate: initial learning rate.
       output: the file to write.
-      results: folder with runs of the same method, rate and protocol, from which its Dice is expected.
+      results: folder with runs of the same method, rate and protocol, from which its Dice is estimated.
       progress: called with (steps done, steps in all).
-      stop: asked now and then; where it says True, the state is saved and training stops.
+      stop: called now and then; where it returns True, the state is saved and training stops.
 
     Raises:
       InputError: data, method or protocol do not fit, or `output` cannot be written or holds another run.
-      Stopped: `stop` said so.
+      Stopped: `stop` returned True.
     """
     data, output = Path(data), Path(output)
     source = dataset.read(data)
@@ -44,21 +44,21 @@ def train(data: str | PathLike[str], method: str, rate: float, output: str | Pat
     loop.check(configuration, source)
     if output.is_dir():
         raise InputError(f"{output}: is no name for a file; give one that ends in .h5")
-    known = expected(Path(results), configuration, source.folds) if results else NOT_KNOWN
+    expectation = expected_dice(Path(results), configuration, source.folds) if results else NOT_KNOWN
     files.check_writable(output.parent)
     with locked(output.with_name(f".{output.name}.lock"), f"at work on {output.name}"):
         if runfile.is_done(output, configuration, weights=True):
             checkpoint.remove(output)
-            _expect(output, known)
+            _update_expectation(output, expectation)
             return output
         process.set_up(configuration)
-        outcome = loop.run(configuration, source, progress, output, stop)
-        if outcome.status == "diverged":
+        run = loop.run(configuration, source, progress, output, stop)
+        if run.status == "diverged":
             checkpoint.remove(output)
-            raise InputError(f"{data}: training diverged after {len(outcome.loss)} steps, and there is no network to "
+            raise InputError(f"{data}: training diverged after {len(run.loss)} steps, and there is no network to "
                              "write; choose a lower --rate")
-        outcome.expected = known
-        runfile.write(output, outcome)
+        run.expected = expectation
+        runfile.write(output, run)
         checkpoint.remove(output)
     return output
 
@@ -66,38 +66,42 @@ def train(data: str | PathLike[str], method: str, rate: float, output: str | Pat
 NOT_KNOWN = {"text": "not known: no results of a cross-validation were given"}
 
 
-def _expect(path, known):
+def _update_expectation(path, expectation):
     run = runfile.read(path)
-    if known is not NOT_KNOWN and run.expected != known:
-        run.expected = known
+    if expectation is not NOT_KNOWN and run.expected != expectation:
+        run.expected = expectation
         runfile.write(path, run)
 
 
-def expected(results: Path, configuration: Configuration, folds: list[int]) -> dict[str, Any]:
-    """What the runs in a results folder, of the same method, rate, protocol and data set on each of its folds, let
-    expect of a network that trains on all subjects: `text`, and where they are there `dice`, mean over subjects, with
-    the ends `low` and `high` of its 95 % interval over subjects and seeds, `subjects`, `folds`, `seeds`, and the
-    number of rates that were tried."""
+def expected_dice(results: Path, configuration: Configuration, folds: list[int]) -> dict[str, Any]:
+    """The Dice to expect of a network that trains on all subjects.
+
+    It comes from the runs in a results folder of the same method, rate, protocol and data set, on each of its folds.
+
+    Returns:
+      {'text': a sentence}, and where there are such runs also 'dice' (mean over subjects), 'low' and 'high' (the ends
+      of its 95 % interval over subjects and seeds), and the numbers of 'subjects', 'folds', 'seeds' and 'rates' tried.
+    """
     folder = (results / configuration.path).parent
-    mine = [configuration.from_path(path) for path in sorted(folder.glob("fold*-lr*-seed*.h5"))]
-    there = {c.fold for c in mine if c.rate == configuration.rate}
-    if not set(folds) <= there:
+    runs = [configuration.from_path(path) for path in sorted(folder.glob("fold*-lr*-seed*.h5"))]
+    folds_done = {c.fold for c in runs if c.rate == configuration.rate}
+    if not set(folds) <= folds_done:
         return {"text": f"not known: {results} has runs of {configuration.method} at rate "
-                        f"{in_full(configuration.rate)} on {len(there & set(folds))} of {len(folds)} folds"}
+                        f"{format_number(configuration.rate)} on {len(folds_done & set(folds))} of {len(folds)} folds"}
     records = scores.collect(results, configuration.protocol.name, [configuration.dataset], configuration.variant,
                              [configuration.method], folds, [configuration.rate])
     if records[0].configuration.dataset_checksum != configuration.dataset_checksum:
         return {"text": f"not known: the runs in {results} are of another data set {configuration.dataset}"}
-    found, subjects = cells(records, "test"), differences.subjects_of(records)
+    selected, subjects = cells(records, "test"), differences.subjects_of(records)
     if len(subjects) < len(folds):
         return {"text": f"not known: in {results} every run of a fold diverged at this rate"}
-    of_folds = [differences.fold_scores(found[configuration.method, configuration.structure, k],
-                                        subjects[configuration.structure, k]) for k in folds]
-    dice, low, high = differences.interval(of_folds)
-    n, tried = sum(len(s.subjects) for s in of_folds), len({c.rate for c in mine})
+    by_fold = [differences.fold_scores(selected[configuration.method, configuration.structure, k],
+                                       subjects[configuration.structure, k]) for k in folds]
+    dice, low, high = differences.interval(by_fold)
+    n, tried = sum(len(s.subjects) for s in by_fold), len({c.rate for c in runs})
     text = (f"Dice {dice:.3f} [{low:.3f}, {high:.3f}], mean over {n} subjects, each segmented by networks that trained "
             f"on the other folds")
     if tried > 1:
         text += f"; rather too high where the rate was chosen as the best of the {tried} tried on them"
     return {"text": text, "dice": dice, "low": low, "high": high, "subjects": n, "folds": len(folds),
-            "seeds": min(len(s.seeds) for s in of_folds), "rates": tried}
+            "seeds": min(len(s.seeds) for s in by_fold), "rates": tried}

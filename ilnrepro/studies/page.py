@@ -1,4 +1,4 @@
-"""The page with which a comparison ends: one HTML file that holds all it needs."""
+"""The page that shows a comparison's results: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ WIDTH = 480  # of the chart of intervals
 
 
 def check() -> None:
-    """Raises InputError where what a page needs is not installed: said before the runs and not after them."""
+    """Raises InputError where Jinja2, which makes the page, is not installed; called before the runs."""
     if find_spec("jinja2") is None:
-        raise InputError('compare: Jinja2 is not installed, by which the page is made; pip install "Jinja2>=3.1"')
+        raise InputError('compare: Jinja2, which makes the page, is not installed; pip install "Jinja2>=3.1"')
 
 
 def render(findings: Findings, source: DataSet) -> str:
@@ -36,7 +36,7 @@ def render(findings: Findings, source: DataSet) -> str:
 
 
 def content(findings: Findings, source: DataSet) -> dict[str, Any]:
-    """What the template shows, by name."""
+    """The values that the template shows, by name."""
     plan, answer = findings.plan, findings.answer
     command = ["ilnrepro", "compare", str(findings.data), "--methods", *plan.methods, "--hours", f"{plan.hours:g}",
                "--results", str(findings.results), *findings.options]
@@ -49,12 +49,17 @@ def content(findings: Findings, source: DataSet) -> dict[str, Any]:
         "commands": {"again": shlex.join(command), "train": train,
                      "predict": shlex.join(["ilnrepro", "predict", findings.model, "IMAGE", "--output", "masks"]),
                      "export": shlex.join(["ilnrepro", "export", findings.model, "--output", "model"])},
-        "notes": [*findings.needs, *([words.short(plan)] if plan.steps < plan.full else []), *findings.lost],
+        "notes": [*findings.needs, *([words.shortening_in_words(plan)] if plan.steps < plan.full else []),
+                  *findings.lost_runs],
     }
 
 
 def forest(pairs: list[Pair]) -> dict[str, Any]:
-    """Intervals on one axis: rows (pair, low, middle, high) and ticks (position, label), in pixels of `WIDTH`."""
+    """The chart of intervals on one axis, in pixels.
+
+    Returns:
+      rows: (pair, low, middle, high); ticks: (position, label); zero: the position of no difference.
+    """
     from matplotlib.ticker import MaxNLocator
 
     ends = [100 * value for p in pairs for value in (p.low, p.difference, p.high) if not np.isnan(value)]
@@ -62,11 +67,11 @@ def forest(pairs: list[Pair]) -> dict[str, Any]:
     margin = 0.06 * max(high - low, 1.0)
     low, high = low - margin, high + margin
 
-    def at(value):
+    def position(value):
         return round((value - low) / (high - low) * WIDTH, 1)
 
-    ticks = [(at(t), f"{t:+g}".replace("-", "−") if t else "0")
+    ticks = [(position(t), f"{t:+g}".replace("-", "−") if t else "0")
              for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
-    rows = [(p, *(at(100 * (p.difference if np.isnan(v) else v)) for v in (p.low, p.difference, p.high)))
+    rows = [(p, *(position(100 * (p.difference if np.isnan(v) else v)) for v in (p.low, p.difference, p.high)))
             for p in pairs]
-    return {"rows": rows, "ticks": ticks, "zero": at(0.0)}
+    return {"rows": rows, "ticks": ticks, "zero": position(0.0)}

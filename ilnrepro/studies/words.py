@@ -1,4 +1,4 @@
-"""What a comparison found, in words that the terminal and the page share."""
+"""The findings of a comparison in words, which the terminal and the page share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 from ilnrepro.comparison.planning import protocol_arguments
 from ilnrepro.norms import method as method_row
-from ilnrepro.protocols import in_full
+from ilnrepro.protocols import format_number
 from ilnrepro.studies.answer import LEVEL, POINT, Answer, Pair
-from ilnrepro.studies.plan import Plan
+from ilnrepro.studies.planning import Plan
 
 PAGE = "compare.html"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a comparison found, did and cost.
+    """What a comparison found, what it did, and what it cost.
 
     Attributes:
-      answer, plan: what the runs say, and which there are.
+      answer, plan: what the runs say, and which runs there are.
       costs: {method: (seconds of a step, bytes of memory)}.
       data, results: the data set file, and the folder of the runs.
-      reference: the method that differences are shown against, None takes the best.
-      options: further words for every command that trains.
+      reference: the method that differences are shown against; None takes the best.
+      options: further arguments of the commands that train.
     """
 
     answer: Answer
@@ -63,51 +63,51 @@ class Findings:
 
     @property
     def needs(self) -> list[str]:
-        """What would be needed to tell apart those of the best that are not told apart."""
+        """Sentences on the seeds or subjects that it would take to tell the best methods apart."""
         best, *others = self.answer.best
         alike: dict[str, list[str]] = {}
         for m in others:
-            if need := _needed(self.answer.pair(best, m)):
+            if need := _need_in_words(self.answer.pair(best, m)):
                 alike.setdefault(need, []).append(m)
         return [f"To show a difference of {100 * POINT:g} point between {title(best)} and {_listed(several)} four "
                 f"times in five: {need}" for need, several in alike.items()]
 
     @property
-    def lost(self) -> list[str]:
-        """Which runs were lost."""
-        found = []
+    def lost_runs(self) -> list[str]:
+        """Sentences on the runs that diverged or collapsed."""
+        sentences = []
         for s in self.answer.standings:
-            counts = (s.diverged, "diverged"), (s.collapsed, "found next to nothing")
+            counts = (s.diverged, "diverged"), (s.collapsed, "segmented next to nothing")
             parts = [f"{n} {what}" for n, what in counts if n]
             if parts:
-                found.append(f"{title(s.method)}: of {s.runs} runs at all rates {' and '.join(parts)}"
-                             f"{'; a run that diverged counts as Dice 0' if s.diverged else ''}.")
-        return found
+                sentences.append(f"{title(s.method)}: of {s.runs} runs at all rates {' and '.join(parts)}"
+                                 f"{'; a run that diverged counts as Dice 0' if s.diverged else ''}.")
+        return sentences
 
     @property
     def train(self) -> list[str]:
-        """The words of the command that trains the best on all subjects."""
+        """The command that trains the best method on all subjects, as a list of arguments."""
         best = next(s for s in self.answer.standings if s.method == self.answer.best[0])
-        return ["ilnrepro", "train", str(self.data), "--method", best.method, "--rate", in_full(best.rate),
+        return ["ilnrepro", "train", str(self.data), "--method", best.method, "--rate", format_number(best.rate),
                 *protocol_arguments(self.plan.training), "--results", str(self.results), *self.options, "--output",
                 self.model]
 
     @property
     def model(self) -> str:
-        """The name of the file that it writes."""
+        """The name of the file that the command `train` writes."""
         return f"{self.plan.dataset}-{self.answer.best[0]}.h5"
 
     @property
     def lines(self) -> list[str]:
-        """The few lines for a terminal."""
-        found = [self.verdict, f"Differences in points of Dice, {100 * LEVEL:g} % intervals for all at once:",
+        """The lines for a terminal."""
+        lines = [self.verdict, f"Differences in points of Dice, {100 * LEVEL:g} % intervals for all at once:",
                  *(f"  {pair_in_words(pair)}" for pair in self.pairs), "Cost on this machine:",
                  *(f"  {title(m)}: {cost_in_words(*self.costs[m])}" for m in self.plan.methods),
-                 *self.needs, *self.lost]
+                 *self.needs, *self.lost_runs]
         if self.plan.steps < self.plan.full:
-            found.append(short(self.plan))
+            lines.append(shortening_in_words(self.plan))
         what = "the winner" if self.answer.winner else f"{title(self.answer.best[0])}, the highest mean of those,"
-        return [*found, f"To train {what} on all subjects: {shlex.join(self.train)}"]
+        return [*lines, f"To train {what} on all subjects: {shlex.join(self.train)}"]
 
 
 def title(method: str) -> str:
@@ -120,14 +120,14 @@ def _listed(methods):
     return " and ".join([*([", ".join(titles[:-1])] if titles[1:] else []), *titles[-1:]])
 
 
-def points(value: float) -> str:
+def points_in_words(value: float) -> str:
     """A difference in points."""
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")  # no −0.0
 
 
-def interval(low: float, high: float) -> str:
+def interval_in_words(low: float, high: float) -> str:
     """An interval in points, in brackets."""
-    return "no interval" if math.isnan(low) else f"[{points(low)}, {points(high)}]"
+    return "no interval" if math.isnan(low) else f"[{points_in_words(low)}, {points_in_words(high)}]"
 
 
 def verdict_of(pair: Pair) -> str:
@@ -136,20 +136,21 @@ def verdict_of(pair: Pair) -> str:
 
 
 def pair_in_words(pair: Pair) -> str:
-    """A difference, its interval, and what it says."""
-    text = f"{title(pair.first)} − {title(pair.second)}: {points(pair.difference)} {interval(pair.low, pair.high)}, "
+    """A difference with its interval and verdict."""
+    text = f"{title(pair.first)} − {title(pair.second)}: {points_in_words(pair.difference)} " \
+           f"{interval_in_words(pair.low, pair.high)}, "
     if pair.better or math.isnan(pair.detectable):
         return text + verdict_of(pair)
     return f"{text}not told apart; a difference of {100 * pair.detectable:.1f} would show four times in five"
 
 
 def cost_in_words(seconds: float, memory: int) -> str:
-    """What a step takes, and a process."""
+    """The time of a step, and the memory of a process."""
     text = f"{1000 * seconds:.0f} ms a step"
     return text + (f", {memory / 1e9:.1f} GB of memory" if memory else "")
 
 
-def _needed(pair: Pair) -> str:
+def _need_in_words(pair: Pair) -> str:
     if pair.better or pair.needed is None:
         return ""
     seeds, subjects = pair.needed.seeds, pair.needed.subjects
@@ -160,22 +161,22 @@ def _needed(pair: Pair) -> str:
     return f"{', or '.join(ways)}{'' if seeds else ' (no number of seeds alone)'}."
 
 
-def short(plan: Plan) -> str:
-    """That training was cut short for the budget."""
+def shortening_in_words(plan: Plan) -> str:
+    """The sentence that says how far training was shortened to fit the budget."""
     return (f"Each network took {100 * plan.steps / plan.full:.0f} % of the steps of full training, for the budget: "
             "methods that learn slowly may come out too low.")
 
 
-def about(plan: Plan) -> str:
+def plan_in_words(plan: Plan) -> str:
     """A plan in a line."""
     several = f"{len(plan.rates)} rates, then {len(plan.seeds)} seeds at the chosen ones" if len(
         plan.rates) > 1 else f"{len(plan.seeds)} seeds"
     share = "" if plan.steps == plan.full else f", {100 * plan.steps / plan.full:.0f} % of full training"
     return (f"plan: {len(plan.methods)} methods on {len(plan.folds)} folds, {several}: {plan.runs} runs of "
-            f"{plan.steps} steps{share}, about {duration(plan.planned)} with {plan.workers} at a time")
+            f"{plan.steps} steps{share}, about {duration_in_words(plan.planned)} with {plan.workers} at a time")
 
 
-def duration(hours: float) -> str:
+def duration_in_words(hours: float) -> str:
     """A time in words."""
     if hours >= 1:
         return f"{hours:.1f} hours"

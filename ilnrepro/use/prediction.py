@@ -17,13 +17,13 @@ from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
 
 
 def plan(inputs, output):
-    """What is to be read and where its mask goes: [(input, mask file)], checked before any work.
+    """[(input file, mask file)] of a prediction, checked before any work.
 
-    A folder's files keep their places below it; its hidden files, and what an earlier prediction left in `output`, are
-    passed over.
+    A folder's files keep their places below it. Its hidden files, and files of an earlier prediction in `output`, are
+    left out.
 
     Raises:
-      InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
+      InputError: a path does not exist or has an unknown format, or two masks would have the same name.
     """
     output = Path(output)
     placed = []
@@ -62,12 +62,12 @@ def _mask_suffix(path):
 
 
 class Outcome(NamedTuple):
-    """What is known of a file's prediction.
+    """The scores of a file's prediction.
 
     Attributes:
-      dice: the mean DSC against a data set's own masks; None for other files.
-      disagreement: where several networks predicted, see `segmenter.disagreement`, of a data set the mean over its
-        images; None of one network.
+      dice: mean DSC against a data set's own masks; None for other files.
+      disagreement: of several networks, see `segmenter.disagreement`; for a data set the mean over its images. None for
+        one network.
     """
 
     dice: float | None
@@ -119,8 +119,9 @@ def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, tot
 
 
 def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
-    """All that `segment` gives, each `[n, H, W]`, for slices `[n, H, W]` as the file `path` holds them, their pixels'
-    sizes in mm or None.
+    """{name: `[n, H, W]`} of the outputs of `segment` for slices `[n, H, W]` as in the file `path`.
+
+    `spacings` are their pixels' sizes in mm, or None.
 
     Raises:
       InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
@@ -142,13 +143,13 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
 
 
 def _maps(outputs, probability):
-    """The names of the maps of probabilities to be written."""
+    """The names of the probability maps to write."""
     wanted = ["probability", "uncertainty"] if probability else ["uncertainty"]
     return [name for name in wanted if name in outputs]
 
 
 def _beside(target, name, suffix=None):
-    """The file for something else of the image whose mask is `target`."""
+    """The file beside the mask `target` for another output of the same image."""
     ending = images.suffix(target)
     stem = target.name.removesuffix(ending).removesuffix("-mask")
     return target.with_name(f"{stem}-{name}{suffix or ending}")

@@ -1,1 +1,1 @@
-"""What a normalization costs: against none, against the literal equations, and in other frameworks."""
+"""The benchmark of normalizations: their cost against none, against the literal equations, and in other frameworks."""

@@ -17,7 +17,7 @@ GROWTH = [(size, 1) for size in (64, 128, 256, 512)] + [(256, batch) for batch i
 
 
 class Extent(NamedTuple):
-    """How much is measured: rounds, our methods, and by how much all sides are divided."""
+    """The size of the benchmark: rounds, methods of ours, and the divisor of all sides."""
 
     rounds: int
     methods: list
@@ -25,15 +25,15 @@ class Extent(NamedTuple):
 
 
 def add(commands):
-    """Adds the command."""
-    one = commands.add_parser("bench", help="measure what each method costs, here and elsewhere (three hours)")
-    one.add_argument("--output", type=Path, help="default: build/bench/PROCESSOR/bench.json")
-    one.add_argument("--rounds", type=int, default=7)
-    one.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
-                     f"{', '.join(PARTS)}")
-    one.add_argument("--short", action="store_true", help="see whether all of it works: a round of few methods on "
-                     "small images, in minutes")
-    one.set_defaults(act=bench)
+    """Adds the `bench` command to the subparsers `commands`."""
+    parser = commands.add_parser("bench", help="measure what each method costs, here and elsewhere (three hours)")
+    parser.add_argument("--output", type=Path, help="default: build/bench/PROCESSOR/bench.json")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
+                        f"{', '.join(PARTS)}")
+    parser.add_argument("--short", action="store_true", help="see whether all of it works: a round of few methods on "
+                        "small images, in minutes")
+    parser.set_defaults(act=bench)
 
 
 def bench(arguments):
@@ -66,17 +66,17 @@ def _setting(row):
 
 
 def _steps(batch, extent, say):
-    # A round of batch 1 takes an eighth as long, and its short steps scatter more.
-    count, own = (2 * extent.rounds, extent.methods) if batch == 1 else (extent.rounds, PEER_METHODS)
+    # Rounds of batch 1 are twice as many: one takes an eighth as long, and its short steps scatter more.
+    count, methods = (2 * extent.rounds, extent.methods) if batch == 1 else (extent.rounds, PEER_METHODS)
     peers = dict.fromkeys(("torch", "keras", "keras-onednn"), PEER_METHODS)
     rows, skipped = rounds.measure(
         256 // extent.shrink, batch, 2,
-        {"ours": own, "installed": ["reference/none"], **peers, "product": ["numpy", "tensorflow"]}, count, say)
+        {"ours": methods, "installed": ["reference/none"], **peers, "product": ["numpy", "tensorflow"]}, count, say)
     return {"steps": rows, "skipped": skipped}
 
 
 def _methods(extent, say):
-    """Every method against our network without normalization."""
+    """All methods against our network without normalization."""
     rows, ours_alone = [], {"ours": [f"native/{m}" for m in extent.methods]}
     for size in (256, 128, 64):
         for threads in (1, 2):

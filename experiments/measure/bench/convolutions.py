@@ -1,7 +1,7 @@
-"""Convolutions by themselves, in GFLOP/s by shape and pass.
+"""The benchmark's part on single convolutions: GFLOP/s by shape and pass.
 
 TensorFlow's own operations, its oneDNN ones and the native ones take turns, and the best turn of each counts. With one
-thread it is the processor's time that counts, so that what else the machine does matters less.
+thread the processor's time is measured, so that other work on the machine matters less.
 """
 
 import json
@@ -37,13 +37,13 @@ def name(shape):
 
 
 def flop(shape):
-    """Of one pass at batch 1."""
+    """Floating-point operations of one pass at batch 1."""
     sides, inputs, outputs, taps, _, _ = shape
     return 2 * int(np.prod(sides)) * inputs * outputs * taps**len(sides)
 
 
-def works(shape, way):
-    """{pass: what computes it}, for batch 1."""
+def passes(shape, way):
+    """{pass: a function that computes it}, for batch 1, by TensorFlow's operations or the native ones."""
     from ilnrepro.networks import convolutions
     from ilnrepro.norms import kernels
 
@@ -56,40 +56,42 @@ def works(shape, way):
     def forward(x, w):
         return convolutions.transposed(x, w) if stride == 2 else convolutions.convolution(x, w, dilation=dilation)
 
-    def gradient(x, w, dy, by):
+    def gradient(x, w, dy, kind):
         with tf.GradientTape() as tape:
-            tape.watch(x if by == "input" else w)
+            tape.watch(x if kind == "input" else w)
             y = forward(x, w)
-        return tape.gradient(y, x if by == "input" else w, dy)
+        return tape.gradient(y, x if kind == "input" else w, dy)
 
     graph = tf.function(forward)
-    made = {"forward": lambda: graph(x, w)}
+    functions = {"forward": lambda: graph(x, w)}
     dy = graph(x, w)
-    for by in PASSES[1:]:
-        function = tf.function(lambda x, w, dy, by=by: gradient(x, w, dy, by))
-        made[by] = lambda function=function: function(x, w, dy)
-    for work in made.values():
-        work()
-    return made
+    for kind in PASSES[1:]:
+        function = tf.function(lambda x, w, dy, kind=kind: gradient(x, w, dy, kind))
+        functions[kind] = lambda function=function: function(x, w, dy)
+    for function in functions.values():
+        function()
+    return functions
 
 
 def worker(threads):
-    """Answers for each [way, shape] on standard input with the best seconds of each pass in a few calls; of the way
-    'product', for which the shape says nothing, of the libraries' matrix product."""
+    """Answers each [way, shape] on standard input with {pass: best seconds of a few calls}, in JSON.
+
+    The way 'product' is the libraries' matrix product, and ignores the shape.
+    """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     clock, ready = time.process_time if threads == 1 else time.perf_counter, {}
     for line in sys.stdin:
         way, shape = json.loads(line)
         if (way, str(shape)) not in ready:
-            ready[way, str(shape)] = works(shape, way) if way != "product" else {
+            ready[way, str(shape)] = passes(shape, way) if way != "product" else {
                 library: step for (_, library), step in product.steps(None, None, ("numpy", "tensorflow")).items()}
         best = {}
-        for kind, work in ready[way, str(shape)].items():
+        for kind, function in ready[way, str(shape)].items():
             times = []
             for _ in range(3):
                 started = clock()
-                work()
+                function()
                 times.append(clock() - started)
             best[kind] = min(times)
         print("{}" + json.dumps(best), flush=True)
@@ -129,19 +131,20 @@ def measure(threads, rounds, say, shapes=SHAPES):
                      for shape in shapes for kind in PASSES]}
 
 
-def sheet(timed, where):
-    """GFLOP/s by shape and pass, and the native ones over the better of TensorFlow's."""
+def sheet(results, machine):
+    """The table of GFLOP/s by shape and pass, with the ratio of native to the better of TensorFlow's."""
     body = []
-    for row in timed["rows"]:
+    for row in results["rows"]:
         seconds = row["seconds"]
         native_rate = row["gflop"] / seconds["native"]
         body.append([row["shape"], row["pass"], *(f"{row['gflop'] / seconds[way]:.1f}" for way in WAYS),
                      f"{min(seconds['TensorFlow'], seconds['oneDNN']) / seconds['native']:.2f}",
-                     f"{native_rate / timed['product_gflop_per_s']:.2f}"])
+                     f"{native_rate / results['product_gflop_per_s']:.2f}"])
     return Sheet(
-        f"Convolutions, {timed['threads']} thread(s)",
-        f"GFLOP/s at batch 1, {timed['threads']} thread(s), {timed['instruction_set']}: the best of {timed['rounds']} "
-        f"rounds of turns; a 2048² float32 product reached {timed['product_gflop_per_s']:.0f} in the same. {where}.",
+        f"Convolutions, {results['threads']} thread(s)",
+        f"GFLOP/s at batch 1, {results['threads']} thread(s), {results['instruction_set']}: the best of "
+        f"{results['rounds']} rounds of turns; a 2048² float32 product reached {results['product_gflop_per_s']:.0f} in "
+        f"the same. {machine}.",
         ["shape", "pass", *WAYS, "native over the better", "share of the product"], body)
 
 

@@ -1,4 +1,4 @@
-"""Real training on real files against the bare step, and one run with two threads against two runs with one."""
+"""The benchmark's part on whole runs: training from a file against the bare step, one run against two side by side."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from ilnrepro.training.step import Training
 
 
 def measure(size=256, method="iln", rounds=7, steps=10):
-    """Images a second: of the bare step, of training from a file, and of two runs side by side.
+    """Images a second of the bare step, of training from a file, and of two runs side by side.
 
     Returns:
       {'bare', 'training' (one thread, in turns in one process), 'training_over_bare', 'one_run_two_threads',
@@ -47,19 +47,19 @@ def _run(*arguments):
 
 
 def _rates(path, method, threads, rounds, steps):
-    """(bare, training) images a second: medians over rounds taken in turns."""
+    """(bare, training) images a second, medians over rounds in which the two take turns."""
     set_threads(threads)
     data = dataset.read(path)
     configuration = Configuration("phantom", data.checksum, "LV", method, 1, 0.1, 0, protocol("paper", threads=threads))
     images, masks = prepare(data.images, data.masks)
     training = Training(configuration)
     index, angle = epoch_order(len(images), len(configuration.angles), 1, 0, 0)
-    real = iter(batches(images, masks, index, np.deg2rad(configuration.angles)[angle]))
+    from_file = iter(batches(images, masks, index, np.deg2rad(configuration.angles)[angle]))
     first = tuple(tf.constant(a) for a in next(iter(batches(images, masks, index, np.zeros_like(angle, float)))))
-    ready = iter(tf.data.Dataset.from_tensors(first).repeat())
+    constant = iter(tf.data.Dataset.from_tensors(first).repeat())
     times = {"bare": [], "training": []}
     for n in range(rounds + 1):
-        for name, source in (("bare", ready), ("training", real)):
+        for name, source in (("bare", constant), ("training", from_file)):
             started = time.perf_counter()
             training.block(source, tf.constant(1e-3), tf.constant(steps)).numpy()
             if n:  # the first round traces and warms up

@@ -24,7 +24,7 @@ class Gate(keras.Layer):
 
 
 def normalize(x, method, name):
-    """x by any of `METHODS`, with γ and β."""
+    """x normalized by one of `METHODS`, with γ and β."""
     if method == "none":
         return x
     if method == "iln":
@@ -40,13 +40,13 @@ def unet(method, size, batch, seed=0):
 
     size: of the images, one number or (height, width).
     """
-    def start(channels):
+    def initializers(channels):
         deviation = (2 / (9 * channels)) ** 0.5
         return {"kernel_initializer": keras.initializers.TruncatedNormal(0, deviation, seed),
                 "bias_initializer": keras.initializers.Constant(0.1)}
 
     def layer(kind, name, x, channels, strides=1):
-        x = kind(channels, 3, strides, "same", name=name, **start(channels))(x)
+        x = kind(channels, 3, strides, "same", name=name, **initializers(channels))(x)
         return layers.ReLU()(normalize(x, method, name))
 
     def two_convolutions(stage, x, channels):
@@ -63,7 +63,7 @@ def unet(method, size, batch, seed=0):
     for level, channels in zip([4, 3, 2, 1], [128, 64, 32, 16], strict=True):
         x = layer(layers.Conv2DTranspose, f"up{level}-transposed", x, channels, 2)
         x = two_convolutions(f"up{level}", layers.Concatenate()([skips.pop(), x]), channels)
-    return keras.Model(inputs, layers.Conv2D(2, 1, name="head", **start(16))(x))
+    return keras.Model(inputs, layers.Conv2D(2, 1, name="head", **initializers(16))(x))
 
 
 def load(model, arrays):
@@ -78,7 +78,7 @@ def training_step(model, images, masks, rate=RATE, jit_compile=False):
     """A function that takes one step of SGD with momentum 0.9 and returns the loss before it, a float.
 
     Args:
-      model: made by `unet`; changed by every step.
+      model: of `unet`; each step changes it.
       images: `[N, H, W, 1]`; masks: integers `[N, H, W]`.
       jit_compile: as in `keras.Model.compile`.
     """
@@ -89,9 +89,9 @@ def training_step(model, images, masks, rate=RATE, jit_compile=False):
 
 
 def steps(size, batch, methods=METHODS):
-    """One training step for each of some methods.
+    """A training step for each of some methods.
 
-    The number of threads is the caller's choice (`tf.config.threading`). A step is traced when first taken.
+    The number of threads is the caller's choice (`tf.config.threading`). A step is traced when it is first taken.
 
     Args:
       size: side of the images; batch: images a step.

@@ -15,46 +15,46 @@ IMPLEMENTATIONS = {"reference": ("reference", "tensorflow"), "tensorflow": ("fus
 
 
 def methods():
-    """Every method of the table, numbers put in for <G>."""
+    """The names of all methods, with GN4 and GN16 for <G>."""
     names = [name for name in METHODS if "<G>" not in name]
     return [*names[:4], "gn4", "gn16", *names[4:]]
 
 
 def steps(size, batch, methods, network="paper"):
-    """{(implementation, method): step}, where step(n) takes n steps on a ready batch of images of `size`².
+    """{(implementation, method): step}, where step(n) takes n steps on a random batch of images of `size`².
 
     ('reference', 'none') is the plain network: tf.nn convolution, bias and ReLU.
 
     Args:
-      methods: each a method's name, in all implementations, or implementation/method.
-      network: a protocol's name; of volumes, one slab of `size`² is an image.
+      methods: names of methods, each in all implementations, or 'implementation/method'.
+      network: name of the protocol whose network is measured; for volumes, an image is a slab of `size`².
     """
     wanted = [tuple(m.split("/")) for m in methods if "/" in m]
     wanted += [(implementation, m) for implementation in IMPLEMENTATIONS for m in methods if "/" not in m]
-    made, data = {}, ready(size, batch, network)
+    result, data = {}, random_batch(size, batch, network)
     for implementation, method in wanted:
         form, kernel = IMPLEMENTATIONS[implementation]
         if kernel != "native" or kernels.native.available():
-            made[implementation, method] = ready_step(method, form, kernel, *data, network)
-    return made
+            result[implementation, method] = training_step(method, form, kernel, *data, network)
+    return result
 
 
-def ready(size, batch, network="paper"):
+def random_batch(size, batch, network="paper"):
     """Random images `[batch, ..., 1]` and masks for a protocol's network."""
     rng, slab = np.random.default_rng(0), protocol(network).slab
     shape = (batch, *([slab] if slab else []), size, size)
     return tf.constant(rng.random((*shape, 1)), tf.float32), tf.constant(rng.integers(0, 2, shape), tf.int32)
 
 
-def ready_step(method, form, kernel, images, masks, network="paper"):
-    """step(n) for one method on one ready batch, traced and warmed up. The rate is 0, so that all steps are alike."""
+def training_step(method, form, kernel, images, masks, network="paper"):
+    """step(n), which takes n steps of one method on one batch; traced and warmed up. At rate 0 all steps are alike."""
     kernels.use(kernel)
-    chosen = protocol(network, form=form, kernels=kernel)
-    training = Training(Configuration("ready", "", "LV", method, 1, 0.1, 0, chosen))
-    ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
+    configuration = Configuration("random", "", "LV", method, 1, 0.1, 0, protocol(network, form=form, kernels=kernel))
+    training = Training(configuration)
+    batches = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
 
     def step(n=1):
-        return float(training.block(ready, tf.constant(0.0), tf.constant(n))[-1])
+        return float(training.block(batches, tf.constant(0.0), tf.constant(n))[-1])
 
     step()
     kernels.use("auto")
@@ -62,7 +62,7 @@ def ready_step(method, form, kernel, images, masks, network="paper"):
 
 
 def set_threads(threads):
-    """Before TensorFlow does anything."""
+    """Sets the number of threads of this process; call it before TensorFlow does anything."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -1,4 +1,4 @@
-"""Whether a peer is the same network: the same losses, step by step, from the same weights."""
+"""The check that a peer trains the same network: from the same weights, its losses are the same, step by step."""
 
 import json
 import subprocess
@@ -11,17 +11,17 @@ from ilnrepro.networks.unet import UNet
 
 RATE, STEPS = 0.05, 3  # the third step shows the momentum
 SIZE = (32, 48)  # not square, so that no axis can be taken for another
-WITHIN = 1e-9  # relative, of float64
+TOLERANCE = 1e-9  # relative, in float64
 
 
 def batch():
-    """Random images `[2, H, W, 1]` and masks, for `losses` and for peers."""
+    """Random images `[2, H, W, 1]` and masks, for our network and the peers'."""
     rng = np.random.default_rng(0)
     return rng.random((2, *SIZE, 1)), rng.integers(0, 2, (2, *SIZE))
 
 
 def losses(method):
-    """Weights in float64 of which no two are alike, and our losses of a few steps from there."""
+    """(weights in float64 of which no two are equal, losses of a few steps of our network from there)."""
     network = UNet(method, form="reference", dtype=tf.float64)
     rng = np.random.default_rng(1)
     variables = network.named_variables
@@ -30,7 +30,7 @@ def losses(method):
     weights = {name: v.numpy() for name, v in variables.items()}
     momenta = dict.fromkeys(variables, 0.0)
     images, masks = (tf.constant(values) for values in batch())
-    of_steps = []
+    step_losses = []
     for _ in range(STEPS):
         with tf.GradientTape() as tape:
             scores = network(images, training=True)
@@ -38,11 +38,11 @@ def losses(method):
         for name, gradient in tape.gradient(loss, variables).items():
             momenta[name] = 0.9 * momenta[name] + gradient
             variables[name].assign_sub(RATE * momenta[name])
-        of_steps.append(float(loss))
-    return weights, of_steps
+        step_losses.append(float(loss))
+    return weights, step_losses
 
 
-def of_torch(method, weights, layout="channels_last"):
+def torch_losses(method, weights, layout="channels_last"):
     """PyTorch's losses from these weights."""
     from experiments.measure.bench import torch_peer
 
@@ -52,8 +52,8 @@ def of_torch(method, weights, layout="channels_last"):
     return [step() for _ in range(STEPS)]
 
 
-def of_keras(method, weights):
-    """Keras's losses from these weights, its precision being set to float64."""
+def keras_losses(method, weights):
+    """Keras's losses from these weights, in float64, to which the caller has set Keras."""
     from experiments.measure.bench import keras_peer
 
     model = keras_peer.unet(method, SIZE, 2)
@@ -62,19 +62,19 @@ def of_keras(method, weights):
     return [step() for _ in range(STEPS)]
 
 
-PEERS = {"torch_peer": of_torch, "keras_peer": of_keras}
+PEERS = {"torch_peer": torch_losses, "keras_peer": keras_losses}
 
 
 def refusal(module, methods):
-    """Why a peer, a key of `PEERS`, must not be timed: the method by which it differs; None if all agree.
+    """The reason why a peer, a key of `PEERS`, must not be timed: the method by which it differs; None if all agree.
 
-    Found in a process of its own; a peer that cannot be loaded is left to tell so itself.
+    The comparison takes a process of its own. A peer that cannot be loaded gives None; its worker reports why.
     """
     done = subprocess.run([sys.executable, "-m", __name__, module, ",".join(methods)], capture_output=True,
                           encoding="utf-8")
     answer = next((line for line in done.stdout.splitlines() if line.startswith("{")), "{}")
     for method, difference in json.loads(answer).items():
-        if not difference <= WITHIN:
+        if not difference <= TOLERANCE:
             return f"its {method} is another network: losses differ by {difference:.1e}"
     return None
 

@@ -1,4 +1,4 @@
-"""The float32 product of two square matrices, by NumPy and by TensorFlow: the rate that a step is held against."""
+"""The float32 product of two square matrices, by NumPy and by TensorFlow: its rate is what a step is compared with."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ FLOP = 2 * SIDE**3
 
 
 def steps(size, batch, methods):
-    """{("product", library): step}; the product has a size of its own, and `step` takes it once."""
+    """{("product", library): step}; `step` computes one product of side `SIDE`, whatever the arguments."""
     a = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
     x, product = tf.constant(a), tf.function(lambda x: tf.matmul(x, x))
-    made = {"numpy": lambda: a @ a, "tensorflow": lambda: product(x).numpy()}
-    return {("product", library): made[library] for library in methods}
+    products = {"numpy": lambda: a @ a, "tensorflow": lambda: product(x).numpy()}
+    return {("product", library): products[library] for library in methods}

@@ -1,4 +1,4 @@
-"""Interleaved rounds over several frameworks: each in a process of its own, one at work at a time."""
+"""Interleaved rounds of timing over several frameworks, each in a process of its own, one at work at a time."""
 
 import json
 import os
@@ -14,12 +14,12 @@ PLAIN = ("reference", "none")  # the plain network
 
 
 class Framework(NamedTuple):
-    """What a worker runs.
+    """A framework that a worker measures.
 
     Attributes:
       module: of this package, with `steps(size, batch, methods)`.
-      onednn: $TF_ENABLE_ONEDNN_OPTS; None leaves TensorFlow as it installs itself.
-      name: of its implementation, where the module's own does not tell it from another.
+      onednn: value of $TF_ENABLE_ONEDNN_OPTS; None leaves TensorFlow's own default.
+      name: of its implementation; None takes the module's.
       options: further arguments of `steps`.
     """
 
@@ -42,7 +42,7 @@ FRAMEWORKS = {
 
 
 def environment(threads, onednn="1"):
-    """The environment of a process that is measured."""
+    """The environment variables of a process that is measured."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     variables = os.environ | dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     variables.pop("TF_ENABLE_ONEDNN_OPTS", None)
@@ -50,20 +50,20 @@ def environment(threads, onednn="1"):
 
 
 def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
-    """Milliseconds a step for everything that the frameworks offer.
+    """Measures the time of a step for some methods of each framework.
 
-    In every round everything is measured once, in an order drawn anew so that a disturbance does not always meet the
-    same, and the plain network between any two. A peer is first asked whether it is the same network.
+    Each round measures each step once, with the plain network between any two. The order is drawn anew for each round,
+    so that a periodic disturbance does not always meet the same step. Before that, `parity` checks the peers.
 
     Args:
       frameworks: {a key of FRAMEWORKS: methods}.
       say: called with a line of progress.
-      plain: (implementation, method) of what the others are divided by.
+      plain: (implementation, method) of the step that the others are divided by.
 
     Returns:
-      a list of dictionaries (implementation, method, size, batch, threads, ms (median), ms_low, ms_high (quartiles),
-      ratio_to_none: median over rounds of the ratio to the plain network, the mean of just before and just after), and
-      {framework: reason} for those that are missing.
+      (rows, skipped). A row is a dictionary: implementation, method, size, batch, threads, ms (median over rounds),
+      ms_low and ms_high (quartiles), and ratio_to_none (median over rounds of the ratio to the mean of the plain step
+      just before and just after). skipped: {framework: reason} of those that are missing.
     """
     turns, workers, skipped = {}, [], {}
     for name, methods in frameworks.items():
@@ -78,18 +78,18 @@ def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
             turns |= {tuple(key): (process, i) for i, key in enumerate(answer["ready"])}
         else:
             skipped[name] = answer.get("skipped", "ended without a word")
-    done = []
+    measured = []
     for n in range(rounds):
         say(f"{size}², batch {batch}, {threads} thread(s): round {n + 1} of {rounds}")
-        done.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
+        measured.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
     for process in workers:
         process.stdin.close()
         process.wait()
-    return summary(done, size, batch, threads), skipped
+    return summary(measured, size, batch, threads), skipped
 
 
 def one_round(keys, ms, plain=PLAIN):
-    """{key: (milliseconds, ratio to the plain network)}; `ms` measures a key once."""
+    """{key: (milliseconds, ratio to the plain network)} of one round; `ms(key)` measures a step once."""
     times, before = {}, ms(plain)
     random.shuffle(keys)
     for key in keys:
@@ -119,11 +119,11 @@ def _answer(process):
     return {}
 
 
-def summary(done, size, batch, threads):
-    """The rows of some rounds, see `measure`."""
+def summary(measured, size, batch, threads):
+    """The rows that `measure` returns, from the results of `one_round`."""
     rows = []
-    for key in done[0]:
-        values, ratios = zip(*(this[key] for this in done), strict=True)
+    for key in measured[0]:
+        values, ratios = zip(*(one[key] for one in measured), strict=True)
         low, ms, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows.append({"implementation": key[0], "method": key[1], **({"layout": key[2]} if len(key) > 2 else {}),
                      "size": size, "batch": batch, "threads": threads, "ms": ms, "ms_low": low, "ms_high": high,

@@ -1,4 +1,4 @@
-"""The benchmark's tables, of what was measured so far."""
+"""The benchmark's tables, of the parts that have been measured."""
 
 from experiments.measure.bench import convolutions
 from experiments.measure.bench.targets import share, targets
@@ -11,71 +11,71 @@ NETWORKS = {"paper": "U-Net, {size}², batch {batch}", "kolarik": "3-D Res-U-Net
 
 def sheets(results):
     """The tables of a benchmark, by name."""
-    where = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
+    machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
     parts = (_targets, _steps, _methods, _volumes, _growth, _use, _convolutions, _limits, _end_to_end)
-    return {name: sheet for part in parts for name, sheet in part(results, where)}
+    return {name: sheet for part in parts for name, sheet in part(results, machine)}
 
 
 def _settings(rows):
-    """The (size, batch, threads) of some rows, in order, and the rows of each."""
-    kinds = dict.fromkeys((row["size"], row["batch"], row["threads"]) for row in rows)
-    return {kind: [r for r in rows if (r["size"], r["batch"], r["threads"]) == kind] for kind in kinds}
+    """{(size, batch, threads): rows}, in the order of the rows."""
+    settings = dict.fromkeys((row["size"], row["batch"], row["threads"]) for row in rows)
+    return {key: [r for r in rows if (r["size"], r["batch"], r["threads"]) == key] for key in settings}
 
 
-def _targets(results, where):
-    body = [[t.words, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
+def _targets(results, machine):
+    body = [[t.description, f"{t.kind} {t.bound:g}", f"{t.measured:.2f}", "yes" if t.reached else "no"]
             for t in targets(results)]
     if body:
-        yield "targets", Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {where}.",
+        yield "targets", Sheet("Targets", f"What the benchmark should reach, ratios of times unless said. {machine}.",
                                ["what", "target", "measured", "reached"], body)
 
 
-def _steps(results, where):
+def _steps(results, machine):
     for (size, batch, threads), rows in _settings(results.get("steps", [])).items():
         ms = next(r["ms"] for r in rows if (r["implementation"], r["method"]) == ("reference", "none"))
         columns = [name for name in ORDER if any(r["implementation"] == name for r in rows)]
         body = []
         for method in sorted({r["method"] for r in rows if r["implementation"] in columns}, key=_rank):
             cells = [[r for r in rows if r["implementation"] == c and r["method"] == method] for c in columns]
-            # Of two memory layouts the better is quoted.
+            # Of two memory layouts the faster is quoted.
             body.append([method, *(f"{min(r['ratio_to_none'] for r in some):.2f}" if some else "" for some in cells)])
         skipped = "".join(f" Skipped: {name} ({why})." for name, why in results["skipped"].items())
         yield f"steps-{size}-batch{batch}", Sheet(
             f"Training step, {size}², batch {batch}, {threads} thread(s): ratio to none",
             f"One training step at {size}×{size}, batch {batch}, {threads} thread(s), over no normalization written as "
             f"plain tf.nn convolution, bias and ReLU, with oneDNN ({ms:.1f} ms), median over interleaved rounds, "
-            f"each ratio to the plain steps just before and after. {where}.{skipped}", ["method", *columns], body)
+            f"each ratio to the plain steps just before and after. {machine}.{skipped}", ["method", *columns], body)
 
 
 def _rank(method):
-    """Where a method stands in the table of methods."""
+    """The sort key of a method: its place in the table of methods, and its name."""
     names = list(METHODS)
     name = method if method in names else next(n for n in names if "<G>" in n and method.startswith(n.split("<")[0]))
     return names.index(name), method
 
 
-def _methods(results, where):
+def _methods(results, machine):
     settings = _settings(results.get("methods", []))
     if not settings:
         return
     ratios = [{r["method"]: r["ratio_to_none"] for r in rows} for rows in settings.values()]
     yield "methods", Sheet(
-        "Every method over none", "Training step of our network, batch 1, over the same without normalization, median "
-        f"over interleaved rounds. {where}.",
+        "All methods over none", "Training step of our network, batch 1, over the same without normalization, median "
+        f"over interleaved rounds. {machine}.",
         ["method", *(f"{size}², {threads} thread(s)" for size, _, threads in settings)],
         [[method, *(f"{one[method]:.2f}" for one in ratios)] for method in sorted(ratios[0], key=_rank)])
 
 
-def _volumes(results, where):
+def _volumes(results, machine):
     for (size, batch, threads), rows in _settings(results.get("volumes", [])).items():
         ms = next(r["ms"] for r in rows if r["implementation"] == "reference")
         yield "volumes", Sheet(
             "3-D training step", f"Kolarik's network on slabs of 16×{size}², batch {batch}, {threads} thread(s), over "
-            f"plain tf.nn without normalization, with oneDNN ({ms:.0f} ms). {where}.", ["method", "native"],
+            f"plain tf.nn without normalization, with oneDNN ({ms:.0f} ms). {machine}.", ["method", "native"],
             [[r["method"], f"{r['ratio_to_none']:.2f}"] for r in rows if r["implementation"] == "native"])
 
 
-def _growth(results, where):
+def _growth(results, machine):
     body = []
     for (size, batch, _), all_rows in _settings(results.get("growth", [])).items():
         rows = {(r["implementation"], r["method"]): r for r in all_rows}
@@ -83,28 +83,28 @@ def _growth(results, where):
                      *(f"{rows['native', method]['ratio_to_none']:.2f}" for method in ("none", "in", "iln"))])
     if body:
         yield "growth", Sheet(
-            "Growth", f"Plain step and native ratios to it over size and batch, two threads. {where}.",
+            "Growth", f"Plain step and native ratios to it over size and batch, two threads. {machine}.",
             ["size", "batch", "plain none, ms", "none", "in", "iln"], body)
 
 
-def _use(results, where):
+def _use(results, machine):
     rows = results.get("use", [])
     if rows:
         none = {r["implementation"]: r["ratio_to_none"] for r in rows if r["method"] == "none"}
         yield "use", Sheet(
             "In use", f"Segmenting one image of {rows[0]['size']}² with two threads: exported as a SavedModel, and by "
-            f"`predict` from the run file; ratios to the same without normalization. {where}.",
+            f"`predict` from the run file; ratios to the same without normalization. {machine}.",
             ["way", "method", "ms", "over none"],
             [[r["implementation"], r["method"], f"{r['ms']:.1f}",
               f"{r['ratio_to_none'] / none[r['implementation']]:.2f}"] for r in rows])
 
 
-def _convolutions(results, where):
-    for one in results.get("convolutions", []):
-        yield f"convolutions-{one['threads']}", convolutions.sheet(one, where)
+def _convolutions(results, machine):
+    for part in results.get("convolutions", []):
+        yield f"convolutions-{part['threads']}", convolutions.sheet(part, machine)
 
 
-def _limits(results, where):
+def _limits(results, machine):
     if "memory" not in results:
         return
     step = share(results)
@@ -114,10 +114,10 @@ def _limits(results, where):
     body += [[f"peak memory of the step, {NETWORKS[m['network']].format(**m)}, {m['method']}, "
               f"{'plain tf.nn' if m['implementation'] == 'reference' else 'native'}", f"{m['mib']:.0f} MiB"]
              for m in results["memory"]]
-    yield "limits", Sheet("Physical limits", f"Arithmetic, bytes and memory. {where}.", ["what", "measured"], body)
+    yield "limits", Sheet("Physical limits", f"Arithmetic, bytes and memory. {machine}.", ["what", "measured"], body)
 
 
-def _end_to_end(results, where):
+def _end_to_end(results, machine):
     rows = results.get("end_to_end", [])
     if not rows:
         return
@@ -128,4 +128,4 @@ def _end_to_end(results, where):
              f"{r['side_by_side_gain']:.2f}"]
             for r in rows]
     yield "end-to-end", Sheet(
-        "End to end, images a second", f"ILN on phantom files, one thread unless said. {where}.", headings, body)
+        "End to end, images a second", f"ILN on phantom files, one thread unless said. {machine}.", headings, body)

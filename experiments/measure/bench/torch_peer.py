@@ -122,7 +122,7 @@ def training_step(network, images, masks, rate=RATE, layout="channels_last", com
     """A function that takes one step of SGD with momentum 0.9 and returns the loss before it, a float.
 
     Args:
-      network: a `UNet`; changed by every step.
+      network: a `UNet`; each step changes it.
       images: `[N, H, W, 1]`; masks: integers `[N, H, W]`. Both as they are, not mirrored.
       layout: of images, weights and feature maps, a key of `LAYOUTS`.
       compiled: by `torch.compile`, at the first step.
@@ -137,7 +137,7 @@ def training_step(network, images, masks, rate=RATE, layout="channels_last", com
     def forward(x, y):
         return functional.cross_entropy(network(x), y)
 
-    if compiled:  # every variant its own entries, or they would crowd each other out of one cache
+    if compiled:  # each variant has a cache of its own, or they would push each other out of one
         forward = torch.compile(forward, fullgraph=True, dynamic=False, isolate_recompiles=True)
 
     def step():
@@ -151,7 +151,7 @@ def training_step(network, images, masks, rate=RATE, layout="channels_last", com
 
 
 def steps(size, batch, methods=METHODS):
-    """One training step for each of some methods, eager and compiled, in both memory layouts.
+    """A training step for each of some methods, eager and compiled, in both memory layouts.
 
     The number of threads is the caller's choice (`torch.set_num_threads`). A compiled step compiles when it
     is first taken.
@@ -167,9 +167,9 @@ def steps(size, batch, methods=METHODS):
     rng = np.random.default_rng(0)
     images = rng.random((batch, size, size, 1), np.float32)
     masks = rng.integers(0, 2, (batch, size, size))
-    made = {}
+    result = {}
     for implementation, method, layout in itertools.product(IMPLEMENTATIONS, methods, LAYOUTS):
         compiled = implementation == "torch-compile"
         step = training_step(UNet(method), images, masks, RATE, layout, compiled)
-        made[implementation, method, layout] = step
-    return made
+        result[implementation, method, layout] = step
+    return result

@@ -1,7 +1,7 @@
-"""One framework in a process of its own, taking its turn when told: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
+"""The worker process that measures one framework: `worker FRAMEWORK SIZE BATCH THREADS METHODS`.
 
-It answers in lines of JSON: first the (implementation, method, ...) of its steps in order, then, for the number of one
-of them on standard input, its milliseconds a step. Between turns the process sleeps.
+It answers in lines of JSON. The first lists the (implementation, method, ...) of its steps; then each number of a step
+on standard input is answered with the milliseconds of that step. Between its turns the process sleeps.
 """
 
 import importlib
@@ -11,11 +11,11 @@ import time
 
 from experiments.measure.bench.rounds import FRAMEWORKS
 
-LEAST = 0.25  # seconds that one measurement takes at least
+MINIMUM = 0.25  # seconds that one measurement takes at least
 
 
 def main(name, size, batch, threads, methods):
-    """Makes the steps, then measures one for each line on standard input."""
+    """Prepares the steps, then measures one for each line on standard input."""
     framework = FRAMEWORKS[name]
     try:
         peer = importlib.import_module(f"experiments.measure.bench.{framework.module}")
@@ -37,7 +37,7 @@ def main(name, size, batch, threads, methods):
         for _ in range(2):  # a framework may compile in its first steps
             _seconds(step, 1, block)
         took = _seconds(step, 1, block)
-        repeats[key] = max(1, round(LEAST / max(took, 1e-6)))
+        repeats[key] = max(1, round(MINIMUM / max(took, 1e-6)))
     print(json.dumps({"ready": [list(key) for key in steps]}), flush=True)
     keys = list(steps)
     for line in sys.stdin:

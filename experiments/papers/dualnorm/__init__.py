@@ -1,4 +1,4 @@
-"""Xiao et al. 2021: DualNorm-UNet, on images of several sites. `PAPER` holds all that is its own."""
+"""The paper Xiao et al. 2021: DualNorm-UNet on images of several sites. `PAPER` holds all that belongs to it."""
 
 from experiments.analysis import sites
 from experiments.analysis.paper import Paper
@@ -7,11 +7,11 @@ from experiments.papers.dualnorm import commands, cost, modes, recipes
 from ilnrepro.storage import files
 
 
-def further(results, name, datasets, changes, _):
-    """The table of Dice by site and mode, and that of the modes' cost if it was measured."""
+def further_tables(results, name, datasets, changes, _):
+    """The table of Dice by site and mode, and the table of the modes' cost if it was measured."""
     groups = sites.groups(results, name, datasets, **changes)
     tidy = sites.rows(groups)
-    tables = [("dualnorm", modes.by_site(tidy, [r for group in groups for r in group.records]), tidy)]
+    tables = [("dualnorm", modes.site_table(tidy, [r for group in groups for r in group.records]), tidy)]
     if measured := files.read_json(results / f"{cost.STEM}.json"):
         tables.append((cost.STEM, cost.sheet(measured), measured["rows"]))
     return tables
@@ -23,7 +23,7 @@ PAPER = Paper(
     omitted=sunnybrook.MISALIGNED,
     preparations=sunnybrook.PREPARATION,
     figures=("sites",),
-    further=further,
+    further_tables=further_tables,
     commands=commands.add,
     recipes=recipes.recipes,
 )

@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 
 from experiments.analysis.sites import MODES
-from experiments.measure.clock import device, in_turns
+from experiments.measure.clock import device, time_in_turns
 from ilnrepro import tf
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.protocols import Configuration, protocol
@@ -19,7 +19,7 @@ def measure(name, size, rounds=5, steps=1, progress=True):
 
     Args:
       name: of the protocol.
-      size: pixels on a side of the random images.
+      size: pixels a side of the random images.
       rounds: turns of each mode.
       steps: batches in one turn.
       progress: whether to show a progress bar.
@@ -27,27 +27,28 @@ def measure(name, size, rounds=5, steps=1, progress=True):
     Returns:
       a dictionary of numbers and text, for `sheet`.
     """
-    used = protocol(name)
+    settings = protocol(name)
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((used.batch, size, size, 1)), tf.float32)
-    masks = tf.constant(rng.integers(0, 2, (used.batch, size, size)), tf.int32)
-    ready = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
-    works, parameters = {}, {}
+    images = tf.constant(rng.random((settings.batch, size, size, 1)), tf.float32)
+    masks = tf.constant(rng.integers(0, 2, (settings.batch, size, size)), tf.int32)
+    batches = iter(tf.data.Dataset.from_tensors((images, masks)).repeat())
+    functions, parameters = {}, {}
     for mode in MODES:
         training = Training(Configuration("random", "", "LV", "bn", 1, 1e-3, 0, protocol(name, class_mask=mode)))
         truth = masks if mode == "oracle" else None
-        works[mode, "batch"] = lambda t=training: t.block(ready, tf.constant(0.0), tf.constant(steps)).numpy()
-        works[mode, "prediction"] = lambda t=training, m=truth: [t.predict(images, m).numpy() for _ in range(steps)]
+        functions[mode, "batch"] = lambda t=training: t.block(batches, tf.constant(0.0), tf.constant(steps)).numpy()
+        functions[mode, "prediction"] = lambda t=training, m=truth: [t.predict(images, m).numpy() for _ in range(steps)]
         parameters[mode] = sum(int(tf.size(v)) for v in training.trainable)
-    for work in works.values():
-        work()  # traced and warmed up
-    seconds = in_turns(works, rounds, f"time: {rounds} rounds of {len(MODES)} modes at {size}²" if progress else None)
+    for function in functions.values():
+        function()  # traced and warmed up
+    title = f"time: {rounds} rounds of {len(MODES)} modes at {size}²" if progress else None
+    seconds = time_in_turns(functions, rounds, title)
     rows = [{"mode": mode, "parameters": parameters[mode],
              **{f"{what}_seconds": statistics.median(seconds[mode, what]) / steps for what in ("batch", "prediction")},
              **{f"{what}_ratio": statistics.median(a / b for a, b in zip(seconds[mode, what], seconds["none", what],
                                                                          strict=True))
                 for what in ("batch", "prediction")}} for mode in MODES]
-    return {"rows": rows, "protocol": name, "size": size, "batch": used.batch, "rounds": rounds, **device()}
+    return {"rows": rows, "protocol": name, "size": size, "batch": settings.batch, "rounds": rounds, **device()}
 
 
 def sheet(measured):

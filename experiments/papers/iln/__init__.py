@@ -1,4 +1,4 @@
-"""Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` holds all that is its own."""
+"""The paper Zhou et al., MMMI 2019: U-Net Training with Instance-Layer Normalization. `PAPER` holds all of it."""
 
 from experiments.analysis import cost, judgements, questions
 from experiments.analysis.paper import Evidence, Paper
@@ -12,9 +12,8 @@ from ilnrepro.storage import files
 RATES = (1.5, 1.0, 0.5, 0.1, 0.05)  # section 2.2
 
 
-def further(results, name, datasets, _, records):
-    """The tables on claims and open questions, for runs with the protocol's defaults, and that of cost if it was
-    measured."""
+def further_tables(results, name, datasets, _, records):
+    """The tables on claims and open questions for runs with the protocol's defaults, and on cost if it was measured."""
     tables = []
     if not records[0].configuration.variant:
         tables += judgements.build(PAPER, records, results)
@@ -33,13 +32,13 @@ PAPER = Paper(
     criteria=CRITERIA,
     further_claims=FURTHER_CLAIMS,
     further_criteria=FURTHER_CRITERIA,
-    averaged_up_to=1.0,  # 1.5 breaks some methods, so that an average with it would be of breaking
+    averaged_up_to=1.0,  # at 1.5 some methods diverge, and an average with it would show little else
     evidence=Evidence(STAGES, QUESTIONS, further_rates=FURTHER_RATES),
     omitted=sunnybrook.MISALIGNED,
     preparations=sunnybrook.PREPARATION | acdc.PREPARATION,
     stand_ins=acdc.STAND_IN,
     cost=published_cost(),
-    further=further,
+    further_tables=further_tables,
     commands=commands.add,
     recipes=recipes.recipes,
 )

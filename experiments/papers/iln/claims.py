@@ -1,7 +1,7 @@
-"""The paper's claims, the criteria by which they are judged, and the questions that it leaves open."""
+"""The paper's claims, the criteria that judge them, and the questions that the paper leaves open."""
 
 from experiments.analysis.paper import Question
-from experiments.analysis.verdicts import Better, Cost, Layers, Parameters
+from experiments.analysis.verdicts import AccuracyClaim, CostClaim, GateClaim, ParameterClaim
 from experiments.papers.iln.tables import TABLES, published_cost
 
 CRITERIA = (
@@ -18,8 +18,8 @@ FURTHER_CRITERIA = (
     "95 % interval of the ratio (over rounds on one machine) lies below the paper's ratio, rounded up to two digits, "
     "not reproduced where it lies above. Parameters: by equality.")
 
-# (first, second, number of the paper's table, words) of the claims that one method is better than another.
-_BETTER = (
+# The claims that one method is better than another: (first, second, number of the paper's table, text).
+_COMPARISONS = (
     ("sigmoid", "clip", 1, "Sigmoid is better than Clip"),
     ("sigmoid", "softmax", 1, "Sigmoid is better than Softmax"),
     ("iln", "sigmoid", 2, "GN16 after the mix helps"),
@@ -30,18 +30,18 @@ _BETTER = (
 )
 
 
-def _better(structure, seen=()):
-    return [Better(first, second, structure, TABLES[number].published, words, seen)
-            for first, second, number, words in _BETTER]
+def _accuracy_claims(structure, seen=()):
+    return [AccuracyClaim(first, second, structure, TABLES[number].published, text, seen)
+            for first, second, number, text in _COMPARISONS]
 
 
-CLAIMS = (*_better("LV", ("lite",)), *_better("RV"))
+CLAIMS = (*_accuracy_claims("LV", ("lite",)), *_accuracy_claims("RV"))
 _RATIO = published_cost()["ILN"]["seconds"] / published_cost()["IN"]["seconds"]
 FURTHER_CLAIMS = (
-    Layers("iln", "LV", "figure 3", "ρ is learned differently over the layers"),
-    Parameters("iln", "in", 22, "ILN has 22 parameters more than IN"),
-    *(Cost("iln", "in", form, _RATIO, f"ILN costs {_RATIO:.2f} times IN, {words}")
-      for form, words in (("reference", "composed literally"), ("fused", "as this library computes it"))),
+    GateClaim("iln", "LV", "figure 3", "ρ is learned differently over the layers"),
+    ParameterClaim("iln", "in", 22, "ILN has 22 parameters more than IN"),
+    *(CostClaim("iln", "in", form, _RATIO, f"ILN costs {_RATIO:.2f} times IN, {text}")
+      for form, text in (("reference", "composed literally"), ("fused", "as this library computes it"))),
 )
 
 QUESTIONS = (

@@ -1,7 +1,7 @@
-"""The runs on which the paper's claims are judged, in stages that one after another can be stopped at.
+"""The runs that judge the paper's claims, in stages. One may stop after any stage.
 
-A stage's methods come one after another, all folds and rates of one before the next, so that what is there makes a
-table at any time.
+Within a stage, all folds and rates of a method are done before the next method, so that the finished runs make a table
+at any time.
 """
 
 from experiments.analysis.paper import CHOSEN, Runs, Stage
@@ -14,7 +14,7 @@ _HALF = {"shrink": 2}
 FURTHER_RATES = (0.02,)  # below the grid's end, which None, LN and GN4 chose
 
 STAGES = {
-    1: Stage("every method at every rate, one seed", (Runs((*_ALL, "bn")),)),
+    1: Stage("all methods at all rates, one seed", (Runs((*_ALL, "bn")),)),
     2: Stage("two further seeds at the chosen rates", (Runs(_ALL, CHOSEN, (1, 2)),), needs=(1,)),
     3: Stage("what the paper leaves open, on one fold",
              tuple(Runs((q.method,), CHOSEN, (0, 1, 2), (1,), q.changes, q.base) for q in QUESTIONS), needs=(1, 2)),

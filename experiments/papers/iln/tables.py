@@ -46,7 +46,9 @@ TABLES = {number: _table(number) for number in ROWS}
 
 
 def published_cost():
-    """The comparison of cost (section 3.5): {'IN' or 'ILN': {'seconds': for 200 iterations, 'beyond_in': number of
-    parameters more than IN}}."""
+    """The comparison of cost (section 3.5), {'IN' or 'ILN': {'seconds': for 200 iterations, 'beyond_in': parameters}}.
+
+    'beyond_in' is the number of parameters minus IN's.
+    """
     return {row["method"]: {"seconds": float(row["seconds_per_200_iterations"]),
                             "beyond_in": int(row["parameters_beyond_IN"])} for row in _read("iln_cost.csv")}

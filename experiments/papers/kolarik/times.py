@@ -1,6 +1,6 @@
-"""Table 1: seconds for an epoch and for a prediction, and their ratios to no normalization, beside the paper's."""
+"""The paper's Table 1: seconds for an epoch and for a prediction, with ratios to no normalization."""
 
-from experiments.papers.kolarik.printed import published
+from experiments.papers.kolarik.printed import published_rows
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.norms import method as method_row
 
@@ -9,19 +9,19 @@ STEM = "kolarik-table1"
 
 def _with_paper(measured):
     """Tidy rows with seconds for an epoch and for a volume, and the paper's numbers and ratios."""
-    printed = published(1)
+    published = published_rows(1)
     rows = []
     for row in measured["rows"]:
-        paper, none = printed.get(row["method"]), printed["none"]
-        of_paper = {column: float(paper[column]) if paper else None
+        paper, none = published.get(row["method"]), published["none"]
+        seconds = {column: float(paper[column]) if paper else None
                     for column in ("seconds_per_epoch", "prediction_seconds")}
         rows.append({
             "method": row["method"], "parameters": row["parameters"],
             "seconds_per_epoch": row["step_seconds"] * measured["epoch_slabs"], "epoch_ratio": row["step_ratio"],
             "prediction_seconds": row["prediction_seconds"] * measured["volume_slabs"],
             "prediction_ratio": row["prediction_ratio"],
-            **{f"published_{column}": value for column, value in of_paper.items()},
-            **{f"published_{ratio}": of_paper[column] / float(none[column]) if paper else None for ratio, column in
+            **{f"published_{column}": value for column, value in seconds.items()},
+            **{f"published_{ratio}": seconds[column] / float(none[column]) if paper else None for ratio, column in
                (("epoch_ratio", "seconds_per_epoch"), ("prediction_ratio", "prediction_seconds"))}})
     return rows
 
@@ -42,13 +42,13 @@ def build(measured):
     """(`Sheet`, tidy rows) of a measurement of `measure.epoch_time`."""
     rows = _with_paper(measured)
 
-    def shown(value, digits):
+    def fixed(value, digits):
         return "" if value is None else f"{value:.{digits}f}"
 
-    body = [[method_row(row["method"]).title, shown(row["seconds_per_epoch"], 1), shown(row["epoch_ratio"], 2),
-             shown(row["published_seconds_per_epoch"], 0), shown(row["published_epoch_ratio"], 2),
-             shown(row["prediction_seconds"], 2), shown(row["prediction_ratio"], 2),
-             shown(row["published_prediction_seconds"], 0), shown(row["published_prediction_ratio"], 2),
+    body = [[method_row(row["method"]).title, fixed(row["seconds_per_epoch"], 1), fixed(row["epoch_ratio"], 2),
+             fixed(row["published_seconds_per_epoch"], 0), fixed(row["published_epoch_ratio"], 2),
+             fixed(row["prediction_seconds"], 2), fixed(row["prediction_ratio"], 2),
+             fixed(row["published_prediction_seconds"], 0), fixed(row["published_prediction_ratio"], 2),
              f"{row['parameters']:,}"] for row in rows]
     headings = ["Method", "s an epoch", "ratio to none", "published s", "published ratio", "s a prediction",
                 "ratio to none", "published s", "published ratio", "parameters"]

@@ -1,4 +1,4 @@
-"""Doing the runs of a grid, or listing the commands that do them."""
+"""The execution of a grid of runs, or with `--dry-run` the list of its commands."""
 
 import shlex
 import sys
@@ -7,8 +7,8 @@ from ilnrepro.comparison import grid, planning
 from ilnrepro.storage import files
 
 
-def do(jobs, arguments, then=lambda: None):
-    """Does the runs, then calls `then` if any of them succeeded, and names those that failed.
+def execute(jobs, arguments, then=lambda: None):
+    """Does the runs, calls `then` if any of them succeeded, and prints which failed.
 
     Args:
       jobs: of `planning.plan`.
@@ -39,14 +39,15 @@ def do(jobs, arguments, then=lambda: None):
 
 def _dry_run(jobs, arguments, options):
     """Prints the commands of the runs still to do, for a job array of any scheduler, and an estimate of their time."""
-    todo = planning.remaining(jobs, arguments.results, options)
-    for job in todo:
+    remaining = planning.remaining(jobs, arguments.results, options)
+    for job in remaining:
         print(shlex.join([*job.command, "--results", str(arguments.results), *options]))
-    print(f"{len(todo)} of {len(jobs)} runs to do: {hours(todo, [arguments.results])}", file=sys.stderr)
+    time = time_in_words(remaining, [arguments.results])
+    print(f"{len(remaining)} of {len(jobs)} runs to do: {time}", file=sys.stderr)
     return 0
 
 
-def hours(jobs, folders):
-    """How long jobs will take, in words, by the runs in some results folders."""
+def time_in_words(jobs, folders):
+    """The time that jobs will take, in words, estimated from the runs in some results folders."""
     seconds = planning.estimate(jobs, folders)
     return "no finished run to estimate from" if seconds is None else f"about {seconds / 3600:.1f} hours of one worker"

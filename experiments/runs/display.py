@@ -1,4 +1,4 @@
-"""Writing the tables of a results folder, and printing them."""
+"""The tables of a results folder: writing and printing them."""
 
 import shutil
 
@@ -15,7 +15,7 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
 
     Args:
       paper_of: paper_of(protocol's name) gives the `Paper`.
-      arguments: of the command line: results, protocol, data, methods, folds, rates, seeds, and the protocol's changes.
+      arguments: of the command line, with results, protocol, data, methods, folds, rates, seeds, and changes.
       keys: of the paper's own tables; None takes all.
       quiet: write the tables without printing them.
     """
@@ -25,34 +25,34 @@ def show_tables(paper_of, arguments, keys=None, quiet=False):
                              arguments.seeds or None)
     name = records[0].configuration.protocol.name
     paper = paper_of(name)
-    records = paper.marked(records)
+    records = paper.mark(records)
     if paper.evidence and not arguments.methods:
         records = without_answers(records, paper.evidence.questions)
     folder = arguments.results / "tables"
-    shown = [rich for table in paper.chosen_tables(keys)
-             for rich in tables.write(table, records, folder, arguments.methods or None)]
+    screen_tables = [rich for table in paper.select_tables(keys)
+                     for rich in tables.write(table, records, folder, arguments.methods or None)]
     supplement.write(records, folder, paper.omitted)
     datasets = sorted({record.configuration.dataset for record in records})
-    shown += write_further(paper, arguments.results, name, datasets, variants(arguments), records)
+    screen_tables += write_further_tables(paper, arguments.results, name, datasets, variants(arguments), records)
     if quiet:
         return 0
-    show(shown)
+    show(screen_tables)
     print(f"run files: {arguments.results / 'runs'}\ntables:    {arguments.results / 'tables'}\nfigures:   "
           f"{arguments.results / 'figures'} (python -m figures)")
     return 0
 
 
-def write_further(paper, results, name, datasets, changes, records=()):
-    """Writes the tables of `Paper.further`; returns them for the screen."""
-    further = paper.further(results, name, datasets, changes, records)
-    for stem, table, tidy in further:
+def write_further_tables(paper, results, name, datasets, changes, records=()):
+    """Writes the tables of `Paper.further_tables`; returns them for the screen."""
+    further_tables = paper.further_tables(results, name, datasets, changes, records)
+    for stem, table, tidy in further_tables:
         sheet.write(results / "tables", stem, table, tidy)
-    return [table.rich() for _, table, _ in further]
+    return [table.rich() for _, table, _ in further_tables]
 
 
-def show(shown):
-    """Prints tables."""
+def show(screen_tables):
+    """Prints tables as wide as the widest needs."""
     width = max(shutil.get_terminal_size().columns, 160)  # a wider table is cut rather than folded
     console = Console(width=width)
-    for table in shown:
+    for table in screen_tables:
         console.print(table)

@@ -1,4 +1,4 @@
-"""What a comparison will do: rates, seeds and steps that fit a budget, from a timing; fixed before the first run."""
+"""The plan of a comparison: rates, seeds and steps that fit a budget by a timing. It is fixed before the first run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ilnrepro.storage.dataset import DataSet
 
 FILE = "plan.json"
 ENOUGH = 2000  # steps of a run from which further seeds and rates are preferred to longer training
-LEAST = 400  # steps of a run, below which networks have learned too little to be compared
+MINIMUM = 400  # steps of a run, below which networks have learned too little to be compared
 _BLOCKS = 3  # of steps in a run that is timed: the first makes the graphs
-_RESERVE = 0.9  # share of the budget that is planned, for a machine is not always as fast as it was
+_PLANNED_SHARE = 0.9  # of the budget, since a machine may be slower later than when it was timed
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one run of a method costs here, with as many others beside it as the comparison will do.
+    """The cost of one run of a method on this machine, beside as many others as the comparison does at a time.
 
     Attributes:
-      step: seconds.
+      step: seconds of a training step.
       test: seconds of the test.
-      start: seconds until the first step, and after the last.
-      memory: bytes of its process.
+      start: seconds before the first step and after the last.
+      memory: peak memory of its process, bytes.
     """
 
     step: float
@@ -42,25 +42,25 @@ class Timing:
     memory: int
 
     def seconds(self, steps: int) -> float:
-        """Of a run of so many steps."""
+        """The time of a run of so many steps."""
         return self.start + steps * self.step + self.test
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison does; it follows the plan that it finds in its results folder.
+    """The plan of a comparison, kept in its results folder.
 
     Attributes:
       dataset, checksum, structure: of the data.
       methods: to be compared.
-      protocol, changes: under which the runs are made, and what differs from its defaults.
-      folds, rates: each method is trained at every rate on every fold, with the first seed,
-      seeds: and with the further seeds at the rate that is chosen on the other folds.
-      steps, full: of a run, and of one that the protocol asks for.
-      workers: runs side by side.
-      hours: the budget; planned: what of it the plan takes.
-      timing: by method.
-      plugin: checksum of the file that has methods of one's own, or ''.
+      protocol, changes: the protocol of the runs, and what differs from its defaults.
+      folds, rates: each method is trained at all rates on all folds with the first seed.
+      seeds: with the others, each method is trained at the rate that is chosen on the other folds.
+      steps, full: steps of a run, and of a run by the protocol.
+      workers: number of runs side by side.
+      hours, planned: the budget, and how much of it the plan takes.
+      timing: {method: `Timing`}.
+      plugin: checksum of the file that registers the user's own methods, or ''.
     """
 
     dataset: str
@@ -87,17 +87,17 @@ class Plan:
 
     @property
     def runs(self) -> int:
-        """How many."""
+        """The number of runs."""
         return len(self.methods) * len(self.folds) * (len(self.rates) + len(self.seeds) - 1)
 
     def first(self, data: Path) -> list[planning.Job]:
-        """The runs at every rate, with the first seed."""
+        """The runs at all rates, with the first seed."""
         return planning.plan([data], self.methods, self.training, self.rates, self.seeds[:1], list(self.folds))
 
-    def further(self, data: Path, chosen: dict[tuple[str, int], float]) -> list[planning.Job]:
-        """The runs with further seeds, at the rate chosen for each method and fold."""
+    def further(self, data: Path, rates: dict[tuple[str, int], float]) -> list[planning.Job]:
+        """The runs with the further seeds, at the chosen rates {(method, fold): rate}."""
         jobs = planning.plan([data], self.methods, self.training, self.rates, self.seeds[1:], list(self.folds))
-        return [job for job in jobs if chosen[job.configuration.method, job.configuration.fold] ==
+        return [job for job in jobs if rates[job.configuration.method, job.configuration.fold] ==
                 job.configuration.rate]
 
 
@@ -107,35 +107,35 @@ def write(results: Path, plan: Plan) -> None:
 
 
 def read(results: Path) -> Plan | None:
-    """The plan of a results folder, None where it has none.
+    """The plan in a results folder, None where there is none.
 
     Raises:
-      InputError: it is not what was written.
+      InputError: the file is not a plan of this version.
     """
-    found = files.read_json(results / FILE)
-    if found is None:
+    values = files.read_json(results / FILE)
+    if values is None:
         return None
     try:
-        lists = {key: tuple(found[key]) for key in ("methods", "folds", "rates", "seeds")}
-        return Plan(**found | lists | {"timing": {m: Timing(**t) for m, t in found["timing"].items()}})
+        lists = {key: tuple(values[key]) for key in ("methods", "folds", "rates", "seeds")}
+        return Plan(**values | lists | {"timing": {m: Timing(**t) for m, t in values["timing"].items()}})
     except (KeyError, TypeError) as error:
         raise InputError(f"{results / FILE}: no plan of this version ({error}); choose another results "
                          "folder") from error
 
 
-def timed(data: Path, source: DataSet, methods: Sequence[str], chosen: Protocol, rate: float, workers: int,
-          options: Sequence[str] = ()) -> dict[str, Timing]:
-    """The `Timing` of every method, from a short run of each, as many side by side as there will be.
+def measure_timing(data: Path, source: DataSet, methods: Sequence[str], training: Protocol, rate: float, workers: int,
+                   options: Sequence[str] = ()) -> dict[str, Timing]:
+    """{method: `Timing`}, from short runs, as many side by side as in the comparison.
 
     Raises:
-      InputError: a run of a method fails; says why.
+      InputError: a run fails; the message says why.
     """
-    short = protocol(chosen.name, **{**changes_of(chosen), "epochs": 1, "steps_per_epoch": _BLOCKS * chosen.block})
-    # As many runs as will go side by side, so that they share the machine as the comparison's will.
+    short = protocol(training.name, **{**changes_of(training), "epochs": 1,
+                                       "steps_per_epoch": _BLOCKS * training.block})
     rounds = max(1, math.ceil(workers / len(methods)))
     with tempfile.TemporaryDirectory(prefix="ilnrepro-") as folder:
         jobs = [planning.Job(Configuration(data.stem, source.checksum, source.structure, m, source.folds[0], rate, seed,
-                                           short), data, _BLOCKS * chosen.block)
+                                           short), data, _BLOCKS * training.block)
                 for seed in range(rounds) for m in methods]
         began = time.monotonic()
         for job, reason in executors.EXECUTORS["local"](jobs, Path(folder), workers, options, lambda steps: None):
@@ -144,8 +144,8 @@ def timed(data: Path, source: DataSet, methods: Sequence[str], chosen: Protocol,
         wall = (time.monotonic() - began) / math.ceil(len(jobs) / workers)
         times = {m: [runfile.read(Path(folder) / job.configuration.path).timing for job in jobs
                      if job.configuration.method == m] for m in methods}
-    inside = np.mean([t["training"] + t["test"] for runs in times.values() for t in runs])
-    start = max(1.0, wall - float(inside))
+    in_steps = np.mean([t["training"] + t["test"] for runs in times.values() for t in runs])
+    start = max(1.0, wall - float(in_steps))
     return {m: Timing(max(map(_step, runs)), max(float(t["test"]) for t in runs),
                       start + max(float(t["first_block"]) for t in runs), max(int(t["peak_bytes"]) for t in runs))
             for m, runs in times.items()}
@@ -159,26 +159,28 @@ def _step(timing):
     return float((timing["training"] - timing["first_block"]) / steps)
 
 
-def changes_of(chosen: Protocol) -> dict[str, Any]:
-    """What differs from a protocol's defaults, by field."""
+def changes_of(training: Protocol) -> dict[str, Any]:
+    """{field: value} of the fields that differ from the defaults of the protocol of that name."""
     from ilnrepro.protocols import PROTOCOLS, VARIANTS
 
-    default = PROTOCOLS[chosen.name]
-    return {key: getattr(chosen, key) for key in VARIANTS if getattr(chosen, key) != getattr(default, key)}
+    default = PROTOCOLS[training.name]
+    return {key: getattr(training, key) for key in VARIANTS if getattr(training, key) != getattr(default, key)}
 
 
-def within(hours: float, timing: dict[str, Timing], folds: int, full: int, epochs: int, workers: int,
-           rates: Sequence[float], given_seeds: int | None = None) -> tuple[int, int, int, float]:
-    """(rates, seeds, steps a run, hours) that fit the budget: full training with several seeds and rates where there is
-    time, then fewer of both, then shorter training.
+def fit_budget(hours: float, timing: dict[str, Timing], folds: int, full: int, epochs: int, workers: int,
+               rates: Sequence[float], given_seeds: int | None = None) -> tuple[int, int, int, float]:
+    """The number of rates, the number of seeds, the steps a run and the hours that fit a budget.
+
+    Training is full, with several seeds and rates, where there is time; else there are fewer of both; else training is
+    shorter.
 
     Args:
       full: steps of a run by the protocol.
       rates: those that may be tried, the most promising first.
-      given_seeds: as many, whatever fits.
+      given_seeds: the number of seeds that was asked for, or None.
 
     Raises:
-      InputError: not even the least that can be compared fits.
+      InputError: not even the shortest comparison fits.
     """
     choices = [(min(k, len(rates)), given_seeds or seeds) for k, seeds in ((3, 5), (3, 3), (3, 2), (2, 2), (1, 2))]
 
@@ -188,21 +190,21 @@ def within(hours: float, timing: dict[str, Timing], folds: int, full: int, epoch
         tail = max(t.seconds(steps) for t in timing.values()) * (workers - 1) / 2
         return (runs * sum(t.seconds(steps) for t in timing.values()) + tail) / workers / 3600
 
-    def most(choice):
+    def largest_steps(choice):
         low = hours_of(choice, 0)
         slope = hours_of(choice, 1) - low
-        return min(full, int((_RESERVE * hours - low) / slope / epochs) * epochs)
+        return min(full, int((_PLANNED_SHARE * hours - low) / slope / epochs) * epochs)
 
-    for wanted, tried in ((full, choices[:3]), (min(full, ENOUGH), choices[1:]), (min(full, LEAST), choices[1:])):
+    for wanted, tried in ((full, choices[:3]), (min(full, ENOUGH), choices[1:]), (min(full, MINIMUM), choices[1:])):
         for choice in tried:
-            if (steps := most(choice)) >= wanted:
+            if (steps := largest_steps(choice)) >= wanted:
                 return *choice, steps, hours_of(choice, steps)
-    least = min(hours_of(choice, min(full, LEAST)) for choice in choices) / _RESERVE
-    raise InputError(f"--hours: {hours:g} allow no comparison of {len(timing)} methods on {folds} folds; the least "
-                     f"takes {math.ceil(100 * least) / 100:g} hours here: give more, or fewer methods")
+    shortest = min(hours_of(choice, min(full, MINIMUM)) for choice in choices) / _PLANNED_SHARE
+    raise InputError(f"--hours: {hours:g} allow no comparison of {len(timing)} methods on {folds} folds; the "
+                     f"shortest takes {math.ceil(100 * shortest) / 100:g} hours here: give more, or fewer methods")
 
 
 def cost(method: str, runs: Sequence[runfile.Run]) -> tuple[float, int]:
     """(seconds of a step, bytes of memory) of a method's runs, medians over them."""
-    mine = [r.timing for r in runs if r.configuration.method == method and r.configuration.fold != WHOLE]
-    return float(np.median([_step(t) for t in mine])), int(np.median([t["peak_bytes"] for t in mine]))
+    timings = [r.timing for r in runs if r.configuration.method == method and r.configuration.fold != WHOLE]
+    return float(np.median([_step(t) for t in timings])), int(np.median([t["peak_bytes"] for t in timings]))
