@@ -20,7 +20,8 @@ class DataSet:
     """Labelled images of one structure, as `data_prep` makes them and a run reads them.
 
     Attributes:
-      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes.
+      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes; to be written, whatever tells its shape and dtype
+        and gives one after the other.
       masks: uint8 of the same shape, 0 background, 1 structure.
       subject: the person of each image, [n] strings; all images of a subject are in one fold.
       name: a unique name for each image, [n] strings.
@@ -102,9 +103,12 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
         file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
-            stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
+            values = getattr(data, key)
+            stored = file.create_dataset(key, values.shape, values.dtype, chunks=chunk, compression="gzip",
                                          compression_opts=1, shuffle=False)
-            for axis, label in enumerate(_AXES[data.images.ndim]):
+            for i, one in enumerate(values):
+                stored[i] = one
+            for axis, label in enumerate(_AXES[values.ndim]):
                 stored.dims[axis].label = label
         file["images"].attrs["meaning"] = "grey levels, arbitrary units; a run stretches each image to [0, 1]"
         file["masks"].attrs["meaning"] = f"1 inside the structure ({data.structure}), 0 elsewhere"
@@ -168,18 +172,25 @@ def _checksum(data):
 
 def check(data: DataSet, path: str | PathLike[str]) -> None:
     """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
-    _check_arrays(data.images, data.masks, data.name, path)
+    _check_form(data.images, data.masks, path)
     _check_entries(data, path)
-    flat = data.images.reshape(len(data), -1)
-    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
-    if len(constant):
-        names = ", ".join(str(data.name[i]) for i in constant[:3])
-        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {names}", stacklevel=2)
+    constant = []
+    for name, image, mask in zip(map(str, data.name), data.images, data.masks, strict=True):
+        if mask.max() > 1:
+            raise InputError(f"{path}: masks: values other than 0 and 1 (largest {mask.max()}) in {name!r}; make them "
+                             "binary")
+        low, high = image.min(), image.max()  # NaN where one is in it
+        if not np.isfinite([low, high]).all():
+            raise InputError(f"{path}: images: NaN or infinite values in {name!r}; repair or leave it out")
+        if low == high:
+            constant.append(name)
+    if constant:
+        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {', '.join(constant[:3])}",
+                      stacklevel=2)
 
 
-def _check_arrays(images, masks, name, path):
-    n = len(images)
-    if n == 0:
+def _check_form(images, masks, path):
+    if len(images) == 0:
         raise InputError(f"{path}: images: there are none; check the source")
     if images.ndim not in _AXES:
         raise InputError(f"{path}: images: shape {images.shape} is neither [n, H, W] nor [n, D, H, W]")
@@ -188,12 +199,10 @@ def _check_arrays(images, masks, name, path):
     if masks.shape != images.shape:
         raise InputError(f"{path}: masks: shape {masks.shape} differs from the images' {images.shape}; "
                          "each image needs one mask of its own size")
-    if masks.dtype != np.uint8 or masks.max(initial=0) > 1:
-        raise InputError(f"{path}: masks: values other than 0 and 1 (type {masks.dtype}, largest {masks.max()}); "
-                         "make them binary")
-    if images.dtype == np.float32 and not np.isfinite(images).all():
-        first = int(np.argmin(np.isfinite(images).reshape(n, -1).all(axis=1)))
-        raise InputError(f"{path}: images: NaN or infinite values in {str(name[first])!r}; repair or leave it out")
+    if 0 in images.shape:
+        raise InputError(f"{path}: images: shape {images.shape}: without a pixel; check the source")
+    if masks.dtype != np.uint8:
+        raise InputError(f"{path}: masks: type {masks.dtype}; convert them to uint8, 0 and 1")
 
 
 def _check_entries(data, path):
