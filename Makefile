@@ -50,7 +50,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -c "from ilnrepro.norms.kernels import native; native.available()"
 	@touch $@
 
-test: setup lint ## set up, lint, and run the tests (six and a half minutes)
+test: setup lint ## set up, lint, and run the tests (five minutes)
 	$(PYTEST) -m "not slow"
 
 test-slow: setup $(VENV)/ready-slow ## the tests that take processes, Ray, PyTorch, a browser, whole pipelines

@@ -306,7 +306,8 @@ def test_a_segmenter_takes_an_image_or_several(tmp_path):
     images = np.random.default_rng(0).random((3, 20, 30))
     several, one = segment(images), segment(images[1])
     assert several.mask.shape == (3, 20, 30) and one.mask.shape == (20, 30) and one.uncertainty is None
-    np.testing.assert_allclose(several.probability[1], one.probability, atol=1e-6)
+    # Of several images sums are taken in another order: float32 rounding through the layers, and no other image.
+    np.testing.assert_allclose(several.probability[1], one.probability, atol=1e-4)
     for wrong, message in ((images[0, 0], "neither"), (np.full((4, 4), np.nan), "NaN")):
         with pytest.raises(InputError, match=message):
             segment(wrong)
