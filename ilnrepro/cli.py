@@ -74,6 +74,9 @@ def _using(add):
     predict = add("predict", help="segment images, volumes or data sets")
     predict.add_argument("model", type=Path, help="run file that kept its weights, ensemble, or exported "
                          "model")
+    predict.add_argument("--with", type=Path, action="append", default=[], dest="further", metavar="MODEL",
+                         help="a network of another structure: masks become one label map, in which the first model's "
+                         "structure is 1, the next 2, ...; give it again for a third")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
     predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "

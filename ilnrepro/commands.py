@@ -149,10 +149,14 @@ def _progress(kind, title):
 
 def predict(arguments):
     """Segments files."""
-    from ilnrepro.use import prediction, segmenter
+    from ilnrepro.use import prediction, segmenter, structures
 
     planned = prediction.plan(arguments.inputs, arguments.output)
-    segment = segmenter.load(arguments.model)
+    if arguments.further:
+        segment = structures.load_together([arguments.model, *arguments.further])
+        print(f"labels: {prediction.legend(segment.names)}")
+    else:
+        segment = segmenter.load(arguments.model)
     files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
         files_task, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
@@ -176,6 +180,9 @@ def _said(outcome):
     parts = [f"DSC {outcome.dice:.3f} against its own masks"] if outcome.dice is not None else []
     if outcome.disagreement is not None:
         parts.append(f"the networks disagree by {outcome.disagreement:.3f}")
+    if outcome.pixels is not None:
+        found = ", ".join(f"{name} {n}" for name, n in outcome.pixels.items())
+        parts.append(f"pixels: {found}; claimed by several: {outcome.contested}")
     return f"  ({', '.join(parts)})" if parts else ""
 
 
