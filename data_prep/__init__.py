@@ -1,1 +1,1 @@
-"""Raw sources in, one HDF5 data set out."""
+"""Data preparation: raw sources are read, checked, and written as one HDF5 data set."""

@@ -1,4 +1,4 @@
-"""`python -m data_prep`: make data sets, and look at them."""
+"""The command `python -m data_prep`: makes data sets, and shows them."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ SOURCES = {
 
 
 def parser():
-    """The command line's grammar."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     phantom = commands.add_parser("phantom", help="short-axis cardiac MR phantoms (SYNTHETIC)")

@@ -115,8 +115,8 @@ def _read_volume(key, image_path, label_path, number_of_structure, preparation, 
     slices = []
     for number, (image, mask) in enumerate(zip(values, masks, strict=True), 1):
         name = f"{patient}_frame{frame}_slice{number:02d}"
-        case = Case(name, patient, image, mask, picture.spacing, {"slice": number, "frame": int(frame)})
-        slices.append(cases.prepared(case, preparation, audit))
+        prepared = cases.prepared(name, image, mask, picture.spacing, preparation, audit)
+        slices.append(Case(name, patient, *prepared, {"slice": number, "frame": int(frame)}))
     return slices
 
 

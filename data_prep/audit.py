@@ -81,8 +81,8 @@ class Audit:
         """Everything about the source and the data set made from it, as plain values for JSON."""
         from scipy import ndimage
 
-        area = data.masks.reshape(len(data), -1).sum(axis=1, dtype=int)
-        pieces = [ndimage.label(mask, np.ones((3,) * mask.ndim))[1] for mask in data.masks]
+        area, pieces = np.array([(np.count_nonzero(mask), ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
+                                 for mask in data.masks]).T
         spacings = [format_shape(f"{v:.3f}" for v in row) for row in data.optional.get("spacing", ())]
         moved = suspected(displacements(data.images, data.masks, data.subject), data.images.shape[-1])
         return {
@@ -96,7 +96,7 @@ class Audit:
                             "most": int(area.max())},
             "empty masks": data.name[area == 0].tolist(),
             f"masks under {SMALL} pixels": data.name[(area > 0) & (area < SMALL)].tolist(),
-            "masks in pieces": data.name[np.array(pieces) > 1].tolist(),
+            "masks in pieces": data.name[pieces > 1].tolist(),
             "duplicate images": duplicates(data.images, data.name),
             "suspected misalignment (rows, columns)": moved,
             "damaged, left out": self.damaged,

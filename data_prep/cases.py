@@ -1,6 +1,7 @@
 """Cases, each an image with its mask, and the data set that they make."""
 
 import hashlib
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -13,24 +14,54 @@ from ilnrepro.storage.dataset import DataSet
 from ilnrepro.use.images import format_shape
 
 
+class Packed:
+    """An array kept compressed, as all of a source's are until its last file is read; NumPy's functions unpack it."""
+
+    def __init__(self, values):
+        self.shape, self.dtype = values.shape, values.dtype
+        self._content = zlib.compress(np.ascontiguousarray(values), 1)
+
+    def __array__(self, dtype=None, copy=None):
+        values = np.frombuffer(zlib.decompress(self._content), self.dtype).reshape(self.shape)
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+
+class Stack:
+    """Packed arrays of one shape as [n, ...], of which one after the other is unpacked."""
+
+    def __init__(self, arrays, kind):
+        self.arrays, self.dtype = arrays, np.dtype(kind)
+        self.shape = len(arrays), *arrays[0].shape
+        self.ndim = len(self.shape)
+
+    def __len__(self):
+        return len(self.arrays)
+
+    def __iter__(self):
+        return (np.asarray(array, self.dtype) for array in self.arrays)
+
+
 @dataclass
 class Case:
     """One labelled image.
 
     Attributes:
       name, subject: as in the data set.
-      image: uint8 or float32 [H, W], or [D, H, W].
-      mask: uint8 of the same shape, of 0 and 1.
+      image: uint8 or float32 [H, W], or [D, H, W]; packed as soon as it is given.
+      mask: uint8 of the same shape, of 0 and 1; packed as well.
       spacing: a pixel's (height, width), or a voxel's (depth, height, width), in mm, or None.
       details: further numbers or strings by name (slice, frame, ...).
     """
 
     name: str
     subject: str
-    image: np.ndarray
-    mask: np.ndarray
+    image: np.ndarray | Packed
+    mask: np.ndarray | Packed
     spacing: tuple | None = None
     details: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.image, self.mask = Packed(self.image), Packed(self.mask)
 
 
 CUT, LOST = "structure cut at the border", "structure lost whole by the size or spacing"
@@ -47,18 +78,18 @@ def cropping(size, spacing):
     return Preparation((size, size), "crop", spacing)
 
 
-def prepared(case, preparation, audit):
-    """The case in a `Preparation`'s grid; what that does to its structure is told to the audit."""
-    to, before = preparation.spacing, case.spacing
-    if to is not None and before is None:
-        raise InputError(f"{case.name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
-    image, mask = preparation.image(case.image, before), preparation.mask(case.mask, before)
+def prepared(name, image, mask, spacing, preparation, audit):
+    """Image, mask and spacing in a `Preparation`'s grid; what that does to the structure is told to the audit."""
+    to = preparation.spacing
+    if to is not None and spacing is None:
+        raise InputError(f"{name}: no pixel size in the file, so it cannot be resampled; leave --spacing out")
+    in_grid = preparation.mask(mask, spacing)
     lists = [audit.counts.setdefault(key, []) for key in (CUT, LOST)]
-    if case.mask.any() and not mask.any():
-        lists[1].append(case.name)
-    elif _is_cut(case.mask, before, mask, preparation):
-        lists[0].append(case.name)
-    return Case(case.name, case.subject, image, mask, (to, to) if to else before, case.details)
+    if mask.any() and not in_grid.any():
+        lists[1].append(name)
+    elif _is_cut(mask, spacing, in_grid, preparation):
+        lists[0].append(name)
+    return preparation.image(image, spacing), in_grid, (to, to) if to else spacing
 
 
 def _is_cut(mask, spacing, in_grid, preparation):
@@ -72,7 +103,7 @@ def _is_cut(mask, spacing, in_grid, preparation):
 
 def _without_empty(cases, audit):
     """The cases whose masks hold something; the others are reported to `audit`."""
-    kept = [case for case in cases if case.mask.any()]
+    kept = [case for case in cases if np.any(case.mask)]
     lost = len(audit.counts.get(LOST, ()))
     audit.leave_out(len(cases) - len(kept) - lost, "images without the structure (--keep-empty keeps them)")
     audit.leave_out(lost, f"images with the {LOST} (--keep-empty keeps them)")
@@ -88,8 +119,9 @@ def _groups(cases, kept, audit):
     kept = {case.name for case in kept}
     same, first = {}, {case.subject: case.subject for case in cases}
     for case in sorted(cases, key=lambda case: case.name):
-        if case.image.min() < case.image.max():
-            key = hashlib.sha256(stretched(case.image).tobytes()).digest(), case.image.shape
+        levels = stretched(case.image)
+        if levels.any():
+            key = hashlib.sha256(levels.tobytes()).digest(), levels.shape
             same.setdefault(key, {}).setdefault(case.subject, case)
     shared = {}
     for of_image in same.values():
@@ -111,7 +143,7 @@ def _agreement(pairs):
     frames = {}
     for a, b in pairs:
         sums = frames.setdefault(a.details.get("frame"), [0, 0])
-        sums[0] += 2 * np.count_nonzero(a.mask & b.mask)
+        sums[0] += 2 * np.count_nonzero(np.logical_and(a.mask, b.mask))
         sums[1] += np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
     scores = ", ".join(f"{both / either if either else 1:.3f}" + (f" (frame {frame})" if frame is not None else "")
                       for frame, (both, either) in frames.items())
@@ -119,7 +151,7 @@ def _agreement(pairs):
 
 
 def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text):
-    """The data set of some cases, ordered by name; the cases give their images away.
+    """The data set of some cases, ordered by name, to be written: its images and masks are `Stack`s.
 
     A case of another size than most is a damaged one. Spacing and details are kept where all cases have them.
 
@@ -145,8 +177,6 @@ def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text)
     kept = sound if keep_empty else _without_empty(sound, audit)
     audit.settle(len(kept))
     groups = _groups(sound, kept, audit)
-    cases.clear()  # what is left out need not stay in memory
-    del sound
     kind = np.uint8 if all(case.image.dtype == np.uint8 for case in kept) else np.float32
     optional = {key: np.array([case.details[key] for case in kept])
                 for key in kept[0].details if all(key in case.details for case in kept)}
@@ -157,9 +187,7 @@ def data_set(cases, audit, split, keep_empty=True, preparation=AS_IT_IS, **text)
     if len(set(group)) < 2 <= len(set(subject)):
         raise InputError(f"{audit.source}: all {len(set(subject))} subjects share images with each other, so none can "
                          "test what others train; see that each subject has its own files")
-    pixels, masks = np.empty((len(kept), *usual), kind), np.empty((len(kept), *usual), np.uint8)
-    for i, case in enumerate(kept):
-        pixels[i], masks[i] = case.image, case.mask
-        case.image = case.mask = None
-    return DataSet(images=pixels, masks=masks, subject=subject, name=np.array([case.name for case in kept], str),
-                   fold=split(group), synthetic=False, optional=optional, preparation=preparation, **text)
+    return DataSet(images=Stack([case.image for case in kept], kind),
+                   masks=Stack([case.mask for case in kept], np.uint8), subject=subject,
+                   name=np.array([case.name for case in kept], str), fold=split(group), synthetic=False,
+                   optional=optional, preparation=preparation, **text)

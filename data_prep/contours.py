@@ -9,8 +9,8 @@ from ilnrepro.use.images import format_shape
 def read(path):
     """The points of a contour file, [k, 2] of x (column) and y (row) in pixels.
 
-    A pixel's centre is a whole number, from 0. One `x y` pair a line; blank lines and either kind of line end
-    are taken.
+    Pixels have their centres at whole numbers, from 0. Each line has one `x y` pair; blank lines and both kinds of line
+    ends are allowed.
 
     Raises:
       InputError: not text, empty, comma decimals, lines that are no pair of numbers, NaN, fewer than three

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from data_prep import cases, folds, images
 from data_prep.cases import Case
 from ilnrepro.arguments import integer
@@ -39,7 +41,7 @@ def prepare(arguments, audit):
     preparation = AS_IT_IS if arguments.size is None else cases.cropping(arguments.size, arguments.spacing)
     labelled = read_cases(arguments.images, arguments.masks, subject_finder(arguments.subject_pattern), audit,
                        preparation=preparation, label=arguments.label)
-    if labelled and arguments.label is not None and not any(case.mask.any() for case in labelled):
+    if labelled and arguments.label is not None and not any(np.any(case.mask) for case in labelled):
         raise InputError(f"--label: no mask in {arguments.masks} holds {arguments.label}; look the number up")
     name, structure = arguments.images.resolve().name, arguments.structure
 
@@ -101,12 +103,7 @@ def read_cases(image_folder, mask_folder, subject_of, audit, suffixes=readers.SU
                     raise InputError(f"{here[name][0]}: no partner named {name} in {folder}; "
                                      "give every image one mask of the same name")
             subject, image_path, mask_path = subject_of(name), image_files[name][0], mask_files[name][0]
-            for case in _read_pair(name, image_path, mask_path, subject, label, audit):
-                if preparation.size is None:
-                    images.check_square(case.image, image_path)
-                    labelled.append(case)
-                else:
-                    labelled.append(cases.prepared(case, preparation, audit))
+            labelled += _read_pair(name, image_path, mask_path, subject, label, preparation, audit)
             audit.checksum(subject, image_path, image_folder)
             audit.checksum(subject, mask_path, mask_folder)
     return labelled
@@ -125,11 +122,16 @@ def _by_stem(folder, suffixes, audit):
     return by_stem
 
 
-def _read_pair(name, image_path, mask_path, subject, label, audit):
+def _read_pair(name, image_path, mask_path, subject, label, preparation, audit):
     """The cases of one pair of files: one, or one a slice."""
     picture, mask = images.pair(image_path, mask_path, audit)
     values, mask = readers.grey(picture.values, image_path), images.binary(mask, mask_path, label)
-    if values.ndim == 2:
-        return [Case(name, subject, values, mask, picture.spacing)]
-    return [Case(f"{name}-slice{number:03d}", subject, values[number - 1], mask[number - 1], picture.spacing,
-                 {"slice": number}) for number in range(1, len(values) + 1)]
+    slices = [(name, values, mask, {})]
+    if values.ndim == 3:
+        slices = [(f"{name}-slice{number:03d}", values[number - 1], mask[number - 1], {"slice": number})
+                  for number in range(1, len(values) + 1)]
+    if preparation.size is None:
+        images.check_square(values, image_path)
+        return [Case(name, subject, image, mask, picture.spacing, details) for name, image, mask, details in slices]
+    return [Case(name, subject, *cases.prepared(name, image, mask, picture.spacing, preparation, audit), details)
+            for name, image, mask, details in slices]

@@ -1,4 +1,4 @@
-"""Subjects into folds: groups that a challenge has set, or a seeded split that keeps each subject whole."""
+"""The folds of subjects: groups that a challenge has set, or a seeded split that keeps each subject whole."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def known_groups(subjects, groups):
 
 
 def random_split(subjects, folds=3, seed=0, strata=None):
-    """A random split by subject into folds whose numbers of subjects differ by one at most.
+    """A random split of subjects into folds whose numbers of subjects differ by one at most.
 
     The subjects of each stratum (all are one without `strata`) are shuffled by `seed` and dealt out in turn,
     each stratum going on where the last one stopped; so every stratum is spread evenly too. The order of the

@@ -1,4 +1,4 @@
-"""Masks brought into their images' grids, as both files' headers say where they lie."""
+"""The geometry of masks: each is brought into its image's grid by the headers of both files."""
 
 from itertools import product
 
@@ -12,16 +12,16 @@ AXES = ("columns", "rows", "slices")
 
 
 def into_grid(mask, image, mask_path, image_path):
-    """The mask's values in the image's grid, voxel for voxel, and in words what had to be done ('' for nothing).
+    """(the mask's values in the image's grid, what was done to them in words, or '').
 
-    Axes are exchanged and reversed and whole voxels shifted where the headers ask for it; a mask may cover a part of
-    the image, and is 0 elsewhere. Files that say nothing of their place, as pictures do not, are laid on each other.
+    Axes are exchanged and reversed, and whole voxels shifted, as the headers require. A mask may cover a part of the
+    image, and is 0 elsewhere. Files without a place, such as pictures, are laid on each other.
 
     Args:
       mask, image: `ilnrepro.use.images.Picture`s.
 
     Raises:
-      InputError: sizes, spacings or places that do not fit together, or labelled voxels outside the image.
+      InputError: sizes, spacings or places do not fit together, or labelled voxels lie outside the image.
     """
     if image.affine is None or mask.affine is None:
         told = mask.spacing and image.spacing
@@ -69,7 +69,7 @@ def _told(order, sign, first, size, target):
 
 
 def _size(picture):
-    """In x, y and z."""
+    """The size in x, y and z."""
     return (*picture.values.shape[::-1], 1)[:3]
 
 

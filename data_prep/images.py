@@ -1,4 +1,4 @@
-"""What is read, made fit for a data set: types, binary masks, one size; and the files of a folder."""
+"""Checks and conversions of images that were read: types, binary masks, sizes; and the files of a folder."""
 
 import hashlib
 import sys
@@ -14,10 +14,10 @@ from ilnrepro.use.images import format_shape
 
 
 def binary(values, path, label=None):
-    """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or where a `label` is.
+    """The mask, uint8 of 0 and 1, from values that are all 0 or 1, or all 0 or 255; or of the pixels with a `label`.
 
     Raises:
-      InputError: other values, unless a label is wanted.
+      InputError: there are other values, and no label is given.
     """
     levels, counts = np.unique(np.round(values, 2), return_counts=True)
     if label is None and not (np.isin(levels, (0, 1)).all() or np.isin(levels, (0, 255)).all()):
@@ -29,10 +29,10 @@ def binary(values, path, label=None):
 
 
 def pair(image_path, mask_path, audit):
-    """The Picture of an image, and its mask's values in the image's grid; what that took is told to the audit.
+    """(the `Picture` of an image, its mask's values in the image's grid); the audit records changes of the mask.
 
     Raises:
-      InputError: see `readers.read` and `geometry.into_grid`.
+      InputError: see `ilnrepro.use.images.read` and `geometry.into_grid`.
     """
     picture, mask = readers.read(image_path), readers.read(mask_path)
     values, told = into_grid(mask, picture, mask_path, image_path)
@@ -42,10 +42,10 @@ def pair(image_path, mask_path, audit):
 
 
 def whole(values, path):
-    """Labels as whole numbers, int64, where they were stored as others or scaled.
+    """Labels as whole numbers, int64, whatever type or scale they were stored with.
 
     Raises:
-      InputError: values further than 0.01 from a whole number, or below 0.
+      InputError: a value is further than 0.01 from a whole number, or below 0.
     """
     rounded = np.round(values)
     with np.errstate(invalid="ignore"):
@@ -65,10 +65,10 @@ def check_square(values, path):
 
 
 def files_in(folder):
-    """Paths of all files under `folder`, sorted, and how many are passed over, by reason.
+    """(sorted paths of all files below `folder`, {reason: number of files that are left out}).
 
     Raises:
-      InputError: no such folder, or a file name that is not text.
+      InputError: there is no such folder, or a file name is not text.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -86,7 +86,7 @@ def files_in(folder):
 
 
 def _is_litter(path):
-    """Whether a file is an operating system's or an editor's own."""
+    """Whether a file belongs to an operating system or an editor."""
     name = path.name.lower()
     return (any(part.startswith((".", "__MACOSX")) for part in path.parts)
             or name.endswith(("~", ".swp", ".swo", ".bak", ".tmp"))

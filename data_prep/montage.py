@@ -1,4 +1,4 @@
-"""A look at a data set: a montage of images with the masks' contours."""
+"""The montage of a data set: some of its images with the masks' contours."""
 
 import matplotlib
 import numpy as np
@@ -13,9 +13,10 @@ SUBJECTS, SLICES = 6, 6
 
 
 def montage(data, output, seed=0):
-    """Draws six subjects drawn at random, a row each, six of their images in order, contours in red.
+    """Draws six random subjects, a row each, with six of their images in order and contours in red.
 
-    Of a subject's only volume six slices are shown, of several volumes the slice with the largest mask each.
+    A subject with one volume is shown by six of its slices; with several volumes, by the slice with the largest mask of
+    each.
 
     Raises:
       InputError: `output` cannot be written.

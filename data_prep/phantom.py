@@ -1,8 +1,8 @@
-"""Short-axis cardiac magnetic resonance phantoms: images that look like the data sets', free of any licence.
+"""Short-axis cardiac magnetic resonance phantoms: images that look like those of the data sets, free of any licence.
 
-A subject's `Anatomy` is drawn and painted by `anatomy.py`; a `Scanner` images what was painted: coil sensitivity, blur,
-Rician noise, cut field of view. LV and RV phantoms of the same subject number and seed share anatomy and images: only
-the labels differ.
+A subject's `Anatomy` is drawn and painted by `anatomy.py`. A `Scanner` then images it: coil sensitivity, blur, Rician
+noise, cut field of view. LV and RV phantoms of the same subject number and seed share anatomy and images; only the
+labels differ.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ _ANATOMY, _SLICE, _NOISE, _FOLD = range(4)  # independent random streams
 
 
 def phantom(structure, size=256, subjects=None, sites=1, seed=0, crop=1.0):
-    """Makes a data set of short-axis slices, 6 to 10 a subject, in three folds of subjects.
+    """A data set of short-axis slices, 6 to 10 for each subject, in three folds of subjects.
 
     Args:
       structure: "LV", the left ventricle's endocardium, papillary muscles inside; or "RV", the right one's
         cavity.
       size: pixels a side, a multiple of 16. The anatomy does not depend on it.
-      subjects: their number; 45 for LV and 37 for RV if None. Subject k does not depend on it.
-      sites: subjects are dealt in turn to this many scanners, told apart by `optional["site"]`, from 1.
-      seed: of everything random.
+      subjects: their number; None takes 45 for LV and 37 for RV. Subject k does not depend on it.
+      sites: number of scanners, to which subjects are assigned in turn; `optional["site"]` has them, from 1.
+      seed: of all random numbers.
       crop: the share of the field of view that is kept, about its centre.
 
     Returns:
       A DataSet; `optional` holds "slice" (1 at the base), "spacing" (mm) and, with several sites, "site".
 
     Raises:
-      InputError: a parameter that cannot be used.
+      InputError: a parameter has a value that cannot be used.
     """
     if structure not in list(SUBJECTS):
         raise InputError(f"phantom: structure: {structure!r} is unknown; choose one of {', '.join(SUBJECTS)}")
@@ -63,10 +63,10 @@ def phantom(structure, size=256, subjects=None, sites=1, seed=0, crop=1.0):
 
 
 def _check(size, subjects, sites, seed, crop):
-    for field, value, least in (("size", size, 32), ("subjects", subjects, FOLDS), ("sites", sites, 1),
-                                ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InputError(f"phantom: {field}: {value!r} cannot be used; give a whole number from {least}")
+    for field, value, minimum in (("size", size, 32), ("subjects", subjects, FOLDS), ("sites", sites, 1),
+                                  ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+            raise InputError(f"phantom: {field}: {value!r} cannot be used; give a whole number from {minimum}")
     if not 0.4 <= crop <= 1:
         raise InputError(f"phantom: crop: {crop!r} cannot be used; give a share from 0.4, which holds the heart, to 1")
     if size % 16:
@@ -98,7 +98,7 @@ def _slice(anatomy, scanner, structure, size, crop, z, key):
 
 @dataclass(frozen=True)
 class Scanner:
-    """How a site images: `contrast` is an exponent of the signal, lengths in mm, the rest relative."""
+    """The scanner of a site: `contrast` is an exponent of the signal; lengths are in mm, all else is relative."""
 
     contrast: float
     bias: float  # strength of the coils' inhomogeneity
@@ -108,7 +108,7 @@ class Scanner:
 
     @staticmethod
     def of_site(site):
-        """Site 1 is in the middle of every range; later ones spread through them by irrational steps."""
+        """Site 1 is in the middle of all ranges; later ones spread through them by irrational steps."""
         ranges = np.array([(0.75, 1.35), (0.6, 1.65), (0.02, 0.08), (0.55, 2.2), (310.0, 418.0)])
         share = (0.5 + (site - 1) * np.sqrt([2, 3, 5, 7, 11])) % 1
         return Scanner(*(float(v) for v in ranges[:, 0] * (ranges[:, 1] / ranges[:, 0]) ** share))
@@ -124,12 +124,12 @@ def acquire(tissue, axis, anatomy, scanner, rng):
     image = ndimage.gaussian_filter(tissue**scanner.contrast * bias, scanner.blur / pixel)
     noise = scanner.noise * np.median(bias) * rng.standard_normal((2, *image.shape), dtype=np.float32)
     image = np.hypot(image + noise[0], noise[1])  # the magnitude is Rician
-    image *= _seen(axis / (0.5 * scanner.field_of_view), anatomy.aperture)
+    image *= _field_mask(axis / (0.5 * scanner.field_of_view), anatomy.aperture)
     low, high = image.min(), image.max()
     return np.round(255 * (image - low) / (high - low)).astype(np.uint8)
 
 
-def _seen(axis, aperture):
+def _field_mask(axis, aperture):
     """The part of the square, [-1, 1] a side, that the reconstruction keeps."""
     x, y = axis, axis[:, None]
     if aperture == "circle":

@@ -57,13 +57,15 @@ def prepare(arguments, audit):
             labelled.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
-    depth = max((len(case.image) for case in labelled), default=0)
-    audit.counts["slices"] = {case.subject: len(case.image) for case in labelled}
+    depths = {case.subject: case.image.shape[0] for case in labelled}
+    depth = max(depths.values(), default=0)
+    audit.counts["slices"] = depths
     audit.counts["slices filled up to"] = depth
     for case in labelled:
-        missing = ((0, depth - len(case.image)), (0, 0), (0, 0))
-        case.image = np.pad(case.image, missing, constant_values=case.image.min())
-        case.mask = np.pad(case.mask, missing)
+        missing = ((0, depth - depths[case.subject]), (0, 0), (0, 0))
+        image, mask = np.asarray(case.image), np.asarray(case.mask)
+        case.image = cases.Packed(np.pad(image, missing, constant_values=image.min()))
+        case.mask = cases.Packed(np.pad(mask, missing))
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)

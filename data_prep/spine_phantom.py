@@ -24,36 +24,36 @@ _ANATOMY, _TEXTURE, _NOISE = range(3)  # independent random streams
 
 
 def spine_phantom(size=256, slices=160, subjects=10, seed=0, crop=1.0):
-    """Makes a data set of spine CT volumes float32 [subjects, slices, size, size], in five folds of subjects.
+    """A data set of spine CT volumes float32 [subjects, slices, size, size], in five folds of subjects.
 
     Args:
       size: pixels a side, a multiple of 16. The anatomy does not depend on it.
       slices: transversal slices over 160 mm.
       subjects: their number. Subject k does not depend on it.
-      seed: of everything random.
+      seed: of all random numbers.
       crop: the share of the field of view of 170 mm that is kept, about its centre.
 
     Returns:
       A DataSet of whole Hounsfield units; `optional` holds "spacing" (mm).
 
     Raises:
-      InputError: a parameter that cannot be used.
+      InputError: a parameter has a value that cannot be used.
     """
-    for field, value, least in (("size", size, 32), ("slices", slices, 16), ("subjects", subjects, 2),
-                                ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InputError(f"spine-phantom: {field}: {value!r} cannot be used; give a whole number from {least}")
+    for field, value, minimum in (("size", size, 32), ("slices", slices, 16), ("subjects", subjects, 2),
+                                  ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+            raise InputError(f"spine-phantom: {field}: {value!r} cannot be used; give a whole number from {minimum}")
     if size % 16:
         raise InputError(f"spine-phantom: size: {size} is not a multiple of 16, which four max-pools need; "
                          f"take {size // 16 * 16} or {size // 16 * 16 + 16}")
     if not 0.4 <= crop <= 1:
         raise InputError(f"spine-phantom: crop: {crop!r} cannot be used; give a share from 0.4, which holds a "
                          "vertebra, to 1")
-    made = [_volume(size, slices, crop, seed, k) for k in range(subjects)]
+    volumes = [_volume(size, slices, crop, seed, k) for k in range(subjects)]
     names = np.array([f"spine-phantom-{k + 1:02d}" for k in range(subjects)])
     spacing = (LENGTH / slices, crop * FIELD_OF_VIEW / size, crop * FIELD_OF_VIEW / size)
     return DataSet(
-        images=np.stack([image for image, _ in made]), masks=np.stack([mask for _, mask in made]), subject=names,
+        images=np.stack([image for image, _ in volumes]), masks=np.stack([mask for _, mask in volumes]), subject=names,
         name=names, fold=random_split(names, FOLDS, seed), title="Thoracic spine CT phantom", structure="spine",
         source=(f"ilnrepro data_prep spine-phantom, seed {seed}, {subjects} subjects, {slices} slices of "
                 f"{size}x{size} pixels, {crop:.0%} of the field of view"),
@@ -81,12 +81,12 @@ def _volume(size, slices, crop, seed, subject):
 
 def _textures(axis, z, seed, subject):
     """A fine and a coarse random field over the slice at level z, mean 0 and deviation about 1, smooth in z too."""
-    found = []
+    fields = []
     for stream, scale in enumerate((2.5, 14.0)):
         node, share = int(z // scale), z % scale / scale
         ends = [smooth_field(_generator(seed, _TEXTURE, subject, stream, node + k), axis, scale) for k in (0, 1)]
-        found.append(((1 - share) * ends[0] + share * ends[1]) / np.float32(np.hypot(1 - share, share)))
-    return found
+        fields.append(((1 - share) * ends[0] + share * ends[1]) / np.float32(np.hypot(1 - share, share)))
+    return fields
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What the papers did: grids of runs, tables, costs. Tables are made from run files alone."""
+"""The experiments of the papers: grids of runs, tables, costs. Tables are made from run files alone."""

@@ -1,4 +1,4 @@
-"""`python -m experiments`: the grids of runs behind the papers' tables, the tables themselves, and measurements."""
+"""The command `python -m experiments`: the grids of runs behind the papers' tables, the tables, and measurements."""
 
 import argparse
 from pathlib import Path
@@ -34,7 +34,7 @@ def parser():
         to.add_argument("--protocol", required=to is run, help=f"one of {', '.join(PROTOCOLS)}")
         to.add_argument("--data", type=Path, nargs="*", default=[], help="data set files, one a structure")
         to.add_argument("--tables", type=lambda text: int(text) if text.isdigit() else text, nargs="+", choices=keys,
-                         metavar="N", help=f"of {' '.join(map(str, keys))} (default: the protocol's)")
+                        metavar="N", help=f"of {' '.join(map(str, keys))} (default: the protocol's)")
         options.add_selection(to)
         options.add_results(to)
     options.add_execution(run)

@@ -51,7 +51,7 @@ def draw(arguments, datasets, present):
     results = read_results(paper_of, arguments.results, arguments.protocol, datasets, variant(arguments))
     folder, about = arguments.results / "figures", captions.about_runs(results.records)
     methods = captions.sort_methods(dict.fromkeys(method for method, _, _ in results.chosen_records),
-                               methods_of(results.paper.select_tables()))
+                                    methods_of(results.paper.select_tables()))
     keys = sorted(results.chosen_records, key=lambda key: (methods.index(key[0]), *key[1:]))
     runs = [results.run(key) for key in keys]
     tested = [run for run in runs if run.test]
@@ -98,7 +98,7 @@ def _figures_of_tables(folder, results):
     judged = {stem: table for stem, *table in (
         judgements.build(results.paper, results.records, results.folder) if default_protocol else ())}
     entries = forest.rows(judged["verdicts"][1] if "verdicts" in judged else None,
-                        built["differences"][1] if "differences" in built else (), results.rule)
+                          built["differences"][1] if "differences" in built else (), results.rule)
     if entries:
         yield forest.draw_claims(folder, entries, f"{captions.about_one_seed(results.records)}"
                                  f"{captions.about_data(results.records)} {captions.about_choice(results.records)}")

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 __version__ = "0.1.0"
-# The public interface, where each name is, loaded where it is first used; `__init__.pyi` has it for type checkers.
+# The public interface: {name: its module}, loaded on first use. `__init__.pyi` lists it for type checkers.
 _PUBLIC = {
     **dict.fromkeys(("LabelMap", "Scores", "Segmentation", "Segmenter", "Structures", "compare", "data_set", "ensemble",
                      "export", "read_data", "scores", "train", "write_data"), "ilnrepro.api"),

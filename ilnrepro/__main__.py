@@ -1,4 +1,4 @@
-"""`python -m ilnrepro`: one run, and looking at what files hold."""
+"""The command `python -m ilnrepro`, the same as `ilnrepro`."""
 
 from ilnrepro.cli import main
 from ilnrepro.console import command

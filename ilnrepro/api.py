@@ -1,4 +1,4 @@
-"""The public interface: what `import ilnrepro` offers, and what the command line goes through. See docs/python.md."""
+"""The public interface, which `import ilnrepro` offers and the command line uses. See docs/python.md."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ File = str | PathLike[str]
 
 
 class Scores(NamedTuple):
-    """How masks score against the truth.
+    """The scores of masks against the truth.
 
     Attributes:
       dice: of each image or volume, `[n]`; 1 where both masks are empty.
-      mean: over subjects of each one's mean; low, high: of its 95 % interval over subjects, NaN for one subject.
-      subjects: how many.
+      mean: mean over subjects of a subject's mean.
+      low, high: ends of its 95 % interval over subjects; NaN for one subject.
+      subjects: their number.
     """
 
     dice: np.ndarray
@@ -38,13 +39,13 @@ class Scores(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """What a trained network, or an ensemble of them, makes of images.
+    """The segmentation of images by a trained network or an ensemble.
 
     Attributes:
       mask: uint8 of the images' shape, 1 inside the structure.
-      probability: of the structure, float32; of an ensemble the mean of its networks'.
-      uncertainty: the standard deviation of the probability over the networks of an ensemble; None of one network.
-      disagreement: 1 − the mean Dice of each two networks' masks of all these images together; None of one network.
+      probability: of the structure, float32; for an ensemble the mean over its networks.
+      uncertainty: standard deviation of the probability over the networks of an ensemble; None for one network.
+      disagreement: 1 − the mean Dice of each two networks' masks, all images together; None for one network.
     """
 
     mask: np.ndarray
@@ -73,14 +74,14 @@ class LabelMap(NamedTuple):
 
 
 class Segmenter:
-    """A trained network for use, on arrays of any size and intensity.
+    """A trained network for use on arrays of any size and intensity.
 
     Args:
       model: a run file that kept its weights, a file of `train` or `ensemble`, an exported model, or the name of a
         network that comes with the package.
 
     Raises:
-      InputError: none of them.
+      InputError: `model` is none of these.
     """
 
     def __init__(self, model: File) -> None:
@@ -89,15 +90,16 @@ class Segmenter:
         self._segment = segmenter.load(model)
 
     def __call__(self, images: np.ndarray, spacing: tuple[float, float] | None = None, batch: int = 8) -> Segmentation:
-        """Segments one image `[H, W]`, or images or the slices of a volume `[n, H, W]`, so many at a time.
+        """Segments one image `[H, W]`, or images or slices of a volume `[n, H, W]`.
 
-        Images are prepared as those of the network's data set were, and what is found is brought back to their grid.
+        Images are prepared like those of the network's data set, and the result is brought back to their own grid.
 
         Args:
-          spacing: mm of a pixel's (height, width), which a network wants whose data were resampled.
+          spacing: mm of a pixel's (height, width), which a network needs whose data were resampled.
+          batch: number of images at a time.
 
         Raises:
-          InputError: another shape, numbers that are not finite, or a spacing that is wanted and not given.
+          InputError: another shape, numbers that are not finite, or a missing spacing.
         """
         from ilnrepro.use import segmenter
 
@@ -151,20 +153,20 @@ def _outputs(segment, images, spacing, batch):
 def data_set(images: np.ndarray, masks: np.ndarray, subject: Sequence[str], *, structure: str, title: str = "",
              fold: Sequence[int] | None = None, folds: int = 3, seed: int = 0, name: Sequence[str] | None = None,
              spacing: Sequence[float] | None = None) -> dataset.DataSet:
-    """A data set from arrays, checked; `write_data` makes it the file that `compare` and `train` take.
+    """A data set from arrays, checked. `write_data` writes the file that `compare` and `train` take.
 
     Args:
       images: uint8 or float32 `[n, H, W]`, or volumes `[n, D, H, W]`, one grey channel of any intensity.
       masks: of the same shape, 1 inside the structure and 0 elsewhere.
-      subject: the person of each image, who lies in one fold only.
+      subject: the person of each image.
       structure: what the masks show.
-      fold: the subject's group of each image, from 1; None deals the subjects out by chance.
-      folds, seed: their number, and of that chance.
-      name: a unique name of each image; None makes them of the subjects.
-      spacing: mm of a pixel's sides, (row, column), of volumes (slice, row, column), where it is known.
+      fold: fold of each image, from 1, the same for all images of a subject; None draws the subjects' folds at random.
+      folds, seed: number of folds, and seed of the draw.
+      name: a unique name of each image; None makes names from the subjects.
+      spacing: mm of a pixel's sides (row, column), or of a voxel's (slice, row, column), where they are known.
 
     Raises:
-      InputError: what was given is not sound; says what.
+      InputError: an argument is not sound; the message says which.
     """
     people = np.asarray(subject, str)
     if fold is None:
@@ -172,12 +174,12 @@ def data_set(images: np.ndarray, masks: np.ndarray, subject: Sequence[str], *, s
         fold = [1 + order.index(one) % folds for one in people.tolist()]
     if name is None:
         name = [f"{one} {people[:i].tolist().count(one) + 1}" for i, one in enumerate(people.tolist())]
-    further = {} if spacing is None else {"spacing": np.tile(np.asarray(spacing, float), (len(people), 1))}
+    optional = {} if spacing is None else {"spacing": np.tile(np.asarray(spacing, float), (len(people), 1))}
     kind = np.uint8 if np.asarray(images).dtype == np.uint8 else np.float32
-    made = dataset.DataSet(np.asarray(images, kind), np.asarray(masks).astype(np.uint8), people, np.asarray(name, str),
-                           np.asarray(fold, int), title or structure, structure, "", "", "", False, further)
-    dataset.check(made, "data_set")
-    return made
+    data = dataset.DataSet(np.asarray(images, kind), np.asarray(masks).astype(np.uint8), people, np.asarray(name, str),
+                           np.asarray(fold, int), title or structure, structure, "", "", "", False, optional)
+    dataset.check(data, "data_set")
+    return data
 
 
 def write_data(path: File, data: dataset.DataSet) -> Path:
@@ -195,10 +197,10 @@ def scores(truth: np.ndarray, predicted: np.ndarray, subject: Sequence[str] | No
     """Dice of masks `[n, ...]` against the truth, and its mean over subjects with a 95 % t interval over them.
 
     Args:
-      subject: of each mask; None takes each for another person.
+      subject: the person of each mask; None takes each mask for another person.
 
     Raises:
-      InputError: shapes that differ.
+      InputError: the shapes differ.
     """
     from scipy.special import stdtrit
 
@@ -209,8 +211,8 @@ def scores(truth: np.ndarray, predicted: np.ndarray, subject: Sequence[str] | No
         raise InputError(f"scores: masks of shapes {truth.shape} and {predicted.shape}"
                          f"{'' if subject is None else f' and {len(subject)} subjects'} do not belong together")
     cases = dice(*overlap(truth, predicted))
-    _, of_image = np.unique(np.arange(len(cases)) if subject is None else np.asarray(subject, str), return_inverse=True)
-    means = np.bincount(of_image, cases) / np.bincount(of_image)
+    _, index = np.unique(np.arange(len(cases)) if subject is None else np.asarray(subject, str), return_inverse=True)
+    means = np.bincount(index, cases) / np.bincount(index)
     n = len(means)
     half = float(stdtrit(n - 1, 0.975) * means.std(ddof=1) / n ** 0.5) if n > 1 else float("nan")
     return Scores(cases, float(means.mean()), float(means.mean()) - half, float(means.mean()) + half, n)
@@ -219,22 +221,23 @@ def scores(truth: np.ndarray, predicted: np.ndarray, subject: Sequence[str] | No
 def compare(data: File, methods: Sequence[str], *, hours: float = 2.0, reference: str | None = None,
             results: File | None = None, rates: Sequence[float] = (), seeds: int | None = None, jobs: int | None = None,
             protocol: str | None = None, plugin: File | None = None, **changes: Any) -> Findings:
-    """Compares methods on a data set file, within a budget; returns the findings, and writes them as a page.
+    """Compares methods on a data set file within a budget of time; returns the findings, and writes them as a page.
 
-    What is done is planned from a timing before the first run, and written into the results folder. A comparison that
-    was interrupted goes on by that plan when called again. Runs are processes of their own.
+    Before the first run, a plan is made from a timing and written into the results folder. An interrupted comparison
+    goes on by that plan when it is called again. Each run is a process of its own.
 
     Args:
       data: the data set file.
       methods: two or more of `ilnrepro.norms.METHODS`.
       hours: the budget.
-      reference: that differences are shown against; None takes the best.
+      reference: the method that differences are shown against; None takes the best.
       results: folder for the runs and the page; None makes one beside the data set, named after it.
-      rates: learning rates to try; none leaves them to the plan, as None does the number of seeds.
-      jobs: runs side by side; None takes as many as there are cores for.
+      rates: learning rates to try; () leaves them to the plan.
+      seeds: their number; None leaves it to the plan.
+      jobs: number of runs side by side; None takes as many as the cores have room for.
       protocol: a name of `ilnrepro.protocols.PROTOCOLS`; None takes one that suits the data.
       plugin: a file that registers methods, see `ilnrepro.norms.register`.
-      changes: what differs from the protocol's defaults, by field.
+      changes: fields of the protocol that differ from its defaults.
 
     Raises:
       InputError: data, methods or budget do not fit, the results folder holds another comparison, or runs failed.
@@ -256,23 +259,23 @@ def train(data: File, method: str, output: File, rate: float | None = None, *, p
           stop: Callable[[], bool] = lambda: False, **changes: Any) -> Path:
     """Trains on all subjects of a data set file and writes a network for use; returns its path.
 
-    Call it before anything else in the process uses TensorFlow, which sets its threads once.
+    Call it before anything else in the process uses TensorFlow, whose threads can be set only once.
 
     Args:
       data: the data set file.
       method: of `ilnrepro.norms.METHODS`.
-      output: the file to write (.h5); a training that was interrupted goes on beside it.
-      rate: initial learning rate; None takes the best of a comparison in `results`, or the first that one would try.
+      output: the file to write (.h5); checkpoints for an interrupted training lie beside it.
+      rate: initial learning rate; None takes the best of a comparison in `results`, or the first of the defaults.
       protocol: a name of `ilnrepro.protocols.PROTOCOLS`; None takes the comparison's, or one that suits the data.
-      results: folder with runs of the same method, rate and protocol on each fold, from which its Dice is expected;
-        None takes that of a comparison beside the data set.
+      results: folder with runs of the same method, rate and protocol on each fold, by which its Dice is estimated;
+        None takes the folder of a comparison beside the data set.
       plugin: a file that registers methods, see `ilnrepro.norms.register`.
       progress: called with (steps done, steps in all).
-      stop: asked now and then whether to save the state and raise `ilnrepro.training.loop.Stopped`.
-      changes: what differs from the protocol's defaults, by field.
+      stop: called now and then; where it returns True, the state is saved and `training.loop.Stopped` is raised.
+      changes: fields of the protocol that differ from its defaults.
 
     Raises:
-      InputError: what was given does not fit, or `output` cannot be written or holds another network.
+      InputError: the arguments do not fit together, or `output` cannot be written or holds another network.
     """
     from ilnrepro.studies import answer, comparing, defaults, models, planning
 
@@ -291,26 +294,28 @@ def train(data: File, method: str, output: File, rate: float | None = None, *, p
 
 
 def comparison_of(data: File) -> Path:
-    """The folder of a data set's comparison, where no other is given: beside it, named after it."""
+    """The default folder of a data set's comparison: beside the data set, and named after it."""
     return Path(data).with_name(f"{Path(data).stem}-comparison")
 
 
 def ensemble(runs: Sequence[File], output: File) -> Path:
-    """Puts the trained networks of several run files into one file, for use as one: their probabilities are averaged.
+    """Writes an ensemble of the networks of several run files, whose probabilities are averaged; returns its path.
 
     Raises:
-      InputError: fewer than two, one twice, one without weights, or networks of different methods, data or protocols.
+      InputError: there are fewer than two, one twice, one without weights, or networks of different methods, data or
+        protocols.
     """
     ensembles.write(output, runs)
     return Path(output)
 
 
 def export(model: File, output: File) -> Path:
-    """Writes a trained network, or an ensemble, for use without this package: as a TensorFlow SavedModel, a folder; or
-    where the name ends in .onnx, as an ONNX file, by tf2onnx (the extra `onnx`).
+    """Writes a trained network, or an ensemble, for use without this package; returns its path.
+
+    It is a TensorFlow SavedModel, a folder; or where the name ends in .onnx, an ONNX file by tf2onnx (extra `onnx`).
 
     Raises:
-      InputError: a model without weights, or `output` is there already or cannot be written.
+      InputError: the model has no weights, or `output` exists already or cannot be written.
     """
     from ilnrepro.use import onnx_export, segmenter
 

@@ -1,4 +1,4 @@
-"""Options that several command lines have in common: their types, and the options that change a protocol."""
+"""The options that several command lines share: their types, and the options that change a protocol."""
 
 import argparse
 import math
@@ -9,7 +9,7 @@ from ilnrepro.protocols import PROTOCOLS, VARIANTS, protocol, variant_type
 
 
 def integer(minimum: int) -> Callable[[str], int]:
-    """An argparse type: a whole number, `minimum` or more."""
+    """The argparse type of whole numbers from `minimum` on."""
 
     def convert(text):
         if not text.lstrip("-").isdecimal() or int(text) < minimum:
@@ -20,7 +20,7 @@ def integer(minimum: int) -> Callable[[str], int]:
 
 
 def seconds(text: str) -> float:
-    """What argparse makes an option's text with: a number of seconds from 0."""
+    """The argparse type of times: a number of seconds, 0 or more."""
     try:
         if 0 <= (value := float(text)) < math.inf:
             return value
@@ -29,9 +29,9 @@ def seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give seconds, 0 or more")
 
 
-def add_variants(to):
-    """Adds an option for each field of the protocol that a run may change."""
-    group = to.add_argument_group("what may differ from the protocol's defaults")
+def add_variants(parser):
+    """Adds to a parser an option for each field of the protocol that a run may change."""
+    group = parser.add_argument_group("what may differ from the protocol's defaults")
     for key in VARIANTS:
         kind = variant_type(key)
         group.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(),
@@ -44,7 +44,7 @@ def variants(arguments):
 
 
 def variant(arguments):
-    """The part of a run's path that tells the changes by the options of `add_variants`: '+eps1e-12', or ''.
+    """The part of a run's path for the changes by the options of `add_variants`, as '+eps1e-12'; or ''.
 
     Raises:
       InputError: the protocol is unknown, or there are changes without a protocol.

@@ -1,4 +1,4 @@
-"""The `ilnrepro` command: runs, networks for use, and looking at files, methods and the network."""
+"""The command `ilnrepro`: training and comparing, networks for use, and descriptions of files, methods and networks."""
 
 import argparse
 import functools
@@ -13,19 +13,19 @@ from ilnrepro.protocols import PROTOCOLS
 
 
 def parser():
-    """The command line's grammar."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(prog="ilnrepro", description=__doc__)
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands_of, own = top.add_subparsers(dest="command", required=True), argparse.ArgumentParser(add_help=False)
-    own.add_argument("--plugin", type=Path, metavar="FILE.py", help="a file that registers methods of your own")
-    add = functools.partial(commands_of.add_parser, parents=[own])
-    for group in (_training, _using, _looking):
-        group(add)
+    subparsers, common = top.add_subparsers(dest="command", required=True), argparse.ArgumentParser(add_help=False)
+    common.add_argument("--plugin", type=Path, metavar="FILE.py", help="a file that registers methods of your own")
+    add = functools.partial(subparsers.add_parser, parents=[common])
+    for add_group in (_add_training, _add_use, _add_descriptions):
+        add_group(add)
     return top
 
 
-def _training(add):
-    """Commands that train: one run, a comparison, a network for use."""
+def _add_training(add):
+    """Adds the commands that train: one run, a comparison, a network for use."""
     run = add("run", help="train and test once, and write one run file")
     run.add_argument("--data", required=True, type=Path, help="data set file (.h5)")
     run.add_argument("--results", required=True, type=Path, help="results folder")
@@ -61,12 +61,12 @@ def _training(add):
     train.add_argument("--protocol", help=f"one of {', '.join(PROTOCOLS)} (default: the comparison's, or one that "
                        "suits the data)")
     train.add_argument("--results", type=Path, help="folder with runs of the same method, rate and protocol on each "
-                       "fold, from which the network's Dice is expected (default: DATA-comparison, where it is there)")
+                       "fold, by which the network's Dice is estimated (default: DATA-comparison, if it exists)")
     add_variants(train)
 
 
-def _using(add):
-    """Commands for trained networks."""
+def _add_use(add):
+    """Adds the commands for trained networks."""
     ensemble = add("ensemble", help="put several trained networks into one file: their probabilities are averaged")
     ensemble.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run files that kept their weights, of one "
                           "method, protocol and data set")
@@ -87,8 +87,8 @@ def _using(add):
     export.add_argument("--output", type=Path, required=True, help="folder to write, or a file that ends in .onnx")
 
 
-def _looking(add):
-    """Commands that print: what files hold, methods, the network."""
+def _add_descriptions(add):
+    """Adds the commands that print: the content of files, methods, the layers of a network."""
     inspect = add("inspect", help="print what a run or data set file holds")
     inspect.add_argument("file", type=Path)
     inspect.add_argument("--all", action="store_true", help="of a run also its configuration, versions and timing")
@@ -99,8 +99,8 @@ def _looking(add):
     verify = add("verify", help="name damaged, incomplete, stale and duplicate run files")
     verify.add_argument("results", type=Path, help="results folder, or one trained network")
     methods = add("methods", help="list the methods")
-    methods.add_argument("--check", metavar="METHOD", help="check that a method's rule is what its equations say, and "
-                         "its gradients slopes")
+    methods.add_argument("--check", metavar="METHOD", help="check that a method's rule agrees with its equations, and "
+                         "its gradients with finite differences")
     summary = add("summary", help="print the network's layers, shapes and parameter counts")
     summary.add_argument("--network", choices=NETWORKS, default="unet")
     summary.add_argument("--method", default="iln")

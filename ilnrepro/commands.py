@@ -51,7 +51,7 @@ def run(arguments):
 
 
 def compare(arguments):
-    """Compares methods, and says what was found."""
+    """Compares methods, and prints the findings."""
     findings = api.compare(arguments.data, arguments.methods, hours=arguments.hours, reference=arguments.reference,
                            results=arguments.results, rates=arguments.rates, seeds=arguments.seeds, jobs=arguments.jobs,
                            protocol=arguments.protocol, plugin=arguments.plugin, **variants(arguments))
@@ -63,18 +63,18 @@ def compare(arguments):
 def train(arguments):
     """Trains on all subjects and writes a network for use."""
     title = f"{arguments.method} on all subjects"
-    with _progress("bar", title) as report, _interrupting():
+    with _progress("bar", title) as report, _stopped_as_interruption():
         path = api.train(
             arguments.data, arguments.method, arguments.output, arguments.rate, protocol=arguments.protocol,
             seed=arguments.seed, results=arguments.results, plugin=arguments.plugin, progress=report,
-            stop=_stop_when_asked(), **variants(arguments))
+            stop=_stop_on_signal(), **variants(arguments))
     print(f"{path}: {runfile.read(path).expected['text']}")
     return 0
 
 
 @contextlib.contextmanager
-def _interrupting():
-    """Takes a training that stopped when asked to for the interruption that it is."""
+def _stopped_as_interruption():
+    """Turns the end of a training that was asked to stop into an interruption."""
     from ilnrepro.training import loop
 
     try:
@@ -88,13 +88,13 @@ def _train_and_write(configuration, data, path, arguments):
     from ilnrepro.training.tensorboard import Curves
 
     process.set_up(configuration)
-    further = {}
+    options = {}
     if arguments.tensorboard:
-        further["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
+        options["record"] = Curves(arguments.tensorboard / configuration.path.relative_to("runs").with_suffix(""))
     title = f"{configuration.method} fold {configuration.fold}"
-    with _progress(arguments.progress, title) as report, _interrupting():
-        outcome = loop.run(configuration, data, report, path, _stop_when_asked(), arguments.checkpoint_seconds,
-                           **further)
+    with _progress(arguments.progress, title) as report, _stopped_as_interruption():
+        outcome = loop.run(configuration, data, report, path, _stop_on_signal(), arguments.checkpoint_seconds,
+                           **options)
     if not arguments.keep_weights:
         outcome.weights = {}
     runfile.write(path, outcome)
@@ -106,9 +106,9 @@ def _train_and_write(configuration, data, path, arguments):
 
 
 def exit_when_stdout_closes():
-    """Ends this process, as a kill would, as soon as nobody reads its standard output, because its driver has ended.
+    """Ends this process, as a kill would, as soon as nobody reads its standard output.
 
-    Otherwise the run would hold its lock against the next driver.
+    Its driver has then ended, and the run would hold its lock against the next driver.
     """
     if not hasattr(select, "poll"):  # Windows, where it ends when it next reports progress
         return
@@ -117,22 +117,22 @@ def exit_when_stdout_closes():
     threading.Thread(target=lambda: closed.poll() and os._exit(1), daemon=True).start()
 
 
-def _stop_when_asked():
-    """A function that tells whether a signal to stop came; a second SIGINT interrupts at once."""
-    asked = []
+def _stop_on_signal():
+    """A function that returns whether a signal to stop has come; a second SIGINT interrupts at once."""
+    received = []
 
-    def note(number, _):
-        asked.append(number)
+    def record(number, _):
+        received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     for number in stopping_signals():
-        signal.signal(number, note)
-    return lambda: bool(asked)
+        signal.signal(number, record)
+    return lambda: bool(received)
 
 
 @contextlib.contextmanager
 def _progress(kind, title):
-    """A function (steps done, steps in all) that reports progress, as lines for programs or as a bar."""
+    """A context manager with a function (steps done, steps in all) that shows progress, as lines or as a bar."""
     if kind == "lines":
         yield lambda done, total: print("steps", done, total, flush=True)
         return
@@ -148,10 +148,10 @@ def _progress(kind, title):
 
 
 def predict(arguments):
-    """Segments files."""
+    """Segments files and writes their masks."""
     from ilnrepro.use import prediction, segmenter, structures
 
-    planned = prediction.plan(arguments.inputs, arguments.output)
+    pairs = prediction.plan(arguments.inputs, arguments.output)
     if arguments.further:
         segment = structures.load_together([arguments.model, *arguments.further])
         print(f"labels: {prediction.legend(segment.names)}")
@@ -159,24 +159,24 @@ def predict(arguments):
         segment = segmenter.load(arguments.model)
     files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
-        files_task, images = bar.add_task("files", total=len(planned)), bar.add_task("images", visible=False)
+        files_task, images = bar.add_task("files", total=len(pairs)), bar.add_task("images", visible=False)
         failed = 0
-        for path, target in planned:
+        for path, target in pairs:
             try:
                 outcome = prediction.predict(segment, path, target, arguments.batch, lambda done, total: bar.update(
                     images, completed=done, total=total, visible=total > 1), arguments.probability)
-                said = f"{target}{_said(outcome)}"
+                line = f"{target}{_notes_on(outcome)}"
             except InputError as error:
-                said, failed = f"error: {error}", failed + 1
-            bar.console.print(said, markup=False, soft_wrap=True)
+                line, failed = f"error: {error}", failed + 1
+            bar.console.print(line, markup=False, soft_wrap=True)
             bar.advance(files_task)
-    if failed and len(planned) > 1:
-        print(f"{failed} of {len(planned)} files have no mask, for the reasons above", file=sys.stderr)
+    if failed and len(pairs) > 1:
+        print(f"{failed} of {len(pairs)} files have no mask, for the reasons above", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _said(outcome):
-    """What is known of a prediction, in brackets."""
+def _notes_on(outcome):
+    """The text in brackets on a prediction's Dice and the networks' disagreement, where they are known."""
     parts = [f"DSC {outcome.dice:.3f} against its own masks"] if outcome.dice is not None else []
     if outcome.disagreement is not None:
         parts.append(f"the networks disagree by {outcome.disagreement:.3f}")

@@ -1,4 +1,4 @@
-"""The ending of all command lines: errors as one line, and an exit status that tells what happened."""
+"""The frame of all command lines: errors as one line, interruptions, and the exit status."""
 
 import contextlib
 import errno
@@ -22,10 +22,10 @@ def one_line(error: object) -> str:
 
 
 def command(main: Callable[[], int]) -> NoReturn:
-    """Calls a command line's `main()` and ends the process: an InputError becomes one line and status 2.
+    """Calls a command line's `main()`, and ends the process with its status.
 
-    So does a full or read-only disk. Ctrl-C says how to go on and ends with status 130, and so does SIGTERM or a closed
-    terminal; a closed pipe ends quietly.
+    An InputError, or a full or read-only disk, gives one line and status 2. Ctrl-C, SIGTERM or a closed terminal gives
+    a line on how to go on and status 130. A closed pipe ends the process quietly.
     TensorFlow computes by oneDNN (`ilnrepro.set_up`), and its log is off, unless the environment says otherwise.
     """
     set_up()
@@ -33,7 +33,7 @@ def command(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    _be_interrupted()
+    _interrupt_on_signals()
     try:
         status = main()
         sys.stdout.flush()
@@ -60,15 +60,15 @@ def command(main: Callable[[], int]) -> NoReturn:
 
 
 def stopping_signals() -> list[int]:
-    """SIGINT, SIGTERM and SIGHUP, where there are such, but for those that this process was started to ignore."""
+    """SIGINT, SIGTERM and SIGHUP, where they exist, without those that this process was started to ignore."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _be_interrupted() -> None:
-    """Lets the first signal to stop interrupt; after it Ctrl-C alone does.
+def _interrupt_on_signals() -> None:
+    """Makes the first signal to stop an interruption; after it, only Ctrl-C interrupts.
 
-    So whoever started this process and got the signal as well may pass it on without disturbing what is being ended.
+    So whoever started this process and got the signal too may pass it on without disturbing the end of the work.
     """
     numbers = stopping_signals()
 
@@ -81,9 +81,9 @@ def _be_interrupted() -> None:
         signal.signal(number, interrupt)
 
 
-def call(words: list[str]) -> int:
-    """Runs a command to its end and returns its status; interrupted, it interrupts the command too, and waits."""
-    with subprocess.Popen(words) as process:
+def call(arguments: list[str]) -> int:
+    """Runs a command to its end and returns its status; an interruption ends the command too."""
+    with subprocess.Popen(arguments) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

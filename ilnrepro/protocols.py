@@ -1,4 +1,4 @@
-"""Protocols: how a network is trained and tested, with the source of every number, and one run's configuration."""
+"""Protocols: how a network is trained and tested, with the source of each number. Configurations of single runs."""
 
 import hashlib
 import json
@@ -16,49 +16,52 @@ from ilnrepro.norms.kernels import CHOICES as KERNELS
 from ilnrepro.ops.losses import LOSSES
 from ilnrepro.ops.optimizers import OPTIMIZERS
 
-# Raised by hand when a change alters the numbers of runs on purpose, so that older run files are noticed as stale.
+# It is raised by hand when a change alters the numbers of runs on purpose; older run files are then stale.
 PROTOCOL_VERSION = 1
 # The fold of a run that trains on all subjects and tests on none; the folds of a data set are numbered from 1.
 WHOLE = 0
 
 
-def in_full(number: float) -> str:
-    """A number in six digits, as paths have it, or in as many as tell it from every other."""
+def format_number(number: float) -> str:
+    """The text of a number: in six digits where these are exact, else in as many as it needs. Paths have it too."""
     short = f"{number:g}"
     return short if float(short) == number else repr(float(number))
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything about a run but its data, method, fold, rate and seed. The defaults are the paper's (Zhou et al., MMMI
-    2019); what it leaves open is listed in docs/iln.md, under "What differs from the paper".
+    """The settings of a run beside its data, method, fold, rate and seed.
+
+    The defaults are the paper's (Zhou et al., MMMI 2019); docs/iln.md lists what it leaves open, under "What differs
+    from the paper".
 
     The protocols named kolarik are those of Kolarik, Burget and Riha 2020; docs/kolarik.md lists the same for them.
 
     Attributes:
       name: of the protocol.
-      shrink: stretched images are averaged over squares of this side; masks are 1 where their average is ≥ 0.5.
+      shrink: side of the squares over which stretched images are averaged; masks are 1 where their average is ≥ 0.5.
       angles: rotations of the training images in degrees, by structure (paper, section 2.2).
-      epochs: passes over every (image, angle) pair; the paper trains two.
-      steps_per_epoch: stop each epoch after so many steps; None visits every pair.
-      rate_divisor: the learning rate is divided by it at every further epoch (paper: 5).
+      epochs: number of passes over all (image, angle) pairs (paper: 2).
+      steps_per_epoch: largest number of steps of an epoch; None takes all pairs.
+      rate_divisor: divisor of the learning rate at each epoch after the first (paper: 5).
       momentum: of SGD (paper: 0.9).
       batch: images a step (not in the paper; 1 in the authors' code for both papers that it follows).
       epsilon, group_divisor, rho, frozen_gate, batch_statistics, moving_decay, renorm_steps: see `norms.Settings`.
-      initializer: see the network.
+      initializer: of the weights, see the network.
       form: 'fused' or 'reference' normalization layers.
       kernels: 'auto', 'native' or 'tensorflow'.
       xla: 'on' compiles the training step with XLA, 'auto' where there is a GPU, 'off' never.
       threads: CPU threads of a run; it changes the last bits.
-      block: steps between two records of the gates.
-      network: a name of `networks.NETWORKS`; pools: its max-pools (paper: 4).
+      block: number of steps between two records of the gates.
+      network: a name of `networks.NETWORKS`.
+      pools: number of its max-pools (paper: 4).
       loss: a name of `losses.LOSSES`.
       optimizer: a name of `optimizers.OPTIMIZERS`.
-      slab: slices of the slabs that volumes are cut into, see `slabs`; None for images.
-      threshold: a pixel is the structure's where its probability is above it.
+      slab: number of slices of the slabs that volumes are cut into, see `slabs`; None for images.
+      threshold: probability above which a pixel belongs to the structure.
       class_mask, mask_resizing: of a network that takes two steps a batch, see `dualnorm_unet`; '' for others.
       clip: bound of each element of the gradients of a batch's second step; None leaves them.
-      site: train on the images of this site alone; '' trains on all.
+      site: the only site whose images train; '' for all.
     """
 
     name: str = "paper"
@@ -96,23 +99,23 @@ class Protocol:
 
     @property
     def settings(self) -> Settings:
-        """The part of it that normalization layers want."""
+        """The settings of the normalization layers."""
         return Settings(**{f.name: getattr(self, f.name) for f in fields(Settings) if hasattr(self, f.name)})
 
     @property
     def variant(self) -> str:
-        """What differs from the protocol's defaults, as it shows in a run's path: '+eps1e-12', or nothing."""
+        """The changes of the protocol's defaults as text in a run's path, as '+eps1e-12'; '' for none."""
         default = PROTOCOLS[self.name]
         parts = []
         for key, label in VARIANTS.items():
             value = getattr(self, key)
             if value != getattr(default, key):
-                shown = in_full(value) if isinstance(value, float) else str(value)
-                parts.append(f"+{label}{shown}")
+                text = format_number(value) if isinstance(value, float) else str(value)
+                parts.append(f"+{label}{text}")
         return "".join(parts)
 
 
-# Kolarik et al. 2020: sections 3.2 (slabs, threshold), 3.3 (batch) and 3.4 (loss, epochs); it mentions no augmentation.
+# Kolarik et al. 2020, sections 3.2 (slabs, threshold), 3.3 (batch) and 3.4 (loss, epochs); it mentions no augmentation.
 # Adam, which the rate of 5e-5 suggests, is in the authors' earlier code; ε is the default of Keras's batch and
 # keras-contrib's instance normalization.
 _KOLARIK = Protocol(name="kolarik", network="res-unet-3d", loss="bce-dice", optimizer="adam", slab=16,
@@ -132,24 +135,24 @@ PROTOCOLS: dict[str, Protocol] = {
                      angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
     "quick": Protocol(name="quick", steps_per_epoch=250, block=10,
                       angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
-    # Whether everything works, in seconds a run: nothing is learned.
+    # For a test of everything, with seconds a run; networks learn nothing.
     "tiny": Protocol(name="tiny", steps_per_epoch=2, block=10, pools=2,
                      angles=(("LV", tuple(range(-60, 61, 20))), ("RV", tuple(range(-30, 31, 10))))),
     "kolarik": _KOLARIK,
-    # So few steps that averages which keep 0.99 of themselves would still hold where they started.
+    # The steps are so few that moving averages with a decay of 0.99 would stay near their start.
     "kolarik-quick": replace(_KOLARIK, name="kolarik-quick", epochs=8, block=8, moving_decay=0.9),
     "dualnorm": _DUALNORM,
     "dualnorm-quick": replace(_DUALNORM, name="dualnorm-quick", epochs=3, steps_per_epoch=100, block=5),
 }
 
-# What may differ from a protocol's defaults in one run, and how it shows in the run's path.
+# {field of the protocol that a run may change: its label in the run's path}.
 VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "rho", "frozen_gate": "gate",
             "batch_statistics": "bn-", "renorm_steps": "renorm", "initializer": "init-", "form": "", "kernels": "",
             "xla": "xla-", "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps",
             "momentum": "momentum", "shrink": "shrink", "class_mask": "mask-", "mask_resizing": "resize-",
             "site": "site-"}
 _POSITIVE = ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps", "shrink")
-# Numbers that have bounds: those that hold, and the bounds in words.
+# {field: (whether a value is within its bounds, the bounds in words)}.
 _RANGES = {"momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
            "frozen_gate": (lambda value: 0 <= value <= 1, "from 0 to 1"),
            **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0"))}
@@ -159,7 +162,7 @@ _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("mo
 
 
 def _choices(name):
-    """The values that a field of the protocol `name` may take, for fields that have a list of them."""
+    """{field: values that it may take} for the protocol `name`, of the fields with a list of values."""
     if name not in PROTOCOLS:
         raise InputError(f"protocol: {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     base = PROTOCOLS[name]
@@ -197,17 +200,16 @@ def protocol(name: str, **changes: Any) -> Protocol:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One run: which data, method, fold, rate and seed, under which protocol.
+    """The configuration of a run: its data, method, fold, rate, seed and protocol.
 
     Attributes:
       dataset: stem of the data set's file name.
       dataset_checksum: of its content.
       structure: what the masks show, 'LV' or 'RV' (or another).
-      fold: the group tested on; the others train. `WHOLE` for none: all train.
+      fold: the group that is tested, while the others train; `WHOLE` if all train.
       rate: initial learning rate.
       seed: of the weights and of the data order.
-      plugin: of a method that is not the package's own, the checksum of the file that registered it, see
-        `norms.plugins`; '' for others.
+      plugin: checksum of the file that registered the method, see `norms.plugins`; '' for the package's own methods.
     """
 
     dataset: str
@@ -240,24 +242,25 @@ class Configuration:
 
     @property
     def variant(self) -> str:
-        """What differs from the protocol's defaults, as it shows in the path: '+eps1e-12', or nothing."""
+        """The changes of the protocol's defaults, see `Protocol.variant`."""
         return self.protocol.variant
 
     @property
     def path(self) -> Path:
-        """Where its run file lies below a results folder."""
+        """The path of its run file below a results folder."""
         folder = Path("runs", self.dataset, self.protocol.name, self.method + self.variant)
-        return folder / f"fold{self.fold}-lr{in_full(self.rate)}-seed{self.seed}.h5"
+        return folder / f"fold{self.fold}-lr{format_number(self.rate)}-seed{self.seed}.h5"
 
     def as_dict(self) -> dict[str, Any]:
-        """Its fields by name, those of the protocol too; no plug-in where there is none."""
+        """{field: value}, with the protocol as a dictionary, and without `plugin` where that is ''."""
         return {key: value for key, value in asdict(self).items() if key != "plugin" or value}
 
     @property
     def json(self) -> str:
-        """All of it as JSON, with the protocol version; of the protocol, what differs from `Protocol`'s defaults.
+        """The configuration as JSON, with the protocol version.
 
-        So a field that a later version adds, with a default that means "as before", leaves older runs valid.
+        Of the protocol it has the fields that differ from `Protocol`'s defaults. So a later version can add a field
+        whose default means "as before", and older runs stay valid.
         """
         default = asdict(Protocol())
         protocol = {key: value for key, value in asdict(self.protocol).items()
@@ -272,7 +275,7 @@ class Configuration:
 
     @staticmethod
     def from_json(text: str) -> tuple["Configuration", int]:
-        """The configuration and the protocol version that wrote it."""
+        """(the configuration, the protocol version that wrote it) from its JSON text."""
         values = json.loads(text)
         version = values.pop("protocol_version")
         if "angles" in values["protocol"]:
@@ -281,11 +284,10 @@ class Configuration:
 
     @staticmethod
     def from_path(path: str | PathLike[str]) -> "Configuration":
-        """The configuration of the run whose file lies at `path`, but for what that does not tell: the data set's
-        checksum and structure.
+        """The configuration of the run with the run file `path`, without the data set's checksum and structure.
 
         Raises:
-          InputError: it is not a run file's path.
+          InputError: it is not the path of a run file.
         """
         match = re.search(r"(?:^|/)runs/([^/]+)/([^/]+)/([^/+]+)([^/]*)/fold(\d+)-lr([\d.e+-]+)-seed(\d+)\.h5$",
                           Path(path).as_posix())

@@ -1,7 +1,7 @@
-"""TensorFlow, loaded when it is first used: `from ilnrepro import tf` in place of `import tensorflow as tf`.
+"""TensorFlow, loaded on first use: write `from ilnrepro import tf` in place of `import tensorflow as tf`.
 
-Loading takes seconds, and help, tables, file checks and refusals do not need it. For this to work, code that runs at
-import (default arguments, decorators, base classes) must not use it.
+Loading takes seconds, and help, tables, file checks and error messages do not need it. Code that runs at import
+(default arguments, decorators, base classes) must therefore not use it.
 """
 
 

@@ -117,8 +117,8 @@ def test_a_plan_s_power_is_what_simulation_gives():
 
 
 def test_the_least_number_is_that_from_which_all_show():
-    assert sample_size.least(lambda k: k >= 7, 100) == 7 and sample_size.least(lambda k: k >= 2, 100) == 2
-    assert sample_size.least(lambda k: k > 100, 100) is None
+    assert sample_size.minimum(lambda k: k >= 7, 100) == 7 and sample_size.minimum(lambda k: k >= 2, 100) == 2
+    assert sample_size.minimum(lambda k: k > 100, 100) is None
 
 
 def test_variances_are_recovered_from_runs():

@@ -33,7 +33,7 @@ def of_tensorflow(x, filters, dy, stride=1, dilation=1):
     with tf.GradientTape() as tape:
         tape.watch([x, filters])
         if dilation > 1:  # TensorFlow has no gradient of a dilated convolution of volumes on a CPU
-            y = convolutions._of_grids(x, filters, dilation)
+            y = convolutions._dilated(x, filters, dilation)
         elif x.shape.rank == 4:
             y = tf.nn.conv2d(x, filters, stride, "SAME")
         else:

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import weakref
+import zlib
 from argparse import Namespace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +18,7 @@ pytest.importorskip("SimpleITK", reason='the optional extra "images" is not inst
 
 import raw_trees
 
-from data_prep import audit, contours, folds, sunnybrook
+from data_prep import audit, cases, contours, folds, sunnybrook
 from data_prep.__main__ import main
 from ilnrepro.errors import InputError
 from ilnrepro.preparation import fitted, resampled, stretched
@@ -287,6 +289,25 @@ def test_acdc_patients_without_labels_are_left_out(tmp_path, made):
     data, report = made("acdc", "--source", tmp_path / "acdc", "--structure", "lv", "--size", 32)
     assert set(data.subject) == {"patient001", "patient003"}
     assert {"number": 1, "reason": "patients without label volumes"} in report["left out by rule"]
+
+
+def test_images_are_never_all_in_memory(tmp_path, made, monkeypatch):
+    """Files are read, audited and written one by one: of all arrays only those at hand are unpacked at a time."""
+    alive, most = weakref.WeakSet(), []
+
+    class Content(bytearray):
+        __hash__ = object.__hash__
+
+    def counted(packed):
+        content = Content(zlib.decompress(packed))
+        alive.add(content)
+        most.append(len(alive))
+        return content
+
+    monkeypatch.setattr(cases, "zlib", Namespace(compress=zlib.compress, decompress=counted))
+    raw_trees.acdc(tmp_path / "acdc", patients=6, slices=3)
+    data, _ = made("acdc", "--source", tmp_path / "acdc", "--structure", "lv", "--size", 32)
+    assert len(data) == 24 and len(most) > 24 and max(most) < 6
 
 
 # CSI 2014

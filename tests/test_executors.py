@@ -103,7 +103,7 @@ def test_a_stopped_driver_waits_until_its_runs_have_stopped(tmp_path, how, calle
 
 def test_a_task_takes_the_python_of_its_machine(tmp_path):
     said = "import sys; print(sys.executable, file=sys.stderr); sys.exit(2)"
-    command = executors._anywhere([sys.executable, "-c", said, "--data", "d.h5"])
+    command = executors._portable([sys.executable, "-c", said, "--data", "d.h5"])
     assert sys.executable not in command
     assert executors._task(command, [], "d.h5", b"", "r.h5") == (None, sys.executable)
 

@@ -23,16 +23,16 @@ def test_t_over_folds_is_the_t_test():
 
 
 def test_variances_of_subjects_and_seeds_add_up_over_folds():
-    estimate = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    estimate = intervals.within_splits(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     assert abs(estimate.standard_error ** 2 - (0.03 + 2 * 0.06) / 3) < 1e-12
     # Satterthwaite by hand: the subjects' part has 42 degrees of freedom, each method's seeds 6.
     assert abs(estimate.df - 0.05 ** 2 / (0.01 ** 2 / 42 + 2 * 0.02 ** 2 / 6)) < 1e-9
-    drawn = intervals.resampled(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    drawn = intervals.bootstrap(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     assert abs(drawn.standard_error ** 2 - (0.03 * 14 / 15 + 2 * 0.06 * 2 / 3) / 3) < 1e-12
 
 
 def test_what_folds_add_widens_and_never_narrows():
-    plain = intervals.within(folds([0.1, 0.3, 0.2], 0.03, 0.06))
+    plain = intervals.within_splits(folds([0.1, 0.3, 0.2], 0.03, 0.06))
     for square, wider in ((0.01, False), (0.5, True)):
         more = intervals.pooled(folds([0.1, 0.3, 0.2], 0.03, 0.06, interaction=square, expected=0.1,
                                       interaction_df=8))

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from ilnrepro.storage import dataset, rescored, runfile
+from ilnrepro.storage import dataset, own_resolution, runfile
 
 pytestmark = pytest.mark.slow
 COMMITTED = tiny.ROOT / "results"
@@ -22,7 +22,7 @@ def captions(folder):
 def test_tables_come_again(name, tmp_path):
     source = COMMITTED / name
     shutil.copytree(source / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns(".*"))
-    for beside in ("cost.json", rescored.NAME):
+    for beside in ("cost.json", own_resolution.NAME):
         if (source / beside).exists():
             shutil.copy(source / beside, tmp_path)
     done = tiny.command("experiments", "tables", "--results", tmp_path)
@@ -51,7 +51,7 @@ def test_committed_runs_are_of_data_that_are_still_known_and_say_themselves_whet
     """By their scores, not by what an earlier version wrote into them: the same here, for all or nothing was found."""
     for path in COMMITTED.glob("*/runs/*/*/*/*.h5"):
         run = runfile.read(path)
-        assert run.configuration.dataset_checksum in dataset._NAMED_BEFORE.values(), path
+        assert run.configuration.dataset_checksum in dataset._EARLIER_CHECKSUMS.values(), path
         assert path == path.parents[4] / run.configuration.path
         with h5py.File(path) as file:
             assert run.status == file.attrs["status"], path

@@ -54,7 +54,7 @@ def test_an_ended_run_goes_on_to_the_same_bits(data, whole, tmp_path, how, statu
     assert code == status and "Traceback" not in said
     assert not list(tmp_path.rglob("*.h5"))
     kept = sorted(tmp_path.rglob("*.checkpoint"))
-    assert 1 <= len(kept) <= checkpoint.KEPT
+    assert 1 <= len(kept) <= checkpoint.NUMBER
     done = tiny.process("ilnrepro", "run", "--data", data, "--results", tmp_path, *WORDS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 10  # the first block it reports is not the run's first

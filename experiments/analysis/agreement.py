@@ -93,7 +93,7 @@ def by_method(records, rule, structure):
         if len(by_fold) > 1 and rho.shape[1] > 1:
             mean = rho.mean(0)
             gates[method] = Agreement(*kendall(np.array([np.mean(of_fold, 0) for of_fold in by_fold.values()])),
-                                  intraclass(rho), mean.min(), mean.max(), rho.shape[1], len(by_fold), len(rho))
+                                      intraclass(rho), mean.min(), mean.max(), rho.shape[1], len(by_fold), len(rho))
     return gates
 
 

@@ -191,7 +191,7 @@ def _terciles(records, rules):
             limits = np.quantile(np.concatenate(list(areas.values())), [1 / 3, 2 / 3])
             for method in sort_methods({m for m, s, _ in cell_of if s == structure}):
                 scores = {k: fold_scores(cell_of[method, structure, k], subjects[structure, k]) for k in areas
-                        if (method, structure, k) in cell_of}
+                          if (method, structure, k) in cell_of}
                 if set(scores) != set(areas):
                     continue
                 third = np.concatenate([np.digitize(areas[k], limits, right=True) for k in scores])

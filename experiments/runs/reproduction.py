@@ -68,7 +68,7 @@ def add(commands, recipes):
 
 
 def reproduce(arguments):
-    """Runs the commands one after another; returns the first exit status that is not 0, or 0."""
+    """Runs the commands of a recipe one after another; returns the first exit status that is not 0, or 0."""
     for command in steps(arguments):
         if "--output" in command and Path(command[command.index("--output") + 1]).exists():
             continue  # the phantom exists already

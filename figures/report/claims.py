@@ -74,7 +74,7 @@ def forests(entries, powers, results, grids, browsers):
                          *browsers.get(structure, ({}, None))) for r in drawn if r.structure == structure]
         far = [f"{r.label} {r.texts[1]}" for r in entries if r.structure == structure and r not in drawn]
         panels.append(Forest(structure, claims, axis.ticks, float(axis(0.0)), float(axis(100 * HALF_A_POINT)),
-                           f"Beyond the axis: {', '.join(far)}." if far else ""))
+                             f"Beyond the axis: {', '.join(far)}." if far else ""))
     return panels
 
 

@@ -1,1 +1,1 @@
-"""What any comparison of methods needs: grids of runs, scores, the choice of rates, intervals, tables."""
+"""The parts of any comparison of methods: grids of runs, scores, the choice of rates, intervals, tables."""

@@ -1,11 +1,11 @@
-"""The choice of the learning rate, and the score of a method on a fold that results."""
+"""The choice of a learning rate for each method and fold, and the method's score there at that rate."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# How the learning rate of a fold is chosen: the description of each rule by its name in files and on the command line,
-# and the name that people read.
+# The rules by which the learning rate of a fold is chosen: descriptions by the rules' names in files and on the command
+# line, and the names in tables and captions.
 RULES = {
     "test": "the paper's rule, which looks at the very scores that it reports",
     "cross-fold": "for each fold the rate best on the mean of the other folds",
@@ -15,19 +15,24 @@ RULE_NAMES = {"test": "best on the test fold", "cross-fold": "cross-fold", "give
 
 
 def rules_of(records):
-    """The rules that make a difference, the primary one first: 'given' where no method has several rates on a fold but
-    not all have the same, and where there is one rate alone 'test', which has nothing to choose."""
-    of_fold = {}
+    """The rules that apply to these runs, the primary one first.
+
+    They are 'cross-fold' and 'test' where a method has several rates on a fold; 'given' where each method has one rate
+    on each fold, but not the same one everywhere; and 'test', with nothing to choose, where all runs have one rate.
+    """
+    rates_of_fold = {}
     for c in (r.configuration for r in records):
-        of_fold.setdefault((c.method, c.structure, c.fold), set()).add(c.rate)
-    if len(set.union(*of_fold.values())) == 1:
+        rates_of_fold.setdefault((c.method, c.structure, c.fold), set()).add(c.rate)
+    if len(set.union(*rates_of_fold.values())) == 1:
         return ("test",)
-    return ("cross-fold", "test") if any(len(rates) > 1 for rates in of_fold.values()) else ("given",)
+    return ("cross-fold", "test") if any(len(rates) > 1 for rates in rates_of_fold.values()) else ("given",)
 
 
 def on_common_rates(records, first, second):
-    """The records but for those of two methods at a rate of the paper's that the other does not have on the structure,
-    for the best of more rates is the better by chance alone."""
+    """The records without those of either method at a rate that the other lacks on the structure.
+
+    The best of more rates is better by chance alone. Further rates, beyond the paper's, are kept.
+    """
     if rules_of(records) == ("given",):
         return records
     rates = {}
@@ -43,12 +48,12 @@ class Cell:
     """The score of one method on one fold at the chosen rate.
 
     Attributes:
-      rate: the chosen one.
+      rate: the chosen rate.
       dice: DSC of each test image in each seed's run, `[seeds · images]`; 0 for a run that diverged, and empty where
         all of them did.
       seed_means: mean DSC of each seed's run.
       runs, diverged, collapsed: counts over all rates and seeds of this method and fold.
-      records: those at the chosen rate, one a seed.
+      records: those at the chosen rate, one for each seed.
     """
 
     method: str
@@ -64,12 +69,12 @@ class Cell:
 
     @property
     def name(self):
-        """'LV-1'."""
+        """The fold's name in tables, as 'LV-1'."""
         return f"{self.structure}-{self.fold}"
 
     @property
     def n(self):
-        """Test images."""
+        """The number of test images."""
         return len(self.dice) // max(1, len(self.seed_means))
 
     @property
@@ -89,7 +94,7 @@ class Cell:
 
 
 def cells(records, rule):
-    """{(method, structure, fold): `Cell`}, the learning rate of each chosen by `rule`.
+    """{(method, structure, fold): `Cell`}, at the learning rates that `rule` chooses.
 
     The rate with the best mean DSC on the judging folds is chosen: the fold itself under 'test', the structure's other
     folds under 'cross-fold'. The mean is over the seeds that all rates have. A method with one rate on each of its
@@ -109,20 +114,20 @@ def cells(records, rule):
     table = {}
     for (method, structure), folds in grid.items():
         rates = {rate for by_rate in folds.values() for rate in by_rate}
-        given = all(len(by_rate) == 1 for by_rate in folds.values())
+        one_rate = all(len(by_rate) == 1 for by_rate in folds.values())
         for fold, by_rate in folds.items():
             judges = {fold} if rule == "test" else folds_of_structure[structure] - {fold}
-            rate, seeds = (next(iter(by_rate)), set()) if given else _best_rate(
+            rate, seeds = (next(iter(by_rate)), set()) if one_rate else _best_rate(
                 [folds.get(k, {}) for k in sorted(judges)], rates)
             if rate not in by_rate:
                 continue
-            kept = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
-            n = max(len(r.dice) for r in kept)
+            used = [r for r in by_rate[rate] if rule != "test" or not seeds or r.configuration.seed in seeds]
+            n = max(len(r.dice) for r in used)
             all_runs = [r for runs in by_rate.values() for r in runs]
             table[method, structure, fold] = Cell(
-                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in kept]),
-                tuple(r.score for r in kept), len(all_runs), sum(r.status == "diverged" for r in all_runs),
-                sum(r.status == "collapsed" for r in all_runs), tuple(kept))
+                method, structure, fold, rate, np.concatenate([r.dice if len(r.dice) else np.zeros(n) for r in used]),
+                tuple(r.score for r in used), len(all_runs), sum(r.status == "diverged" for r in all_runs),
+                sum(r.status == "collapsed" for r in all_runs), tuple(used))
     return table
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ilnrepro.comparison import uncertainty
 from ilnrepro.comparison.choice import cells, on_common_rates
-from ilnrepro.comparison.intervals import Estimate, within
+from ilnrepro.comparison.intervals import Estimate, within_splits
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "whole_dice": "Dice, own resolution",
             "hd95_mm": "HD95 in mm", "assd_mm": "ASSD in mm"}
@@ -43,8 +43,8 @@ class Comparison:
         one half.
       seed_sd: standard deviation over seeds of the mean difference, for the seeds that both methods have on all folds;
         NaN for fewer than two.
-      subjects: how many.
-      seeds: how many the first and the second method have on the fold where they have fewest.
+      subjects: their number.
+      seeds: numbers of the first and the second method's seeds, on the fold where each has the fewest.
       per_subject: {subject: difference}.
     """
 
@@ -92,14 +92,14 @@ def fold_scores(cell, subject, measure="dice", omit=()):
       measure: of `MEASURES`.
       omit: subjects to leave out.
     """
-    kept = ~np.isin(subject, list(omit))
+    included = ~np.isin(subject, list(omit))
     runs = sorted((r for r in cell.records if len(r.dice) or measure not in LOWER_IS_BETTER),
                   key=lambda r: r.configuration.seed)
     if not runs:
         return None
-    by_image = np.array([r.measures[measure] if len(r.dice) else np.zeros(len(subject)) for r in runs])[:, kept]
-    subjects, of_image = np.unique(subject[kept], return_inverse=True)
-    by_subject = np.array([np.bincount(of_image, row) for row in by_image]) / np.bincount(of_image)
+    by_image = np.array([r.measures[measure] if len(r.dice) else np.zeros(len(subject)) for r in runs])[:, included]
+    subjects, index = np.unique(subject[included], return_inverse=True)
+    by_subject = np.array([np.bincount(index, row) for row in by_image]) / np.bincount(index)
     return FoldScores(tuple(r.configuration.seed for r in runs), tuple(map(str, subjects)), by_subject, by_image)
 
 
@@ -107,8 +107,8 @@ def compare(first, second, names, measure="dice", pool=None):
     """The `Comparison` of two methods.
 
     Args:
-      first, second: their `FoldScores`, a list of the same folds each.
-      names: of the two.
+      first, second: lists of their `FoldScores`, of the same folds.
+      names: of the two methods.
       measure: of `MEASURES`.
       pool: the `uncertainty.Pool` of all methods; without it there is no interval over several folds.
     """
@@ -129,17 +129,17 @@ def compare(first, second, names, measure="dice", pool=None):
 
 
 def comparisons(records, pairs, rule, structure="LV", measure="dice", omit=()):
-    """The `Comparison`s of pairs of methods at rates that both have, of those pairs that have all folds."""
-    def whole(of):
-        table = by_method(of, rule, structure, measure, omit)
-        return table, uncertainty.pool(table, of, rule, structure, measure)
+    """The `Comparison`s of pairs of methods, at rates that both methods have; pairs that lack a fold are left out."""
+    def table_and_pool(records):
+        table = by_method(records, rule, structure, measure, omit)
+        return table, uncertainty.pool(table, records, rule, structure, measure)
 
-    made = whole(records)
+    of_all_records = table_and_pool(records)
     for pair in pairs:
         shared = on_common_rates(records, *pair)
-        table, of_all = made if len(shared) == len(records) else whole(shared)
+        table, pool = of_all_records if len(shared) == len(records) else table_and_pool(shared)
         if set(pair) <= set(table):
-            yield compare(*(table[method] for method in pair), pair, measure, of_all)
+            yield compare(*(table[method] for method in pair), pair, measure, pool)
 
 
 def interval(scores):
@@ -151,7 +151,7 @@ def interval(scores):
       scores: the method's `FoldScores`, a list of folds.
     """
     zero = [FoldScores(s.seeds[:1], s.subjects, np.zeros_like(s.by_subject[:1]), s.by_image) for s in scores]
-    estimate = within(uncertainty.folds_of(scores, zero))
+    estimate = within_splits(uncertainty.folds_of(scores, zero))
     return tuple(map(float, (estimate.mean, *estimate.interval)))
 
 
@@ -181,12 +181,12 @@ def subjects_of(records):
 
 
 def by_method(records, rule, structure="LV", measure="dice", omit=()):
-    """{method: [`FoldScores` of each fold]} of the methods that have scores on all folds on which any method has.
+    """{method: [`FoldScores` of each fold]} of the methods with scores on all folds on which any method has scores.
 
     Args:
       records: of `scores.collect`.
       rule: of `choice.RULES`, by which rates are chosen.
-      structure: which one.
+      structure: its name.
       measure, omit: as of `fold_scores`.
     """
     cell_of, subjects = cells(records, rule), subjects_of(records)

@@ -24,18 +24,18 @@ from ilnrepro.errors import InputError
 from ilnrepro.storage import files
 
 RETRIES = 3  # of a run whose node is lost
-CLEARING = 15  # seconds that interrupted tasks have to end their runs and to clear their folders away
+CLEANUP_SECONDS = 15  # for interrupted tasks to end their runs and to remove their folders
 
 
 def local(jobs, results, jobs_at_once, options, advance):
     """Does each run in a process of its own. By default as many at once as the cores have room for their threads."""
     workers = _workers(jobs_at_once, jobs[0].configuration.protocol.threads)
-    # When this block is left early, by an interruption or by the caller, the processes are stopped and then waited for.
+    # When this block ends early, by an interruption or by the caller, the processes are stopped and then waited for.
     with ThreadPoolExecutor(min(workers, len(jobs))) as pool, _Processes() as processes:
-        waiting = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
-                               job.steps): job for job in jobs}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+        job_of = {pool.submit(processes.run, [*job.command, "--results", str(results), *options], advance,
+                              job.steps): job for job in jobs}
+        for done in as_completed(job_of):
+            yield job_of[done], done.result()
 
 
 def _workers(jobs_at_once, threads):
@@ -60,25 +60,25 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
     address = os.environ.get("ADDRESS") or None  # make exports an unset variable as ''
     threads = jobs[0].configuration.protocol.threads
     if not ray.is_initialized():
-        where = {"address": address} if address else {"address": "local",
-                                                      "num_cpus": threads * _workers(jobs_at_once, threads)}
+        cluster = {"address": address} if address else {"address": "local",
+                                                        "num_cpus": threads * _workers(jobs_at_once, threads)}
         try:
-            ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+            ray.init(**cluster, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             raise InputError(f"$ADDRESS: {address}: no Ray cluster answers ({error}); start one: ray start") from error
     gpus = _gpus() if ray.cluster_resources().get("GPU") else 0
     data = {path: ray.put(path.read_bytes()) for path in {job.data for job in jobs}}
     task = ray.remote(max_retries=RETRIES, num_cpus=threads, num_gpus=gpus)(_task)
-    waiting = {task.remote(_anywhere(job.command), list(options), job.data.name, data[job.data],
-                           str(job.configuration.path)): job for job in jobs}
+    job_of = {task.remote(_portable(job.command), list(options), job.data.name, data[job.data],
+                          str(job.configuration.path)): job for job in jobs}
     try:
-        while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            job = waiting.pop(done)
+        while job_of:
+            (done,), _ = ray.wait(list(job_of), num_returns=1)
+            job = job_of.pop(done)
             try:
                 content, reason = ray.get(done)
             except ray.exceptions.RayError as error:
-                content, reason = None, _lost(error)
+                content, reason = None, _ray_reason(error)
             if content is not None:
                 try:
                     files.write(results / job.configuration.path, content)
@@ -87,10 +87,10 @@ def on_ray(jobs, results, jobs_at_once, options, advance):
             advance(job.steps)
             yield job, reason
     finally:  # after an interruption
-        for task in waiting:
+        for task in job_of:
             ray.cancel(task)
-        if waiting:
-            ray.wait(list(waiting), num_returns=len(waiting), timeout=CLEARING)
+        if job_of:
+            ray.wait(list(job_of), num_returns=len(job_of), timeout=CLEANUP_SECONDS)
 
 
 def _gpus():
@@ -104,7 +104,7 @@ def _gpus():
     raise InputError(f"$GPUS: {text!r} is no share of a GPU; give a number, as 0.5")
 
 
-def _anywhere(command):
+def _portable(command):
     """The command with None in place of the path of this machine's Python, which may differ on another machine."""
     return [None if word == sys.executable else word for word in command]
 
@@ -139,7 +139,7 @@ def _stderr_of(process):
         raise
 
 
-def _lost(error):
+def _ray_reason(error):
     """The reason, in one line, why Ray could not return a run's result."""
     cause = getattr(error, "cause", None) or error
     return f"{type(cause).__name__}: {one_line(cause)[:300]}"
@@ -157,7 +157,7 @@ def _reason(code, lines):
 
 
 class _Processes:
-    """The processes of the runs under way, which are terminated when the block is left."""
+    """The processes of the runs that are under way; when the block ends, they are terminated."""
 
     def __init__(self):
         self.running, self.stopping, self.lock = set(), False, threading.Lock()

@@ -1,4 +1,4 @@
-"""Doing the runs of a grid side by side, each in a process of its own."""
+"""The execution of a grid: its runs are done side by side, each in a process of its own."""
 
 import contextlib
 import functools
@@ -19,10 +19,10 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
       jobs: of `planning.plan`.
       results: the results folder.
       executor: a name of `executors.EXECUTORS`.
-      jobs_at_once: how many runs side by side; None leaves it to the executor.
+      jobs_at_once: number of runs side by side; None leaves it to the executor.
       options: further arguments of the `ilnrepro run` commands.
-      further: (number, steps, function) of further jobs, which are known only when all others are done: how many, how
-        many steps they take together, and a function without arguments that returns them. They are not done where one
+      further: (number, steps, function) of further jobs, which are known only when all others are done: their number,
+        the steps that they take together, and a function without arguments that returns them. They are not done if one
         of the others failed.
 
     Returns:
@@ -34,26 +34,26 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
     """
     files.check_writable(results)
     with locked(results / ".grid.lock", "at work on a grid in this folder"):
-        todo = _todo(jobs, results, options)
+        undone = _undone(jobs, results, options)
         more, more_steps, then = further or (0, 0, None)
-        if then and not todo:
+        if then and not undone:
             jobs, more, more_steps, then = [*jobs, *(later := then())], 0, 0, None
-            todo = _todo(later, results, options)
+            undone = _undone(later, results, options)
         console = Console(stderr=True)
-        count = len(todo) + more
-        console.print(f"{len(jobs) + more} runs, {len(jobs) - len(todo)} done before, {count} to do")
+        count = len(undone) + more
+        console.print(f"{len(jobs) + more} runs, {len(jobs) - len(undone)} done before, {count} to do")
         if not count:
             return []
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
         with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-            task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in todo) + more_steps)
-            do = functools.partial(_do, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
+            task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in undone) + more_steps)
+            do = functools.partial(_execute, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
                                    options=options, bar=bar, task=task, count=count)
-            failed = do(todo, 0)
+            failed = do(undone, 0)
             if then and not failed:
                 jobs = [*jobs, *(later := then())]
-                left = _todo(later, results, options)
+                left = _undone(later, results, options)
                 done_before = sum(job.steps for job in later) - sum(job.steps for job in left)
                 bar.advance(task, more_steps - sum(job.steps for job in later) + done_before)
                 failed = do(left, count - len(left)) if left else []
@@ -62,19 +62,18 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
                          if job not in reported and not (results / job.configuration.path).exists()]
 
 
-def _todo(jobs, results, options):
+def _undone(jobs, results, options):
     """The jobs that are not done. Removes checkpoints of the others, which killed processes may have left."""
-    todo = remaining(jobs, results, options)
-    for job in set(jobs) - set(todo):
+    undone = remaining(jobs, results, options)
+    for job in set(jobs) - set(undone):
         checkpoint.remove(results / job.configuration.path)  # of a run killed between its last two acts
-    return todo
+    return undone
 
 
-def _do(todo, finished, results, executor, jobs_at_once, options, bar, task, count):
-    """Does the runs, as number `finished` + 1 to `count` of the progress bar; returns [(job, reason)] of those that
-    failed."""
+def _execute(jobs, finished, results, executor, jobs_at_once, options, bar, task, count):
+    """Does the runs, as numbers `finished` + 1 to `count` of the progress bar; returns [(job, reason)] of failures."""
     failed = []
-    ended = executor(todo, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
+    ended = executor(jobs, results, jobs_at_once, options, lambda steps: bar.advance(task, steps))
     with contextlib.closing(ended):
         for finished, (job, reason) in enumerate(ended, finished + 1):  # noqa: B020
             bar.update(task, description=f"runs {finished}/{count}")

@@ -1,7 +1,6 @@
-"""Standard errors and intervals of the mean difference of two methods, over subjects, seeds and splits, by several
-rules.
+"""Standard errors and intervals of the mean difference between two methods, by several rules.
 
-The quantity estimated is the expected difference between the two methods on new subjects, with new seeds and new
+The estimated quantity is the expected difference between the two methods on new subjects, with new seeds and new
 splits, each at the learning rate that its choice yields. All arrays may have further leading axes, so that the
 simulation of coverage runs the same code as the tables.
 """
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NORMAL = 1e6  # degrees of freedom with which Student's t is as good as normal
+NORMAL = 1e6  # degrees of freedom at which Student's t distribution is as good as normal
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Folds:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error and degrees of freedom; these two are NaN where there is no standard error."""
+    """A mean with its standard error and degrees of freedom, which are both NaN where there is no standard error."""
 
     mean: np.ndarray
     standard_error: np.ndarray
@@ -94,8 +93,9 @@ def _quantile(df, share):
 
 
 def interaction(means, by_subject, seeds):
-    """(mean square of the interaction of method and fold, the part of it that subjects and seeds alone explain, its
-    degrees of freedom).
+    """(mean square, expected part, degrees of freedom) of the interaction of method and fold.
+
+    The expected part is what subjects and seeds alone explain of the mean square.
 
     Args:
       means: mean score of each method on each fold, `[..., methods, folds]`.
@@ -111,7 +111,7 @@ def interaction(means, by_subject, seeds):
 
 
 def residuals(x):
-    """Sum of squares that rows and columns of `x` `[..., rows, columns]` do not explain, `[...]`."""
+    """The sum of squares of x `[..., rows, columns]` about what rows and columns explain, `[...]`."""
     x = x - x.mean(-1, keepdims=True)
     return ((x - x.mean(-2, keepdims=True)) ** 2).sum((-2, -1))
 
@@ -136,9 +136,9 @@ def choice_variance(scores, variance, weights, rng, resamples, outcomes=None):
       variance: of a run's score, `[...]`.
       weights: each fold's share of the subjects, `[folds]`.
       rng: a NumPy generator.
-      resamples: how many.
-      outcomes: the runs' values of the measure of interest, where rates are chosen by another, of the shape of
-        `scores`; None takes `scores`.
+      resamples: their number.
+      outcomes: the runs' values of the measure of interest, of the shape of `scores`, where rates are chosen by
+        another measure; None takes `scores`.
     """
     measured = scores if outcomes is None else outcomes
     scores = scores[..., None, :, :]
@@ -149,31 +149,30 @@ def choice_variance(scores, variance, weights, rng, resamples, outcomes=None):
     return (means * weights).sum(-1).var(-1, ddof=1)
 
 
-def resampled(folds):
-    """The variance of a bootstrap over subjects and seeds, with the chosen rates taken as given.
+def bootstrap(folds):
+    """The variance of a bootstrap over subjects and seeds, at the chosen rates.
 
     Drawn with replacement, n seeds keep (n − 1)/n of their variance, and so do n subjects.
     """
-    kept = folds.seeds_df / (folds.seeds_df + 1)
+    share = folds.seeds_df / (folds.seeds_df + 1)
     subjects = folds.subjects * folds.subjects_df / (folds.subjects_df + 1)
-    variance = _total(folds, subjects) + _total(folds, folds.seeds * kept).sum(-1)
+    variance = _total(folds, subjects) + _total(folds, folds.seeds * share).sum(-1)
     return Estimate(_mean(folds), np.sqrt(variance), NORMAL)
 
 
-def within(folds):
-    """Variance over subjects and seeds, of these splits alone."""
+def within_splits(folds):
+    """The variance over subjects and seeds, for these splits alone."""
     variance, uncertainty = _within(folds)
     return _satterthwaite(folds, variance, uncertainty)
 
 
 def over_folds(folds):
-    """Variance between the folds' mean differences, which holds all that differs between folds, also seeds' noise."""
+    """The variance between the folds' mean differences, which includes the noise of seeds."""
     return Estimate(_mean(folds), np.sqrt(_between(folds)), folds.difference.shape[-1] - 1.0)
 
 
 def components(folds):
-    """Variance between the folds' mean differences of these two methods, but no less than that over subjects and
-    seeds."""
+    """The variance between the folds' mean differences, but no less than the variance over subjects and seeds."""
     variance, uncertainty = _within(folds)
     between, df = _between(folds), folds.difference.shape[-1] - 1.0
     larger = between > variance
@@ -182,16 +181,16 @@ def components(folds):
 
 
 def pooled(folds):
-    """Variance over subjects and seeds of the two methods, and over folds from all methods.
+    """The variance over subjects and seeds of the two methods, plus the variance over folds of all methods.
 
-    The folds' part is the excess of the mean square of method by fold over what subjects and seeds explain of it. It is
-    pooled over methods because three folds of two methods alone say little of it.
+    The part of the folds is the excess of the mean square of method by fold over what subjects and seeds explain of it.
+    It is pooled over methods, because three folds of two methods estimate it badly.
     """
     return _satterthwaite(folds, *_pooled(folds))
 
 
-def within_and_choice(folds):
-    """As `within`, with the variance that the choice of rates adds."""
+def within_splits_and_choice(folds):
+    """As `within_splits`, with the variance that the choice of rates adds."""
     variance, uncertainty = _within(folds)
     return _satterthwaite(folds, variance + folds.choice, uncertainty)
 
@@ -203,8 +202,9 @@ def pooled_and_choice(folds):
 
 
 # The rules by their names in the table of coverage, and the one that the tables of differences use.
-RULES = {"resampled": resampled, "subjects and seeds": within, "subjects and seeds, chosen again": within_and_choice,
-         "t over folds": over_folds, "components": components, "components, folds pooled": pooled,
+RULES = {"resampled": bootstrap, "subjects and seeds": within_splits,
+         "subjects and seeds, chosen again": within_splits_and_choice, "t over folds": over_folds,
+         "components": components, "components, folds pooled": pooled,
          "components, folds pooled, chosen again": pooled_and_choice}
 USED = "components, folds pooled, chosen again"
 
@@ -233,7 +233,7 @@ def _between(folds):
 def _within(folds):
     """(variance, Σ variance² / df) over subjects and seeds; the second is for Satterthwaite's degrees of freedom.
 
-    All folds are taken to have one spread, so that their degrees of freedom add up.
+    All folds are assumed to have the same variance, so that their degrees of freedom add up.
     """
     subjects, seeds = _total(folds, folds.subjects), _total(folds, folds.seeds)
     seeds_df = np.maximum(np.sum(folds.seeds_df, -1), 1)

@@ -1,4 +1,4 @@
-"""The jobs of a comparison: a list of runs, those of them still to be done, and the time that they will take."""
+"""The jobs of a comparison: the list of its runs, those that remain to be done, and the time that they will take."""
 
 import itertools
 import statistics
@@ -9,14 +9,14 @@ from pathlib import Path
 from ilnrepro.errors import InputError
 from ilnrepro.ops.augmentation import epoch_steps
 from ilnrepro.ops.slabs import starts
-from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, in_full
+from ilnrepro.protocols import PROTOCOLS, VARIANTS, Configuration, format_number
 from ilnrepro.storage import dataset, runfile
 from ilnrepro.training.loop import check
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be done: its configuration, the data set file, and how many steps it will take."""
+    """A run to do: its configuration, the data set file, and the number of its steps."""
 
     configuration: Configuration
     data: Path
@@ -24,22 +24,22 @@ class Job:
 
     @property
     def command(self):
-        """The command that does it."""
+        """The command that does the run."""
         return [sys.executable, "-m", "ilnrepro", *command_arguments(self.configuration, self.data)]
 
 
 def command_arguments(configuration, data):
     """The arguments of the `ilnrepro` command that does a run, without `--results`."""
     c = configuration
-    return ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", in_full(c.rate),
+    return ["run", "--data", str(data), "--method", c.method, "--fold", str(c.fold), "--rate", format_number(c.rate),
             "--seed", str(c.seed), *protocol_arguments(c.protocol)]
 
 
 def protocol_arguments(protocol):
-    """The arguments of any command that say which protocol, and what differs from its defaults."""
+    """The arguments of any command that give the protocol and what differs from its defaults."""
     default = PROTOCOLS[protocol.name]
     changed = [key for key in VARIANTS if getattr(protocol, key) != getattr(default, key)]
-    return ["--protocol", protocol.name,  # with =, for -1e-05 alone looks like an option
+    return ["--protocol", protocol.name,  # values follow a =, because -1e-05 alone looks like an option
             *(f"--{key.replace('_', '-')}={getattr(protocol, key)}" for key in changed)]
 
 
@@ -47,12 +47,12 @@ def plan(data_files, methods, protocol, rates, seeds, folds=None):
     """The jobs of a grid, in the order of method, data set, fold, rate, seed.
 
     Args:
-      data_files: data set files, one a structure.
+      data_files: data set files, one for each structure.
       folds: fold numbers; None takes all of each data set.
 
     Raises:
-      InputError: a data set is unsound, lacks a fold, or does not suit the protocol or a method, see `loop.check`; two
-        data sets have one structure.
+      InputError: a data set is unsound, lacks a fold, or does not suit the protocol or a method, see `loop.check`; or
+        two data sets have the same structure.
     """
     return grid([(Path(path), dataset.read(path)) for path in data_files], methods, protocol, rates, seeds, folds)
 
@@ -85,17 +85,19 @@ def remaining(jobs, results, options=()):
     return [job for job in jobs if not runfile.is_done(results / job.configuration.path, job.configuration, weights)]
 
 
-LATEST = 9  # runs, for older ones may be of a slower version or another machine
+LATEST = 9  # runs that estimate the time; older ones may be of a slower version or another machine
 
 
 def estimate(jobs, folders):
-    """Seconds that jobs will take one after another, from the latest finished runs in some results folders whose steps
-    are like theirs; None without any."""
-    wanted, times = {_step(job.configuration) for job in jobs}, []
+    """The time that jobs will take one after another, seconds; None where nothing tells.
+
+    It comes from the latest finished runs in some results folders whose steps are like those of the jobs.
+    """
+    kinds, times = {_kind_of_step(job.configuration) for job in jobs}, []
     paths = [path for folder in folders for path in folder.glob("runs/*/*/*/*.h5")]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            run = runfile.read(path) if _step(Configuration.from_path(path)) in wanted else None
+            run = runfile.read(path) if _kind_of_step(Configuration.from_path(path)) in kinds else None
         except InputError:
             continue
         if run:
@@ -105,8 +107,8 @@ def estimate(jobs, folders):
     return sum(job.steps for job in jobs) * statistics.median(times) if times else None
 
 
-def _step(configuration):
-    """What the time of a training step depends on, but for the method."""
+def _kind_of_step(configuration):
+    """The settings, without the method, on which the time of a training step depends."""
     p = configuration.protocol
     return (configuration.dataset, p.network, p.class_mask, p.slab, p.shrink, p.pools, p.batch, p.form, p.kernels,
             p.threads)

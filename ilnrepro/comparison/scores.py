@@ -11,7 +11,7 @@ from ilnrepro.comparison.planning import Job
 from ilnrepro.errors import InputError
 from ilnrepro.ops.metrics import dice, intersection_over_union
 from ilnrepro.protocols import Configuration
-from ilnrepro.storage import rescored, verification
+from ilnrepro.storage import own_resolution, verification
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Record:
       both_empty: number of test images whose true and predicted masks are both empty.
       parameters: number of trainable parameters.
       measures: {name: `[n]`} with 'dice', 'iou', 'truth_pixels', 'predicted_pixels'; 'hd95', 'assd', 'hd95_mm' and
-        'assd_mm' where the run measured them; of masks smaller than the data set's 'whole_dice', at its own resolution,
-        where the counts are known.
+        'assd_mm' where the run measured them; and where masks are smaller than the data set's, 'whole_dice' at the data
+        set's own resolution if the counts are known.
       rho: ρ of the gates at the end of training, `[layers, numbers]`; None where there are none.
       channels: of the gated layers.
       site: of each test image, `[n]`; None where the data set has no sites.
-      computed_by: kernels and libraries, on which the last bits of the scores depend.
+      computed_by: text on kernels and libraries, on which the last bits of the scores depend.
       shape: of a mask; () for a diverged run.
-      further: whether it is at a rate beyond the paper's, which the paper's own rule of choice leaves out.
+      further: whether its rate is beyond the paper's; the paper's own rule of choice leaves such runs out.
     """
 
     path: Path
@@ -64,9 +64,9 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
     """The records of the run files below `results` that match, of one protocol and of one data set for each structure.
 
     Args:
-      protocol: its name; None takes the only one that there is.
+      protocol: its name; None takes the only one in the folder.
       datasets: their names; None takes the only one of each structure.
-      variant: the changes of the protocol's defaults, as they stand in the runs' paths; '' for none.
+      variant: the changes of the protocol's defaults as in the runs' paths; '' for none.
       methods, folds, rates, seeds: keep only these; None keeps all.
 
     Raises:
@@ -74,30 +74,30 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
         names all of them.
     """
     paths = sorted(Path(results).glob("runs/*/*/*/*.h5"))
-    wanted = [p for p in paths if (protocol is None or p.parts[-3] == protocol)
-              and (datasets is None or p.parts[-4] in datasets)
-              and (p.parts[-2].partition("+")[1:] == (("+", variant[1:]) if variant else ("", "")))]
-    if not wanted:
-        there = sorted({"/".join(p.parts[-4:-1]) for p in paths})
+    selected = [p for p in paths if (protocol is None or p.parts[-3] == protocol)
+                and (datasets is None or p.parts[-4] in datasets)
+                and (p.parts[-2].partition("+")[1:] == (("+", variant[1:]) if variant else ("", "")))]
+    if not selected:
+        present = sorted({"/".join(p.parts[-4:-1]) for p in paths})
         raise InputError(f"{results}: no run files fit (protocol {protocol or 'any'}, data sets "
                          f"{', '.join(datasets or ['any'])}, changes {variant or 'none'}); " + (
-                             f"there are {', '.join(there)}: choose among them, what follows a '+' by the "
-                             "options that changed it" if there else "do some first"))
-    names = sorted({p.parts[-3] for p in wanted})
+                             f"there are {', '.join(present)}: choose among them, what follows a '+' by the "
+                             "options that changed it" if present else "do some first"))
+    names = sorted({p.parts[-3] for p in selected})
     if len(names) > 1:
         raise InputError(f"{results}: runs of several protocols ({', '.join(names)}); choose one with --protocol")
 
-    def fits(c):
+    def matches(c):
         return ((methods is None or c.method in methods) and (folds is None or c.fold in folds)
                 and (rates is None or c.rate in rates) and (seeds is None or c.seed in seeds))
 
-    def may_fit(path):
+    def may_match(path):
         try:
-            return fits(Configuration.from_path(path))
-        except (InputError, ValueError):  # a protocol that is no longer there: its file tells
+            return matches(Configuration.from_path(path))
+        except (InputError, ValueError):  # a protocol that no longer exists: the file itself tells
             return True
 
-    records = [r for r in _records(list(filter(may_fit, wanted)), Path(results)) if fits(r.configuration)]
+    records = [r for r in _records(list(filter(may_match, selected)), Path(results)) if matches(r.configuration)]
     if not records:
         raise InputError(f"{results}: no run files of these methods, folds, rates and seeds; choose others")
     by_structure = {}
@@ -111,7 +111,7 @@ def collect(results, protocol=None, datasets=None, variant="", methods=None, fol
 
 
 def _records(paths, results):
-    records, refused, contents, counts = [], [], {}, rescored.read(results)
+    records, refused, contents, counts = [], [], {}, own_resolution.read(results)
     for path in paths:
         run, kind, text = verification.examine(path, results)
         if kind is None:
@@ -144,18 +144,18 @@ def _refusal(refused, results):
 
 
 def _record(path, run, counts):
-    further = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
-    further["computed_by"] = _computed_by(run.provenance)
-    same = (path, run.configuration, run.status, run.title, run.synthetic)
+    optional = dict(rho=run.rho[-1], channels=tuple(run.channels)) if run.layers else {}
+    optional["computed_by"] = _computed_by(run.provenance)
+    common = (path, run.configuration, run.status, run.title, run.synthetic)
     if not run.test:
-        return Record(*same, np.zeros(0), np.zeros(0, str), 0, run.parameters, **further)
+        return Record(*common, np.zeros(0), np.zeros(0, str), 0, run.parameters, **optional)
     pixels = [run.test[key] for key in ("truth_pixels", "predicted_pixels", "common_pixels")]
     measures = {"dice": run.dice, "iou": intersection_over_union(*pixels), "truth_pixels": pixels[0],
                 "predicted_pixels": pixels[1],
                 **{key: run.test[key] for key in ("hd95", "assd", "hd95_mm", "assd_mm") if key in run.test}}
-    if run.configuration.protocol.shrink > 1 and (whole := rescored.of_run(run, counts)):
-        measures["whole_dice"] = dice(*(whole[name] for name in rescored.COUNTS))
-    return Record(*same, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **further,
+    if run.configuration.protocol.shrink > 1 and (whole := own_resolution.counts_of(run, counts)):
+        measures["whole_dice"] = dice(*(whole[name] for name in own_resolution.COUNTS))
+    return Record(*common, run.dice, run.test["subject"], run.both_empty, run.parameters, measures, **optional,
                   site=run.test.get("site"), shape=run.masks.shape[1:])
 
 

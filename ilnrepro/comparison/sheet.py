@@ -1,4 +1,4 @@
-"""A table in four forms: on the screen, as Markdown, as LaTeX, and its numbers as tidy rows in CSV."""
+"""A table in four forms: for the screen, as Markdown, as LaTeX, and as tidy rows in CSV."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ class Sheet:
 
     Attributes:
       title: short, for the screen.
-      caption: what it shows, in sentences.
+      caption: sentences on what the table shows.
       headings: of the columns.
       body: rows of text.
-      best: the (row, column) positions printed bold.
-      notes: a second sheet printed below it in Markdown, or None.
+      best: the (row, column) positions that are printed bold.
+      notes: a second sheet that Markdown has below this one, or None.
     """
 
     title: str

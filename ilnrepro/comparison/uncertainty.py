@@ -1,6 +1,6 @@
-"""From the scores of runs to the estimate of a difference: its variance over subjects, seeds, folds and chosen rates.
+"""The estimate of a difference from the scores of runs, with its variance over subjects, seeds, folds and rates.
 
-The formulas are in `intervals`; here the scores are brought into the arrays that these take.
+The formulas are in `intervals`; this module brings the scores into the arrays that they take.
 """
 
 from dataclasses import dataclass, replace
@@ -33,22 +33,22 @@ def pool(table, records, rule, structure, measure):
 
     Args:
       table: {method: [`FoldScores` of each fold]}.
-      records: all runs, also those on which rates were chosen.
+      records: of all runs, with those by which rates were chosen.
       rule: of `choice.RULES`.
       structure, measure: of the table.
     """
-    several = {m: folds for m, folds in table.items() if all(len(s.seeds) > 1 for s in folds)}
+    with_seeds = {m: folds for m, folds in table.items() if all(len(s.seeds) > 1 for s in folds)}
     interaction = (0.0, 0.0, 0)
-    if len(several) > 1 and len(next(iter(several.values()))) > 1:
-        scores = list(several.values())
+    if len(with_seeds) > 1 and len(next(iter(with_seeds.values()))) > 1:
+        scores = list(with_seeds.values())
         means = np.array([[s.by_subject.mean() for s in folds] for folds in scores])
         subjects = [np.array([folds[k].by_subject.mean(0) for folds in scores]) for k in range(means.shape[1])]
         seeds = np.array([[_seed_variance(s) for s in folds] for folds in scores])
         interaction = intervals.interaction(means, subjects, seeds)
-    grids = {m: grid(m, records, structure, measure) for m in table}
+    grids = {m: rate_grid(m, records, structure, measure) for m in table}
     if rule == "test" and any(grid[0].shape[1] > 1 for grid in grids.values()):
         return Pool(interaction, None)
-    return Pool(interaction, {m: _choice(table[m], *grids[m]) for m in table})
+    return Pool(interaction, {m: _choice_variance(table[m], *grids[m]) for m in table})
 
 
 def _seed_variance(scores):
@@ -56,34 +56,36 @@ def _seed_variance(scores):
     return scores.by_subject.mean(1).var(ddof=1) / len(scores.seeds) if len(scores.seeds) > 1 else 0.0
 
 
-def grid(method, records, structure, measure):
-    """(mean Dice, the same of the measure, `[folds, rates]`) of the runs that rates are chosen on, and the variance of
-    such a mean Dice that comes of the seeds."""
+def rate_grid(method, records, structure, measure):
+    """(mean Dice `[folds, rates]`, the measure's mean `[folds, rates]`, variance over seeds of such a mean Dice).
+
+    They are of the runs by which the rates of a method are chosen.
+    """
     runs_of = {}
     for r in records:
         c = r.configuration
         if (c.method, c.structure) == (method, structure):
             runs_of.setdefault((c.fold, c.rate), {})[c.seed] = r
-    if len({fold for fold, _ in runs_of}) == len(runs_of):  # one rate a fold: no choice, whichever it is
+    if len({fold for fold, _ in runs_of}) == len(runs_of):  # one rate on each fold: nothing to choose
         runs_of = {(fold, None): runs for (fold, _), runs in runs_of.items()}
     folds, rates = (sorted({key[i] for key in runs_of}) for i in (0, 1))
     common = set.intersection(*map(set, runs_of.values())) or None
-    deciding = [[[r for s, r in sorted(runs_of.get((k, rate), {}).items()) if common is None or s in common]
-                  for rate in rates] for k in folds]
-    dice, measured = (np.array([[np.mean([_mean(r, what) for r in runs]) if runs else np.nan for runs in row]
-                              for row in deciding]) for what in ("dice", measure))
+    runs = [[[r for s, r in sorted(runs_of.get((k, rate), {}).items()) if common is None or s in common]
+              for rate in rates] for k in folds]
+    dice, measured = (np.array([[np.mean([_run_mean(r, name) for r in cell]) if cell else np.nan for cell in row]
+                                for row in runs]) for name in ("dice", measure))
     noise = [np.var([r.score for r in by_seed.values()], ddof=1) for by_seed in runs_of.values() if len(by_seed) > 1]
     return dice, measured, float(np.mean(noise or [0.0])) / len(common or [0])
 
 
-def _mean(record, measure):
-    """A run's mean of a measure over images: 0 for Dice and IoU of a diverged run, NaN for its distances."""
+def _run_mean(record, measure):
+    """The mean of a measure over a run's images; for a run that diverged, 0 for Dice and IoU, NaN for distances."""
     if len(record.dice):
         return float(np.mean(record.measures[measure])) if measure in record.measures else record.score
     return 0.0 if measure in ("dice", "iou", "whole_dice") else np.nan
 
 
-def _choice(folds, dice, measured, noise):
+def _choice_variance(folds, dice, measured, noise):
     """The variance that choosing a method's rates adds to its mean."""
     if dice.shape[1] == 1 or dice.shape[0] < 2:
         return 0.0
@@ -95,8 +97,8 @@ def folds_of(first, second, pool=None, names=()):
     """The `intervals.Folds` of two methods.
 
     Args:
-      first, second: their `FoldScores`, a list of the same folds each.
-      pool: a `Pool`, which adds the variance over folds and that of the choice of rates; None leaves both out.
+      first, second: lists of their `FoldScores`, of the same folds.
+      pool: a `Pool`, which adds the variances of folds and of the choice of rates; None leaves both out.
       names: of the two methods, for the pool.
     """
     n = np.array([len(s.subjects) for s in first])
@@ -112,15 +114,15 @@ def folds_of(first, second, pool=None, names=()):
 
 
 def estimate(first, second, pool=None, names=()):
-    """The `intervals.Estimate` of a difference; arguments as of `folds_of`.
+    """The `intervals.Estimate` of a difference; the arguments are those of `folds_of`.
 
-    Over several folds, the standard error is by the rule `intervals.USED` and holds for new splits too; it is NaN where
-    a method has one seed, or where rates were chosen on the folds on which they are judged. On one fold the estimate
-    holds for that split alone, and with one seed for the trained networks alone.
+    Over several folds, the standard error follows the rule `intervals.USED` and holds for new splits too. It is NaN
+    where a method has one seed, or where rates were chosen on the fold that they are judged on. On one fold the
+    estimate holds for that split alone, and with one seed for the trained networks alone.
     """
     folds = folds_of(first, second, pool, names)
     if len(first) == 1:
-        return intervals.within(folds)
+        return intervals.within_splits(folds)
     if folds.one_seed or pool is None or pool.choice is None:
         return replace(NONE, mean=(folds.difference * folds.weights).sum())
     return intervals.RULES[intervals.USED](folds)

@@ -2,9 +2,9 @@
 
 A network is a class. Its constructor takes (method, seed, settings, form, initializer), and it has
   dimensions: 2 for images, 3 for volumes;
-  initializers: the names that it knows, its default first;
-  start_channels: of the first level; pools: the number of max-pools;
-  choices: {name: values} of the fields of a protocol that are this network's own;
+  initializers: names of its initializers, the default first;
+  start_channels: channels of the first level; pools: number of max-pools;
+  choices: {name: values} of the protocol's fields that only this network has;
   layers: in the order of computation, the head last;
   normalizations, named_variables: dictionaries by name;
   network(images, training): class scores `[N, ..., classes]` of images `[N, ..., 1]`, see `losses.margin`;

@@ -1,32 +1,33 @@
-"""The convolutions of the networks: TensorFlow's operations, or native ones where these are the faster.
+"""The convolutions of the networks: TensorFlow's operations, or native ones where these are faster.
 
-Both are the same sums, rounded in another order.
+Both compute the same sums, with rounding in another order.
 """
 
 from ilnrepro import tf
 from ilnrepro.norms import kernels
 
-FAST = ("AVX2 with FMA",)  # the instruction sets on which the native ones were measured and win
+FAST = ("AVX2 with FMA",)  # the instruction sets on which native convolutions were measured to be faster
 
 
 def convolution(x, filters, form="fused", dilation=1):
-    """The "SAME" convolution `[N, ..., K]` of x `[N, ..., C]`, images or volumes, by filters `[..., C, K]` with an odd
-    number of taps in each direction, `dilation` apart.
+    """The "SAME" convolution `[N, ..., K]` of images or volumes x `[N, ..., C]`.
 
     Args:
-      form: 'fused' takes the native convolution where it suits, others TensorFlow's always.
+      filters: `[..., C, K]`, with an odd number of taps in each direction.
+      form: 'fused' takes the native convolution where it is in use; any other form takes TensorFlow's.
+      dilation: distance of the taps.
     """
-    if _suits(x, form):
+    if _uses_native(x, form):
         return kernels.native.convolution(x, filters, dilation=dilation)
-    return _plain(x, filters) if dilation == 1 else _of_grids(x, filters, dilation)
+    return _plain(x, filters) if dilation == 1 else _dilated(x, filters, dilation)
 
 
 def transposed(x, filters, form="fused"):
     """The transposed convolution of stride 2 that doubles the sides of x `[N, ..., C]`; filters are `[..., K, C]`.
 
-    The shape is known where x's is.
+    The static shape is known if that of x is.
     """
-    if _suits(x, form):
+    if _uses_native(x, form):
         return kernels.native.convolution(x, filters, stride=2, flipped=True)
     n, *sides = tf.unstack(tf.shape(x)[:-1])
     transpose = tf.nn.conv2d_transpose if x.shape.rank == 4 else tf.nn.conv3d_transpose
@@ -42,7 +43,7 @@ def in_use(form="fused"):
     return "native" if fast else "tensorflow"
 
 
-def _suits(x, form):
+def _uses_native(x, form):
     return kernels.module_for(x) is kernels.native and in_use(form) == "native"
 
 
@@ -51,13 +52,13 @@ def _plain(x, filters):
     return tf.nn.conv2d(x, filters, 1, "SAME") if x.shape.rank == 4 else tf.nn.conv3d(x, filters, [1] * 5, "SAME")
 
 
-def _of_grids(x, filters, dilation):
-    """The convolution of each of the coarser grids that make up the map.
+def _dilated(x, filters, dilation):
+    """The dilated convolution, as a plain one of each of the coarser grids of which the map consists.
 
-    The same as TensorFlow's with dilations, in two thirds of its time on a CPU, and on any CPU at all.
+    It equals TensorFlow's dilated convolution, takes two thirds of its time on a CPU, and works on any CPU.
     """
-    known = x.shape[1:-1].is_fully_defined()
-    sides = x.shape[1:-1] if known else tf.unstack(tf.shape(x)[1:-1])
-    apart, filled = [dilation] * len(sides), [[0, -side % dilation] for side in sides]
-    grids = _plain(tf.space_to_batch(x, apart, filled), filters)
-    return tf.ensure_shape(tf.batch_to_space(grids, apart, filled), [*x.shape[:-1], filters.shape[-1]])
+    static = x.shape[1:-1].is_fully_defined()
+    sides = x.shape[1:-1] if static else tf.unstack(tf.shape(x)[1:-1])
+    steps, padding = [dilation] * len(sides), [[0, -side % dilation] for side in sides]
+    grids = _plain(tf.space_to_batch(x, steps, padding), filters)
+    return tf.ensure_shape(tf.batch_to_space(grids, steps, padding), [*x.shape[:-1], filters.shape[-1]])

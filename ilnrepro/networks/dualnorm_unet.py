@@ -55,7 +55,7 @@ class DualNormUNet:
       classes, start_channels, pools: 2, 32 and 4.
 
     Attributes:
-      layers: in the order of computation, the head last.
+      layers: the layers in the order of computation, the head last.
     """
 
     dimensions = 2
@@ -140,7 +140,7 @@ class DualNormUNet:
         return next(layers)(x, training)
 
     def scores(self, images, truth=None):
-        """Class scores at test time, those of the second pass where there is one. `truth` is used by the oracle."""
+        """Class scores at test time, from the second pass if there is one; only the oracle uses `truth`."""
         first = self(images)
         mask = self.mask_of(first, truth)
         return first if mask is None else self(images, mask=mask)

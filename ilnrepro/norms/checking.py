@@ -1,4 +1,4 @@
-"""What a method must fulfil, by one call: the same by its rule and by its equations, and gradients that are slopes."""
+"""The check of a method: its rule agrees with its equations, and its gradients with finite differences."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ilnrepro.norms.values import Settings
 
 _CHANNELS = 32
 _SPACES = ((3, 2), (2, 1, 3))  # an image's and a volume's
-_SAME = 1e-10  # in float64, relative to the largest number
-_SLOPE = 1e-5  # of finite differences
+_TOLERANCE = 1e-10  # in float64, relative to the largest number
+_SLOPE = 1e-5  # tolerance of gradients against finite differences
 _STEP = 1e-5
 
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found of a method.
+    """The result of the check of a method.
 
     Attributes:
       method: its name.
       output, gradient: the largest errors of the fused form against the reference, relative to the largest number.
       slope: the largest error of its gradients against finite differences.
-      sees_batch: whether instances of a batch see each other in training.
+      sees_batch: whether the output of an instance depends on the rest of its batch in training.
       keeps_scale: whether a factor and a constant on the whole feature map change nothing, at a small ε.
-      parameters: numbers that it learns in a layer of 32 channels, beside γ and β.
+      parameters: number of trainable parameters beside γ and β, in a layer of 32 channels.
     """
 
     method: str
@@ -49,12 +49,13 @@ class Check:
 
 
 def check(name: str) -> Check:
-    """Checks a method in float64, on images and volumes, in training and at test, with the ReLU and without: that the
-    rule computes what its reference form says, that gradients of the input and of every variable are slopes, and that
-    a constant feature map and one pixel give finite numbers.
+    """Checks a method in float64, on images and volumes, in training and at test time, with and without the ReLU.
+
+    The rule must compute the same as its reference form. The gradients by the input and by all variables must agree
+    with finite differences. A constant feature map and a single pixel must give finite numbers.
 
     Raises:
-      InputError: it does not hold; says what.
+      InputError: a check fails; the message says which.
     """
     output = gradient = 0.0
     for space in _SPACES:
@@ -63,10 +64,10 @@ def check(name: str) -> Check:
                                 for form in ("fused", "reference"))
             output = max(output, _error(fused[0], reference[0]))
             gradient = max(gradient, *(_error(fused[1][key], reference[1][key]) for key in reference[1]))
-    if not output < _SAME:
+    if not output < _TOLERANCE:
         raise InputError(f"{name}: the rule's output differs from its reference's by {output:.1e} of the largest "
                          "number; they must be the same function")
-    if not gradient < _SAME:
+    if not gradient < _TOLERANCE:
         raise InputError(f"{name}: the rule's gradient differs from its reference's by {gradient:.1e} of the largest "
                          "number; they must be the same function")
     slope = _slope(name)
@@ -80,7 +81,7 @@ def check(name: str) -> Check:
 
 
 def _example(space, instances=2):
-    """(x, upstream gradient), channels of unlike means, deviations and skewness."""
+    """(x, upstream gradient), with channels of different mean, deviation and skewness."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(instances, *space, _CHANNELS))
     x = x * rng.uniform(0.3, 3, _CHANNELS) + rng.normal(size=_CHANNELS)
@@ -89,28 +90,28 @@ def _example(space, instances=2):
 
 
 def _layer(name, form, epsilon=1e-5):
-    """A layer of the method whose variables hold numbers that no symmetry hides: of its own, near where they start."""
+    """A layer of the method with random variables, so that no symmetry hides an error."""
     layer = Normalization(name, _CHANNELS, Settings(epsilon=epsilon), form, dtype="float64")
     rng = np.random.default_rng(1)
     for key, variable in layer.named_variables.items():
-        apart = 0.2 * rng.uniform(0.2, 1, variable.shape)
-        variable.assign(variable + (apart if key in layer.parameters else rng.normal(size=variable.shape)))
+        shift = 0.2 * rng.uniform(0.2, 1, variable.shape)
+        variable.assign(variable + (shift if key in layer.parameters else rng.normal(size=variable.shape)))
         if variable.constraint is not None:
             variable.assign(variable.constraint(variable))
     return layer
 
 
 def _run(layer, x, upstream, training, relu):
-    """The output, and the gradients by name of Σ upstream·output."""
+    """(the output, {name: gradient} of Σ upstream·output)."""
     variables = {key: v for key, v in layer.named_variables.items() if v.trainable}
     x, upstream = tf.constant(x), tf.constant(upstream)
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x, training, relu)
     gradients = tape.gradient(y, {"x": x, **variables}, upstream)
-    if lost := [key for key, value in gradients.items() if value is None]:
-        raise InputError(f"method: no gradient reaches {', '.join(lost)}; use every variable, by operations that have "
-                         "gradients")
+    if missing := [key for key, value in gradients.items() if value is None]:
+        raise InputError(f"method: no gradient reaches {', '.join(missing)}; use all variables, by operations that "
+                         "have gradients")
     return y.numpy(), {key: tf.convert_to_tensor(value).numpy() for key, value in gradients.items()}
 
 
@@ -121,7 +122,7 @@ def _slope(name):
     state = {key: v.numpy() for key, v in layer.parameters.items()}
 
     def loss(changed):
-        for key, value in state.items():  # training moves averages
+        for key, value in state.items():  # because training updates averages
             layer.parameters[key].assign(value)
         return float(np.sum(upstream * layer(tf.constant(changed), True).numpy()))
 
@@ -131,7 +132,7 @@ def _slope(name):
         index = tuple(int(rng.integers(n)) for n in x.shape)
         step = np.zeros_like(x)
         step[index] = _STEP
-        worst = max(worst, _apart((loss(x + step) - loss(x - step)) / (2 * _STEP), slopes["x"][index], slopes["x"]))
+        worst = max(worst, _distance((loss(x + step) - loss(x - step)) / (2 * _STEP), slopes["x"][index], slopes["x"]))
     for key in set(slopes) - {"x"}:
         variable = layer.named_variables[key]
         value = np.array(variable.numpy())
@@ -148,13 +149,13 @@ def _slope(name):
         if key in state:
             state[key] = value
         variable.assign(value)
-        worst = max(worst, _apart((ends[0] - ends[1]) / (2 * _STEP), slopes[key][index], slopes[key]))
+        worst = max(worst, _distance((ends[0] - ends[1]) / (2 * _STEP), slopes[key][index], slopes[key]))
     return worst
 
 
-def _apart(slope, gradient, all_of_it):
-    apart = abs(slope - gradient) / max(float(np.max(np.abs(all_of_it))), 1.0)
-    return apart if np.isfinite(apart) else np.inf
+def _distance(slope, gradient, all_gradients):
+    error = abs(slope - gradient) / max(float(np.max(np.abs(all_gradients))), 1.0)
+    return error if np.isfinite(error) else np.inf
 
 
 def _check_finite(name):
@@ -170,7 +171,7 @@ def _sees_batch(name):
     together = _run(_layer(name, "fused"), x, upstream, True, False)[0]
     alone = np.concatenate([_run(_layer(name, "fused"), x[i:i + 1], upstream[i:i + 1], True, False)[0]
                             for i in range(len(x))])
-    return bool(_error(alone, together) > _SAME)
+    return bool(_error(alone, together) > _TOLERANCE)
 
 
 def _keeps_scale(name):
@@ -183,6 +184,6 @@ def _keeps_scale(name):
 
 
 def _error(value, wanted):
-    """The largest error, relative to the largest number or 1; infinite for what is not a number."""
+    """The largest error, relative to the largest number or 1; infinite for NaN."""
     worst = np.max(np.abs(value - wanted), initial=0) / max(np.max(np.abs(wanted), initial=0), 1.0)
     return float(worst) if np.isfinite(worst) else np.inf

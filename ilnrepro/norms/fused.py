@@ -16,14 +16,14 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     """relu(γ·rule(x + bias) + β), differentiable in x and all parameters.
 
     Args:
-      x: `[N, ..., C]`, a convolution's output without its bias. Of 16 bits, its moments and all sums are taken in
-        float32, for they would overflow.
-      bias: `[C]`; gamma, beta: `[C]`; a rule without them passes by.
+      x: `[N, ..., C]`, a convolution's output without its bias. For 16-bit x, moments and sums are computed in float32,
+        because they could overflow.
+      bias, gamma, beta: `[C]`; a rule without γ and β ignores these.
       parameters: the rule's own tensors by name.
       relu: whether the ReLU is applied.
 
     Returns:
-      the normalized feature map, and the batch moments that moving averages follow (by parameter name).
+      (the normalized feature map, {parameter: the batch moment that this moving average follows}).
     """
     if x.dtype.size < 4:
         wide = [v if v is None else tf.cast(v, tf.float32) for v in (x, bias, gamma, beta)]
@@ -68,8 +68,11 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
 
 
 def plain(x, bias, gamma, beta, parameters, rule, settings, training, relu):
-    """The same as `normalize` by TensorFlow's own operations alone: any process can load their graph, and any order of
-    gradient passes. Slower, for nothing is compiled and backward keeps what forward made."""
+    """The same as `normalize`, by TensorFlow's own operations alone.
+
+    Any process can load such a graph, and gradients of any order exist. It is slower, because nothing is compiled and
+    the backward pass keeps intermediate results of the forward pass.
+    """
     if not rule.needs_moments:
         y = tf.nn.bias_add(x, bias)
         return (tf.nn.relu(y) if relu else y), {}

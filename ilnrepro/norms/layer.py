@@ -11,27 +11,26 @@ from ilnrepro.norms.methods import method
 from ilnrepro.norms.rules import gated_part
 from ilnrepro.norms.values import Context, Settings
 
-FORMS = ("fused", "reference")  # those of runs; 'plain' is for what leaves this machine
+FORMS = ("fused", "reference")  # of runs; the form 'plain' is for models that are used elsewhere
 
 
 class Normalization:
-    """γ·normalize(x + bias) + β for a convolution's output x, by any method of the table, and in the same pass its
-    ReLU.
+    """γ·normalize(x + bias) + β for a convolution's output x by any method, with the ReLU in the same pass.
 
     Args:
       name_of_method: a name of `METHODS`.
       channels: C.
-      settings: what the paper leaves open.
+      settings: `Settings`, which the paper leaves open.
       form: 'fused' (moments, rule, apply), 'plain' (the same by TensorFlow's own operations alone, which any process
         can load) or 'reference' (the paper's equations, literally).
-      bias: start of the convolution's bias (paper, section 2.2: 0.1); None where none precedes.
+      bias: initial value of the convolution's bias (paper, section 2.2: 0.1); None for a convolution without one.
       affine: False leaves γ and β out.
 
     Attributes:
       channels: C.
       bias, gamma, beta: `[C]` variables, or None where there is none; 'none' has no gamma and beta.
       parameters: the method's own variables by name: `rho`, and BN's moving averages.
-      rates: their learning rates by name, in learning rates of the network. Those with limits have a `constraint`.
+      rates: {name: learning rate as a multiple of the network's}. Parameters with limits have a `constraint`.
 
     Raises:
       InputError: unknown method or form, or groups that do not divide the channels.
@@ -68,16 +67,16 @@ class Normalization:
         return {**{role: variable for role, variable in own.items() if variable is not None}, **self.parameters}
 
     def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = False) -> tf.Tensor:
-        """Normalizes x `[N, ..., C]`, `relu` cuts off what is below 0; in training also moves BN's averages."""
+        """Normalizes x `[N, ..., C]`, with the ReLU if `relu`; in training also updates BN's moving averages."""
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
         bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else
                              tf.convert_to_tensor(v)
                              for v, neutral in ((self.bias, 0), (self.gamma, 1), (self.beta, 0)))
         if self.form != "reference":
             # Without moving averages a rule is the same in training and test, so one compiled pair serves both.
-            follows = training and any(not variable.trainable for variable in self.parameters.values())
+            updates = training and any(not variable.trainable for variable in self.parameters.values())
             normalize = fused.normalize if self.form == "fused" else fused.plain
-            y, moments = normalize(x, bias, gamma, beta, values, self.rule, self.settings, follows, relu)
+            y, moments = normalize(x, bias, gamma, beta, values, self.rule, self.settings, updates, relu)
         else:
             context = Context(self.settings, training)
             y = self.rule.reference(tf.nn.bias_add(x, bias), values, context, gamma, beta)

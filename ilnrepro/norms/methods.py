@@ -1,4 +1,4 @@
-"""The table of methods, from which command lines, tests, benchmark, documentation and result tables take their methods.
+"""The table of methods, which command lines, tests, benchmark, documentation and result tables use.
 
 A normalization is added as a line of the table: composed of the rules imported below, or with a rule of its own, which
 is written beside them in `rules.py`. `plugins.register` adds one without editing the package.
@@ -16,10 +16,10 @@ class Method(NamedTuple):
     """A row of the table.
 
     Attributes:
-      title: as the papers print it.
+      title: the name that the papers print.
       rule: see `rules`; for a name with `<G>`, a function from G to the rule.
-      description: in a few words.
-      plugin: the checksum of the file that registered it; '' for the package's own.
+      description: a few words.
+      plugin: checksum of the file that registered the method; '' for the package's own methods.
     """
 
     title: str

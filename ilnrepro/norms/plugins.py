@@ -1,4 +1,4 @@
-"""Methods of one's own, without editing the package: `register` adds one, in a file that `load` runs (`--plugin`)."""
+"""Plug-ins: files with methods of the user's own. `register` adds a method; `load` runs a file that calls it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 from ilnrepro.norms.methods import METHODS, Method
 
-_LOADED: dict[Path, str] = {}  # plug-ins, with their contents' checksums
+_LOADED: dict[Path, str] = {}  # {plug-in: checksum of its content}
 _PARTS = ("parameters", "reference", "affine", "needs_moments")
 
 
-def register(name: str, rule: Any, title: str | None = None, description: str = "a method of one's own") -> None:
+def register(name: str, rule: Any, title: str | None = None, description: str = "a registered method") -> None:
     """Adds a method to the table, for use under its name wherever a method is asked for.
 
     Args:
-      name: lower-case letters, digits and '-', a letter first. With `<G>` at its end the method has a number of groups.
-      rule: as `rules` has them, composed of `Mix`, `Cascade` and pools, or a class of one's own; for `<G>` a function
-        of G that gives one.
-      title: as tables print it.
+      name: of lower-case letters, digits and '-', a letter first. With `<G>` at its end the method has a number of
+        groups.
+      rule: a rule as in `rules`, composed of `Mix`, `Cascade` and pools, or of a new class; with `<G>` a function from
+        G to a rule.
+      title: the method's name in tables.
 
     Raises:
-      InputError: a name that cannot be one or is taken, or what is no rule.
+      InputError: the name is not allowed or taken, or `rule` is no rule.
     """
     if not re.fullmatch(r"[a-z][a-z0-9-]*(<G>)?", name):
         raise InputError(f"register: {name!r} cannot be a method's name; use lower-case letters, digits and '-'")
@@ -52,7 +53,7 @@ def load(path: str | PathLike[str]) -> str:
     """Runs a file that registers methods; returns the checksum of its content, which the runs of its methods carry.
 
     Raises:
-      InputError: there is no such file, it raises, or it registers nothing.
+      InputError: there is no such file, it raises an exception, or it registers nothing.
     """
     path = Path(path).resolve()
     if path in _LOADED:
@@ -81,7 +82,7 @@ def load(path: str | PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def blamed() -> Iterator[None]:
-    """Takes an exception that comes out of a plug-in's lines for a mistake there: one line that says where.
+    """A context manager: turns an exception from a plug-in's lines into one line that says where it arose.
 
     Raises:
       InputError: instead of it.

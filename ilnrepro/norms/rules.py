@@ -8,7 +8,7 @@ Each rule has a second form, `reference`: the equations of `reference.py` of whi
 applied to the feature map.
 
 A rule is a frozen dataclass with
-  parameters(channels, settings): the variables it needs, {name: `Parameter`};
+  parameters(channels, settings): {name: `Parameter`} of the variables that it needs;
   rule(y, parameters, context): the `AffineMap` y, normalized;
   rule.reference(x, parameters, context, gamma, beta): the feature map x `[N, ..., C]`, normalized by the equations;
   affine: whether γ and β follow;
@@ -72,10 +72,10 @@ class Normalize:
             channels = y.variance.shape[-1]
             split = AffineMap(*(tf.reshape(a, [-1, self.groups, channels // self.groups]) for a in y))
             pooled = _pool(split.offset, split.value_variance, axis=2)
-            split = _normalized(split, *pooled, context, context.settings.group_divisor == "variance")
+            split = _normalize(split, *pooled, context, context.settings.group_divisor == "variance")
             return y._replace(scale=tf.reshape(split.scale, [-1, channels]),
                               offset=tf.reshape(split.offset, [-1, channels]))
-        return _normalized(y, *self.moments(y, parameters, context), context)
+        return _normalize(y, *self.moments(y, parameters, context), context)
 
     def moments(self, y, parameters, context):
         """(M, V) of the map y, broadcastable to `[N, C]`, where channels are not pooled in several groups."""
@@ -106,15 +106,14 @@ class Normalize:
         return equations.group_normalization(x, self.groups, settings.epsilon, settings.group_divisor, gamma, beta)
 
 
-def _normalized(y, mean, variance, context, divide_by_variance=False):
+def _normalize(y, mean, variance, context, divide_by_variance=False):
     variance = variance + context.settings.epsilon
     r = 1 / variance if divide_by_variance else tf.math.rsqrt(variance)
     return y._replace(scale=y.scale * r, offset=(y.offset - mean) * r)
 
 
 def _pool(mean, variance, axis):
-    """(mean, variance) over an axis of channels or instances, from the moments of each, for equal numbers of
-    positions."""
+    """(mean, variance) over an axis of channels or instances of equal size, from the moments of each."""
     pooled = tf.reduce_mean(mean, axis, keepdims=True)
     return pooled, tf.reduce_mean(variance + tf.math.squared_difference(mean, pooled), axis, keepdims=True)
 
@@ -167,7 +166,7 @@ class Renormalize:
             return y._replace(scale=y.scale / moving[1], offset=(y.offset - moving[0]) / moving[1])
         mean, variance = _pool(y.offset, y.value_variance, axis=0)
         deviation = tf.sqrt(variance + context.settings.epsilon)
-        self._follow(mean, deviation, parameters, context)
+        self._record_moments(mean, deviation, parameters, context)
         r, d = equations.renormalization(mean, deviation, *moving, *self.limits(parameters, context))
         return y._replace(scale=y.scale * (r / deviation), offset=(y.offset - mean) * (r / deviation) + d)
 
@@ -176,13 +175,13 @@ class Renormalize:
         if context.uses_batch:
             y, mean, deviation = equations.batch_renormalization(x, *moving, *self.limits(parameters, context),
                                                                  context.settings.epsilon)
-            self._follow(mean, deviation, parameters, context)
+            self._record_moments(mean, deviation, parameters, context)
         else:
             y = (x - moving[0]) / moving[1]
         return y if gamma is None else equations.scale_and_shift(y, gamma, beta)
 
     @staticmethod
-    def _follow(mean, deviation, parameters, context):
+    def _record_moments(mean, deviation, parameters, context):
         context.batch_moments.update(moving_mean=mean, moving_deviation=deviation, steps=parameters["steps"] + 1)
 
 
@@ -202,7 +201,7 @@ class Mix:
 
     def parameters(self, channels, settings):
         own = {} if settings.frozen_gate is not None else {self.rho: self.gate.parameter(channels, settings)}
-        return _joined(own, self.first.parameters(channels, settings), self.second.parameters(channels, settings))
+        return _merge(own, self.first.parameters(channels, settings), self.second.parameters(channels, settings))
 
     def shares(self, parameters, context):
         """The shares of the two maps: scalars, or `[C]` where each channel has its own ρ."""
@@ -239,7 +238,7 @@ class Switch:
 
     def parameters(self, channels, settings):
         own = {} if settings.frozen_gate is not None else {self.rho: self.gate.parameter(channels, settings)}
-        return _joined(own, BATCH.parameters(channels, settings))
+        return _merge(own, BATCH.parameters(channels, settings))
 
     def shares(self, parameters, context):
         """The shares of IN, LN and BN, each a pair (of the mean, of the variance)."""
@@ -254,7 +253,7 @@ class Switch:
         # The weights sum to 1, so y − Σ w_k·M_k is Σ w_k·(y − M_k), which keeps its digits where the means are large.
         centred = sum(share[0] * (y.offset - mean) for share, (mean, _) in zip(shares, pooled, strict=True))
         variance = sum(share[1] * variance for share, (_, variance) in zip(shares, pooled, strict=True))
-        return _normalized(y._replace(offset=centred), 0, variance, context)
+        return _normalize(y._replace(offset=centred), 0, variance, context)
 
     def reference(self, x, parameters, context, gamma=None, beta=None):
         of_means, of_variances = ([share[i] for share in self.shares(parameters, context)] for i in (0, 1))
@@ -276,7 +275,7 @@ class Cascade:
     needs_moments = True
 
     def parameters(self, channels, settings):
-        return _joined(self.first.parameters(channels, settings), self.second.parameters(channels, settings))
+        return _merge(self.first.parameters(channels, settings), self.second.parameters(channels, settings))
 
     def __call__(self, y, parameters, context):
         return self.second(self.first(y, parameters, context), parameters, context)
@@ -285,7 +284,7 @@ class Cascade:
         return self.second.reference(self.first.reference(x, parameters, context), parameters, context, gamma, beta)
 
 
-def _joined(*parts):
+def _merge(*parts):
     joined = {}
     for part in parts:
         for name in part:

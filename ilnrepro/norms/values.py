@@ -11,7 +11,7 @@ from ilnrepro import tf
 
 
 class AffineMap(NamedTuple):
-    """y = scale·(x − mean) + offset, with the variance of x. Each `[N, C]`, or broadcastable to it."""
+    """The affine map y = scale·(x − mean) + offset, with the variance of x; each `[N, C]`, or broadcastable to it."""
 
     scale: tf.Tensor
     offset: tf.Tensor
@@ -30,7 +30,7 @@ class Parameter(NamedTuple):
       start: its initial value.
       trainable: whether the optimizer updates it.
       rate: its learning rate, as a multiple of the network's.
-      limits: (least, greatest) value, to which it is clipped after each step, or None.
+      limits: (smallest, largest) value, to which it is clipped after each step, or None.
       decay: of a moving average, the share of its old value that it keeps in one step; None takes
         `Settings.moving_decay`.
     """
@@ -80,9 +80,9 @@ class Context:
 
     Attributes:
       settings: of the layer.
-      training: whether in training.
-      batch_moments: the rule puts here the batch's moments, by the name of the moving average that follows each.
-      uses_batch: whether the batch's moments are taken rather than the moving averages.
+      training: whether it is a training step.
+      batch_moments: {name of a moving average: the batch's moment that it follows}, filled by the rule.
+      uses_batch: whether the batch's moments are used rather than the moving averages.
     """
 
     settings: Settings

@@ -1,1 +1,1 @@
-"""Operations on arrays that know no run and no file: losses, optimizers, augmentation, slabs, metrics."""
+"""Operations on arrays, independent of runs and files: losses, optimizers, augmentation, slabs, metrics."""

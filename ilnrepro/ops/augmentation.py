@@ -11,7 +11,7 @@ from ilnrepro.errors import InputError
 def prepare(images, masks, shrink=1):
     """Images stretched to [0, 1], float32, and their masks, uint8, both averaged over shrink × shrink pixels.
 
-    Each image is stretched by its own least and greatest value; a constant image becomes zeros. A mask is 1 where its
+    Each image is stretched by its own smallest and largest value; a constant image becomes zeros. A mask is 1 where its
     average is ≥ 0.5.
 
     Args:
@@ -32,7 +32,7 @@ def prepare(images, masks, shrink=1):
 
 
 def enlarged(masks, like):
-    """Masks of `prepare` back at the resolution of `like`, every pixel repeated."""
+    """Masks of `prepare`, enlarged to the resolution of `like` by repeating their pixels."""
     side = like.shape[-1] // masks.shape[-1]
     return masks.repeat(side, axis=-2).repeat(side, axis=-1)
 
@@ -44,8 +44,8 @@ def _mean_over_squares(a, side):
 
 def epoch_steps(images, angles, batch, steps=None):
     """The number of steps of one epoch: all (image, angle) pairs once, or `steps` if that is fewer."""
-    whole = math.ceil(images * angles / batch)
-    return whole if steps is None else min(whole, steps)
+    all_pairs = math.ceil(images * angles / batch)
+    return all_pairs if steps is None else min(all_pairs, steps)
 
 
 def epoch_order(images, angles, batch, seed, epoch, steps=None):

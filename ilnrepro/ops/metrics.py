@@ -5,20 +5,18 @@ from numpy.typing import ArrayLike
 
 from ilnrepro.ops.augmentation import enlarged
 
-COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")  # the names of what `overlap` counts
+COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")  # the names of the counts of `overlap`
 
 
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts of the pixels of the true mask, of the predicted mask, and common to both, each `[n]`, for masks
-    `[n, ...]`."""
+    """The numbers of pixels in the true masks, in the predicted masks, and in both, each `[n]`; masks `[n, ...]`."""
     axes = tuple(range(1, truth.ndim))
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
 
 
 def at_own_resolution(whole: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """The counts of `overlap` by name, 'whole_truth_pixels' and so on, with `predicted` masks enlarged to the
-    resolution of the true ones."""
+    """{'whole_truth_pixels': `[n]`, ...}: the counts of `overlap`, with `predicted` enlarged to the true size."""
     return {f"whole_{name}": n for name, n in zip(COUNTS, overlap(whole, enlarged(predicted, whole)), strict=True)}
 
 
@@ -36,7 +34,7 @@ def intersection_over_union(truth_pixels: ArrayLike, predicted_pixels: ArrayLike
 
 
 def fullest_slice(mask: np.ndarray) -> int:
-    """The index of the slice of a volume's mask `[D, H, W]` with most pixels, which is the one to draw."""
+    """The index of the slice with the most pixels in a volume's mask `[D, H, W]`, which figures show."""
     return int(mask.sum(axis=(1, 2)).argmax())
 
 

@@ -1,4 +1,4 @@
-"""The optimizers. They update variables in place and name their own state, which a checkpoint must hold."""
+"""The optimizers. They update variables in place, and name their own state, which checkpoints hold."""
 
 from ilnrepro import tf
 
@@ -7,9 +7,9 @@ class Momentum:
     """Stochastic gradient descent with momentum: a ← momentum·a + dw, w ← w − rate·a.
 
     Args:
-      variables: to be updated.
-      multiples: the factor of the learning rate for each variable.
-      protocol: gives `momentum`.
+      variables: the variables to update.
+      multiples: for each variable, the factor of its learning rate.
+      protocol: has `momentum`.
 
     Attributes:
       named_variables: the optimizer's own state by name.
@@ -33,9 +33,9 @@ class Adam:
     w ← w − rate·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε) at step t; β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
 
     Args:
-      variables: to be updated.
-      multiples: the factor of the learning rate for each variable.
-      protocol: not used; as of `Momentum`.
+      variables: the variables to update.
+      multiples: for each variable, the factor of its learning rate.
+      protocol: not used; all optimizers take one.
 
     Attributes:
       named_variables: the optimizer's own state by name, β₁ᵗ and β₂ᵗ included.

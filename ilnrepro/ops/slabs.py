@@ -1,4 +1,4 @@
-"""Volumes cut into overlapping slabs of slices, and joined again from the middles of the slabs.
+"""Slabs: volumes are cut into overlapping slabs of slices, and joined again from the middles of the slabs.
 
 Kolarik et al. 2020, section 3.2: slabs of 16 slices share 8 with either neighbour, and prediction keeps the middle 8.
 The paper leaves the ends open. Here the first slab of a volume also keeps its first slices, and the last slab its last.
@@ -11,7 +11,7 @@ from ilnrepro.errors import InputError
 
 
 def starts(depth, slab):
-    """The first slice of every slab of a volume of `depth` slices, half a slab apart.
+    """The first slices of the slabs of a volume of `depth` slices; they are half a slab apart.
 
     Raises:
       InputError: the volume is thinner than a slab.
@@ -22,7 +22,7 @@ def starts(depth, slab):
 
 
 def cut(volumes, slab):
-    """The slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, those of one volume after those of another."""
+    """The slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, volume by volume."""
     parts = [volume[start:start + slab] for volume in volumes for start in starts(len(volume), slab)]
     return np.stack(parts) if parts else volumes[:, :slab]
 

@@ -1,1 +1,1 @@
-"""What is kept on disk: data sets, run files, checkpoints; written whole, sealed by checksums, checked when read."""
+"""The files on disk: data sets, run files, checkpoints; written whole, sealed by checksums, checked on reading."""

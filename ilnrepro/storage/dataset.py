@@ -20,20 +20,21 @@ class DataSet:
     """Labelled images of one structure, as `data_prep` makes them and a run reads them.
 
     Attributes:
-      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes.
+      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes; to be written, whatever tells its shape and dtype
+        and gives one after the other.
       masks: uint8 of the same shape, 0 background, 1 structure.
-      subject: the person of each image, [n] strings; a subject lies in one fold only.
+      subject: the person of each image, [n] strings; all images of a subject are in one fold.
       name: a unique name for each image, [n] strings.
       fold: the subject's group, [n] integers from 1.
       title, structure, source, licence, citation: text.
       synthetic: whether the images are made up.
-      optional: further arrays of one entry an image where known: site, slice, spacing ([n, 2] mm, of volumes [n, 3]),
-        ...
-      audit: what the preparation counted and left out, JSON text.
-      preparation: how the images came to their size and grey levels.
-      checksum: SHA-256 of what training sees (images, masks, subjects, names, folds, and sites where known), by which
-        a run's configuration names its data; set when read.
-      restricted: whether its licence forbids to show or pass on what it holds; run files then hold no true mask.
+      optional: {name: array with an entry for each image}, where known: site, slice, spacing ([n, 2] mm, for volumes
+        [n, 3]), ...
+      audit: JSON text on what the preparation counted and left out.
+      preparation: how the images got their size and grey levels.
+      checksum: SHA-256 of what training uses (images, masks, subjects, names, folds, and sites where known), which
+        identifies the data in a run's configuration; set on reading.
+      restricted: whether its licence forbids to show or pass on its content; run files then hold no true mask.
     """
 
     images: np.ndarray
@@ -63,14 +64,14 @@ class DataSet:
 
     @property
     def size(self) -> str:
-        """How many images, or volumes, of how many subjects, in words."""
+        """The numbers of images, or volumes, and of subjects, in words."""
         return f"{len(self)} {'volumes' if self.images.ndim == 4 else 'images'} of {len(set(self.subject))} subjects"
 
     def trained_on(self, fold: int, site: str = "") -> np.ndarray:
-        """Which images train when `fold` is tested, [n] booleans; with a site, its images alone.
+        """Whether each image trains when `fold` is tested, [n] booleans; with a site, only its images train.
 
         Raises:
-          InputError: no image that trains is of the site.
+          InputError: no image outside the fold is of the site.
         """
         training = self.fold != fold
         if site:
@@ -82,17 +83,17 @@ class DataSet:
         return training
 
 
-_SEEN = ("images", "masks", "subject", "name", "fold", "site")
-# Earlier versions named data by the whole file's checksum; by today's, that of the 805 Sunnybrook images, whose runs
-# stay valid.
-_NAMED_BEFORE = {"8d85079a237c1a48e2be56bf2747ad824555c469dfc06b824235995c8584a0ae":
-                 "af440f3d9b30f94103bba6c031540d3c85bc24ef70cc829bfa8f09aa47ef1e3d"}
+_TRAINING_FIELDS = ("images", "masks", "subject", "name", "fold", "site")
+# Earlier versions took the whole file's checksum. {today's checksum: the earlier one} for the 805 Sunnybrook images, so
+# that their runs stay valid.
+_EARLIER_CHECKSUMS = {"8d85079a237c1a48e2be56bf2747ad824555c469dfc06b824235995c8584a0ae":
+                      "af440f3d9b30f94103bba6c031540d3c85bc24ef70cc829bfa8f09aa47ef1e3d"}
 _TEXT = ("title", "structure", "source", "licence", "citation", "audit")
 _AXES = {3: ("image", "row", "column"), 4: ("image", "slice", "row", "column")}
 
 
 def write(path: str | PathLike[str], data: DataSet) -> None:
-    """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if it is not sound."""
+    """Checks `data` and writes it to `path`, whole or not at all. Raises InputError if `data` is not sound."""
     check(data, path)
     preparation = replace(data.preparation, size=data.images.shape[-2:])
     with hdf5.writing(path) as file:
@@ -102,9 +103,12 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
         file.attrs.update(preparation=preparation.json, seen_checksum=_checksum(data))
         chunk = (1, *data.images.shape[1:])
         for key in ("images", "masks"):
-            stored = file.create_dataset(key, data=getattr(data, key), chunks=chunk, compression="gzip",
+            values = getattr(data, key)
+            stored = file.create_dataset(key, values.shape, values.dtype, chunks=chunk, compression="gzip",
                                          compression_opts=1, shuffle=False)
-            for axis, label in enumerate(_AXES[data.images.ndim]):
+            for i, one in enumerate(values):
+                stored[i] = one
+            for axis, label in enumerate(_AXES[values.ndim]):
                 stored.dims[axis].label = label
         file["images"].attrs["meaning"] = "grey levels, arbitrary units; a run stretches each image to [0, 1]"
         file["masks"].attrs["meaning"] = f"1 inside the structure ({data.structure}), 0 elsewhere"
@@ -120,7 +124,7 @@ def read(path: str | PathLike[str]) -> DataSet:
     """Reads and checks the data set file `path`.
 
     Raises:
-      InputError: missing, damaged, foreign or unsound file; names the file, the field and the remedy.
+      InputError: the file is missing, damaged, of another kind, or unsound; the message names field and remedy.
     """
     with hdf5.reading(path, "data set") as file:
         if file.attrs["format_version"] != FORMAT_VERSION:
@@ -131,20 +135,19 @@ def read(path: str | PathLike[str]) -> DataSet:
         if missing:
             raise InputError(f"{path}: lacks {', '.join(missing)}; prepare it again with data_prep")
         strings = {key: file[key].asstr()[()].astype(str) for key in ("subject", "name")}
-        known = {"images", "masks", "subject", "name", "fold"}
         optional = {}
-        for key in set(file) - known:
+        for key in set(file) - {"images", "masks", "subject", "name", "fold"}:
             text = file[key].dtype.kind == "O"
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
         data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
-                       optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_described(file))
+                       optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_identity(file))
     check(data, path)
     return data
 
 
-def _described(file):
-    """The preparation and the checksum of an open file; one of an earlier version tells neither."""
+def _identity(file):
+    """The preparation and the checksum of an open file, of which an earlier version has neither."""
     if "seen_checksum" in file.attrs:
         return {"preparation": Preparation.from_json(file.attrs["preparation"]),
                 "checksum": file.attrs["seen_checksum"]}
@@ -152,9 +155,9 @@ def _described(file):
 
 
 def _checksum(data):
-    """SHA-256 of what training sees."""
+    """SHA-256 of what training uses."""
     digest = hashlib.sha256()
-    for key in _SEEN:
+    for key in _TRAINING_FIELDS:
         values = getattr(data, key, data.optional.get(key))
         if values is None:
             continue
@@ -164,23 +167,30 @@ def _checksum(data):
                 digest.update(np.ascontiguousarray(one))
         else:
             digest.update(repr((key, np.asarray(values).tolist())).encode())
-    return _NAMED_BEFORE.get(digest.hexdigest(), digest.hexdigest())
+    return _EARLIER_CHECKSUMS.get(digest.hexdigest(), digest.hexdigest())
 
 
 def check(data: DataSet, path: str | PathLike[str]) -> None:
     """Raises InputError unless `data` is sound; constant images only get a warning. `path` is for the message."""
-    _check_arrays(data.images, data.masks, data.name, path)
+    _check_form(data.images, data.masks, path)
     _check_entries(data, path)
-    flat = data.images.reshape(len(data), -1)
-    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
-    if len(constant):
-        names = ", ".join(str(data.name[i]) for i in constant[:3])
-        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {names}", stacklevel=2)
+    constant = []
+    for name, image, mask in zip(map(str, data.name), data.images, data.masks, strict=True):
+        if mask.max() > 1:
+            raise InputError(f"{path}: masks: values other than 0 and 1 (largest {mask.max()}) in {name!r}; make them "
+                             "binary")
+        low, high = image.min(), image.max()  # NaN where one is in it
+        if not np.isfinite([low, high]).all():
+            raise InputError(f"{path}: images: NaN or infinite values in {name!r}; repair or leave it out")
+        if low == high:
+            constant.append(name)
+    if constant:
+        warnings.warn(f"{Path(path).name}: {len(constant)} constant image(s) become zeros: {', '.join(constant[:3])}",
+                      stacklevel=2)
 
 
-def _check_arrays(images, masks, name, path):
-    n = len(images)
-    if n == 0:
+def _check_form(images, masks, path):
+    if len(images) == 0:
         raise InputError(f"{path}: images: there are none; check the source")
     if images.ndim not in _AXES:
         raise InputError(f"{path}: images: shape {images.shape} is neither [n, H, W] nor [n, D, H, W]")
@@ -189,12 +199,10 @@ def _check_arrays(images, masks, name, path):
     if masks.shape != images.shape:
         raise InputError(f"{path}: masks: shape {masks.shape} differs from the images' {images.shape}; "
                          "each image needs one mask of its own size")
-    if masks.dtype != np.uint8 or masks.max(initial=0) > 1:
-        raise InputError(f"{path}: masks: values other than 0 and 1 (type {masks.dtype}, largest {masks.max()}); "
-                         "make them binary")
-    if images.dtype == np.float32 and not np.isfinite(images).all():
-        first = int(np.argmin(np.isfinite(images).reshape(n, -1).all(axis=1)))
-        raise InputError(f"{path}: images: NaN or infinite values in {str(name[first])!r}; repair or leave it out")
+    if 0 in images.shape:
+        raise InputError(f"{path}: images: shape {images.shape}: without a pixel; check the source")
+    if masks.dtype != np.uint8:
+        raise InputError(f"{path}: masks: type {masks.dtype}; convert them to uint8, 0 and 1")
 
 
 def _check_entries(data, path):
@@ -204,7 +212,7 @@ def _check_entries(data, path):
         if len(values) != n:
             raise InputError(f"{path}: {key}: {len(values)} entries for {n} images; give one an image")
     if len(set(data.name)) != n:
-        raise InputError(f"{path}: name: not unique; give every image a name of its own")
+        raise InputError(f"{path}: name: not unique; give each image a name of its own")
     group_of = {}
     for subject, fold in zip(data.subject, data.fold, strict=True):
         if group_of.setdefault(subject, fold) != fold:

@@ -1,4 +1,4 @@
-"""Ensemble files: several trained networks for the same use in one HDF5 file, each as its run file has it."""
+"""Ensemble files: several trained networks for the same use in one HDF5 file, each a copy of its run file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ilnrepro.storage import hdf5, runfile
 from ilnrepro.storage.runfile import Run
 
 KIND = "ensemble"
-# What networks of one ensemble may differ in: each saw other subjects, at the rate and seed that it had.
-_OWN = ("fold", "rate", "seed")
+# The settings in which the networks of an ensemble may differ.
+_DIFFERING = ("fold", "rate", "seed")
 
 
 def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]]) -> None:
     """Writes the networks of run files to `path`, whole or not at all.
 
     Raises:
-      InputError: fewer than two, one twice, one without weights, or networks of different methods, data or protocols.
+      InputError: there are fewer than two, one twice, one without weights, or networks of different methods, data or
+        protocols.
     """
     runs = [runfile.read(run_file) for run_file in run_files]
     _check(runs, run_files)
@@ -39,31 +40,31 @@ def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]]) -
 def _check(runs, run_files):
     if len(runs) < 2:
         raise InputError(f"{run_files[0] if run_files else 'ensemble'}: one network is no ensemble; give two or more")
-    wanted, seen = common(runs[0]), {}
+    settings, seen = shared_settings(runs[0]), {}
     for run, run_file in zip(runs, run_files, strict=True):
         if not run.weights:
             raise InputError(f"{run_file}: holds no weights; run it again with --keep-weights")
         if (other := seen.setdefault(run.configuration.hash, run_file)) != run_file or list(run_files).count(
                 run_file) > 1:
             raise InputError(f"{run_file}: the same run as {other}; give each network once")
-        mine = common(run)
-        differing = [key for key in wanted if wanted[key] != mine[key]]
+        own = shared_settings(run)
+        differing = [key for key in settings if settings[key] != own[key]]
         if differing:
             key = differing[0]
-            raise InputError(f"{run_file}: {key} {mine[key]!r} differs from {wanted[key]!r} of {run_files[0]}; give "
+            raise InputError(f"{run_file}: {key} {own[key]!r} differs from {settings[key]!r} of {run_files[0]}; give "
                              "runs that differ in fold, rate or seed alone")
 
 
-def common(run: Run) -> dict[str, Any]:
-    """What all networks of an ensemble share, by name."""
+def shared_settings(run: Run) -> dict[str, Any]:
+    """{name: value} of the settings that all networks of an ensemble share."""
     settings = run.configuration.as_dict()
     protocol = settings.pop("protocol")
-    return {**{key: value for key, value in settings.items() if key not in _OWN}, **protocol,
+    return {**{key: value for key, value in settings.items() if key not in _DIFFERING}, **protocol,
             "preparation": str(run.preparation)}
 
 
 def is_ensemble(path: str | PathLike[str]) -> bool:
-    """Whether a file says that it is an ensemble; what else is wrong with it is told by `read`."""
+    """Whether a file says that it is an ensemble; `read` reports other faults."""
     try:
         hdf5.check_bytes(path)
         with h5py.File(path, "r", locking=False) as file:
@@ -76,16 +77,16 @@ def read(path: str | PathLike[str]) -> list[Run]:
     """The networks of an ensemble file.
 
     Raises:
-      InputError: it is missing, damaged or foreign.
+      InputError: it is missing, damaged or of another kind.
     """
     path = Path(path)
     with hdf5.reading(path, KIND) as file:
         try:
-            return [runfile.of_group(file["networks"][key]) for key in sorted(file["networks"], key=int)]
+            return [runfile.read_group(file["networks"][key]) for key in sorted(file["networks"], key=int)]
         except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: made by another version of this program ({error}); make it again") from error
 
 
 def networks(path: str | PathLike[str]) -> list[Run]:
-    """The networks of a trained model's file: of an ensemble all, of a run file its one."""
+    """The networks in the file of a trained model: all of an ensemble, or the one of a run file."""
     return read(path) if is_ensemble(path) else [runfile.read(path)]

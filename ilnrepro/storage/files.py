@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files whole or not at all, and looking for files."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from ilnrepro.errors import InputError
 
 
 def write(path, *parts):
-    """Writes `parts`, text or bytes, one after another to a new file that takes the name `path` when it is whole.
+    """Writes `parts`, text or bytes, one after another to a new file, which gets the name `path` when it is complete.
 
     Raises:
       InputError: the folder cannot be written, or the disk is full; what was at `path` stays, and nothing is left
@@ -46,10 +46,10 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """What `write_json` wrote to `path`; None where there is no such file.
+    """The value that `write_json` wrote to `path`; None where there is no such file.
 
     Raises:
-      InputError: it is not what was written.
+      InputError: the file cannot be read, or is no JSON.
     """
     if not path.exists():
         return None
@@ -63,7 +63,7 @@ def write_figure(path, figure, **settings):
     """Writes a Matplotlib figure, with `savefig`'s settings, in the format that the path's ending names.
 
     Raises:
-      InputError: as `write`, or no picture has that ending.
+      InputError: as `write`; or no picture format has that ending.
     """
     picture, kind = io.BytesIO(), Path(path).suffix[1:] or "png"
     try:
@@ -74,10 +74,12 @@ def write_figure(path, figure, **settings):
 
 
 def below(folder):
-    """Paths of all files below a folder, links to folders followed, sorted; and of links that lead nowhere or back up.
+    """(paths of all files below a folder, paths of links that lead nowhere or back up), both sorted.
+
+    Links to other folders are followed.
 
     Raises:
-      InputError: a folder that cannot be looked into.
+      InputError: a folder cannot be read.
     """
     present, dead = [], []
 
@@ -96,7 +98,7 @@ def below(folder):
 
 
 def check_writable(folder):
-    """Raises InputError unless files can be made in `folder`, which is made if missing."""
+    """Raises InputError unless files can be written in `folder`, which is created if missing."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

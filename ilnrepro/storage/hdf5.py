@@ -1,4 +1,4 @@
-"""HDF5 habits shared by data set and run files: atomic writing, checksums, and clear errors on opening."""
+"""What all HDF5 files of the project share: atomic writing, checksums, and clear errors on opening."""
 
 import contextlib
 import hashlib
@@ -12,36 +12,36 @@ from ilnrepro.console import one_line
 from ilnrepro.errors import DamagedError, InputError
 from ilnrepro.storage import files
 
-# What may differ between two identical runs lies in these groups, so the checksum of the content leaves them out.
+# These groups hold what may differ between two identical runs, so the checksum of the content leaves them out.
 UNCHECKED = ("provenance", "timing")
 # The file's first bytes, which HDF5 leaves to its user ("user block"), hold a checksum of all its other bytes.
 _BLOCK = 512
 _SEAL = b"SHA-256 of all bytes from 512 on: "
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_ROWS = 64  # of a data set that are read at once
+_ROWS = 64  # of an HDF5 data set that are read at a time
 
 
 @contextlib.contextmanager
 def writing(path):
-    """Opens a new HDF5 file that takes the name `path` only when the block ends well.
+    """A context manager: opens a new HDF5 file, which gets the name `path` only when the block ends without an error.
 
     Raises:
       InputError: the folder cannot be written, or the disk is full; nothing is left behind under `path`.
     """
-    # In memory, for HDF5's library gets into trouble when a disk fills up under it.
+    # The file is written in memory first, because HDF5's library fails badly when the disk becomes full.
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("v110", "v110"), userblock_size=_BLOCK) as file:
         yield file
         file.attrs["checksum"] = checksum(file)
     content = memory.getbuffer()[_BLOCK:]
-    files.write(path, _block([content]), content)
+    files.write(path, _user_block([content]), content)
 
 
 def seal(path):
-    """Writes the checksum of all bytes into the user block of a file that was changed on purpose."""
+    """Writes the checksum of all bytes into the user block; for a file that was changed on purpose."""
     with open(path, "rb+") as file:
         file.seek(_BLOCK)
-        block = _block(_parts(file))
+        block = _user_block(_chunks(file))
         file.seek(0)
         file.write(block)
 
@@ -49,54 +49,54 @@ def seal(path):
 def check_bytes(path):
     """Raises DamagedError where a sealed file's bytes are not those that were written.
 
-    It comes before HDF5's library, which on damaged bytes may crash or never end, sees them. A file without a user
-    block, of an older version or of somebody else, is let through.
+    It is called before HDF5's library reads the file, which may crash or never end on damaged bytes. A file without a
+    user block, of an older version or of somebody else, passes.
     """
     try:
         with open(path, "rb") as file:
             block = file.read(_BLOCK)
             if block.startswith(_SIGNATURE) or not (block.startswith(_SEAL) or file.peek(8)[:8] == _SIGNATURE):
                 return
-            if block == _block(_parts(file)):
+            if block == _user_block(_chunks(file)):
                 return
             if _open_elsewhere(file):
-                raise _busy(path)
+                raise _open_elsewhere_error(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     raise DamagedError(f"{path}: damaged: its bytes do not match their checksum; make it again")
 
 
-def _busy(path):
+def _open_elsewhere_error(path):
     return InputError(f"{path}: open for writing in another program, or left so by one that crashed; close it there, "
                       "or after a crash mend it with `h5clear -s`")
 
 
 def _open_elsewhere(file):
-    """Whether HDF5's mark that a program writes a file is set: bit 0 of the flags in the superblock of version 3."""
+    """Whether HDF5's mark of a writing program is set: bit 0 of the flags in the superblock of version 3."""
     file.seek(_BLOCK)
     start = file.read(12)
     return start.startswith(_SIGNATURE) and start[8:9] == b"\3" and bool(start[11] & 1)
 
 
-def _block(parts):
-    """What the user block should hold for these bytes after it."""
+def _user_block(parts):
+    """The user block for a file with these bytes after it."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     return (_SEAL + digest.hexdigest().encode() + b"\n").ljust(_BLOCK, b"\0")
 
 
-def _parts(file):
+def _chunks(file):
     return iter(lambda: file.read(1 << 20), b"")
 
 
 @contextlib.contextmanager
 def reading(path, kind):
-    """Opens the HDF5 file `path` of the given kind ('data set', 'run' or 'checkpoint') after checking that it is whole.
+    """A context manager: checks that the HDF5 file `path` is whole and of a kind ('data set', 'run', ...); opens it.
 
     Raises:
-      InputError: missing, unreadable, or of another kind.
-      DamagedError: not HDF5, cut short, or with content that its checksum denies.
+      InputError: the file is missing, unreadable, or of another kind.
+      DamagedError: it is not HDF5, is cut short, or does not match its checksum.
     """
     path = Path(path)
     if not path.exists():
@@ -108,8 +108,8 @@ def reading(path, kind):
         file = h5py.File(path, "r", locking=False)  # files get their names when whole, and not all systems can lock
     except OSError as error:
         if "already open for write" in str(error):
-            raise _busy(path) from error
-        # An error with a number is the system's (no permission, too many files, ...): it says nothing of the content.
+            raise _open_elsewhere_error(path) from error
+        # An error with a number is the system's (no permission, too many files, ...) and says nothing of the content.
         kind_of_error = DamagedError if error.errno is None else InputError
         raise kind_of_error(f"{path}: not a readable HDF5 file ({one_line(error)}); it may be cut short: "
                             "make it again") from error
@@ -132,7 +132,7 @@ def _check(file, path, kind):
 
 
 def checksum(file):
-    """SHA-256 over names, types, shapes, attributes and values of an open file, but for UNCHECKED groups."""
+    """SHA-256 of the names, types, shapes, attributes and values in an open file, without the UNCHECKED groups."""
     digest = hashlib.sha256()
 
     def add_attributes(name, item):

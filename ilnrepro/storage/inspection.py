@@ -1,4 +1,4 @@
-"""What a run or data set file holds, for people and for programs."""
+"""The description of a file's content, for people and for programs."""
 
 import json
 
@@ -13,7 +13,7 @@ from ilnrepro.ops.metrics import fullest_slice
 from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import dataset, ensemble, files, hdf5, runfile
 
-_COLUMNS, _ROWS = 64, 4  # of the curve in a terminal
+_COLUMNS, _ROWS = 64, 4  # size of the curve in a terminal
 
 
 def describe(path):
@@ -36,7 +36,7 @@ def _describe_ensemble(path):
              "Dice of its own test": float(run.dice.mean()) if run.test else "none: it trained on all subjects"}
             for run in networks for c in [run.configuration]]
     return {"file": str(path), "kind": ensemble.KIND, "title": first.title, "synthetic": first.synthetic,
-            "configuration": ensemble.common(first), "networks": rows, "weights": _shapes(first)}
+            "configuration": ensemble.shared_settings(first), "networks": rows, "weights": _shapes(first)}
 
 
 def _shapes(run):
@@ -99,14 +99,16 @@ def _plain(values):
 
 
 def _curve(loss):
-    """The medians of up to `_COLUMNS` stretches of the finite part of a loss curve."""
+    """The medians of up to `_COLUMNS` equal parts of the finite part of a loss curve."""
     finite = loss[np.isfinite(loss)]
     return [float(np.median(part)) for part in np.array_split(finite, min(_COLUMNS, len(finite)) or 1) if len(part)]
 
 
 def show(description, console, everything=False):
-    """Prints what `describe` gives: of a run its headline, curve, worst cases and gates, of a data set all; with
-    `everything` the rest of a run too."""
+    """Prints a description of `describe`.
+
+    For a run it prints headline, curve, worst cases and gates, and with `everything` the rest too; for a data set, all.
+    """
     rest = dict(description)
     if description["kind"] == "run":
         _headline(rest, console)
@@ -124,7 +126,7 @@ def show(description, console, everything=False):
 
 
 def _headline(rest, console):
-    """Prints what a person looks at first, and takes it out of `rest`."""
+    """Prints what people read first, and removes it from `rest`."""
     c, dice, cases = rest["configuration"], rest.pop("dice", None), rest.pop("cases", [])
     title = f"{method(c['method']).title} on {'SYNTHETIC data: ' if rest['synthetic'] else ''}{rest.pop('title')}"
     score = f"expected {rest['expected']['text']}" if "expected" in rest else "no test images"
@@ -148,7 +150,7 @@ def _headline(rest, console):
 
 
 def _blocks(curve):
-    """A curve as `_ROWS` lines of block characters, its first and least value beside them."""
+    """A curve as `_ROWS` lines of block characters, with its largest and smallest value beside them."""
     logs = np.log(np.maximum(curve, 1e-30))
     low, high = logs.min(), logs.max()
     heights = np.rint((logs - low) / max(high - low, 1e-9) * (8 * _ROWS - 1)).astype(int) + 1
@@ -179,10 +181,10 @@ def _text(value):
 
 
 def draw_case(run_path, data_path, case, output):
-    """Draws one test image with the contours of truth and prediction; of a volume, the slice that holds most truth.
+    """Draws a test image with the contours of truth and prediction; of a volume, the slice with most of the true mask.
 
     Raises:
-      InputError: no such case, the data set is not the one that the run used, or `output` cannot be written.
+      InputError: there is no such case, the run used another data set, or `output` cannot be written.
     """
     import matplotlib
 

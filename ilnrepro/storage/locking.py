@@ -1,4 +1,4 @@
-"""Locks, so that two processes do not do the same work on one results folder."""
+"""Lock files, which keep two processes from the same work in one results folder."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ except ImportError:  # Windows has no flock: two processes may then do the same 
 
 @contextlib.contextmanager
 def locked(path, what):
-    """Holds the lock file `path` while the block runs; it goes when the block or the process ends, however that is.
+    """A context manager: holds the lock file `path` during the block, or until the process ends in any way.
 
     Raises:
       InputError: another process holds it; `what` says what it is doing.
@@ -22,7 +22,7 @@ def locked(path, what):
     path = Path(path)
     file = None
     while file is None:
-        file = _opened(path, what)
+        file = _open_and_lock(path, what)
     with file:
         try:
             yield
@@ -31,8 +31,8 @@ def locked(path, what):
                 path.unlink()
 
 
-def _opened(path, what):
-    """The lock file, open and held; None if the one before removed it meanwhile, for then it bars nobody."""
+def _open_and_lock(path, what):
+    """The lock file, open and locked; None if its last holder removed it meanwhile, since it then keeps nobody out."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")  # noqa: SIM115  the caller closes it

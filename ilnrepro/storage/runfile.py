@@ -1,4 +1,4 @@
-"""Run files: everything one run left behind, in one HDF5 file that explains itself."""
+"""Run files: the whole outcome of a run, in one HDF5 file that explains itself."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from ilnrepro.preparation import Preparation
 from ilnrepro.protocols import PROTOCOL_VERSION, WHOLE, Configuration
 from ilnrepro.storage import hdf5
 
-COLLAPSED = 0.05
+COLLAPSED = 0.05  # mean Dice below which a run counts as collapsed
 
 
 @dataclass
@@ -26,25 +26,26 @@ class Run:
     """The outcome of one run.
 
     Attributes:
-      configuration: what was run.
+      configuration: its `Configuration`.
       title, synthetic: of the data set.
       loss, rate: at every step, `[steps]`.
-      gate_step: the steps after which gates were read, `[k]`; rho: their values `[k, layers, numbers a layer]` (see
-        `Training.gates`);
-        gate: the first map's share `[k, layers]`; layers: the normalized layers' names; channels: of each.
-      parameters: numbers in all trainable variables.
-      test: arrays of one entry a test image: name, subject, index (in the data set), truth_pixels, predicted_pixels,
-        common_pixels; whole_truth_pixels, whole_predicted_pixels, whole_common_pixels, the same at the data set's own
-        resolution; where `surface-distance` is installed hd95 and assd, and where the data set knows its spacing too
-        hd95_mm and assd_mm, at its own resolution; where known site. Empty for a diverged run, and for one that trained
-        on all subjects. Older files lack whole_* and *_mm.
-      masks: predicted masks uint8 `[n, H, W]`, of volumes `[n, D, H, W]`; a pixel is a voxel there.
-      examples: indices (into `test`) of eight test images drawn at random, and example_truth, their true masks, so
-        that figure 2 needs no data set; no mask where the data set's licence forbids to pass it on.
+      gate_step: the steps after which gates were recorded, `[records]`.
+      rho: ρ of the gates, `[records, layers, numbers]`, see `Training.gates`.
+      gate: the share of the first map, `[records, layers]`.
+      layers, channels: names and channels of the layers with a gate.
+      parameters: number of trainable parameters.
+      test: {name: array with an entry for each test image}, with name, subject, index (in the data set), truth_pixels,
+        predicted_pixels, common_pixels; whole_truth_pixels, whole_predicted_pixels, whole_common_pixels, the same at
+        the data set's own resolution; hd95 and assd where `surface-distance` is installed; hd95_mm and assd_mm, at the
+        own resolution, where the data set's spacing is known too; site where it is known. It is empty for a run that
+        diverged or that trained on all subjects. Older files lack whole_* and *_mm.
+      masks: predicted masks uint8 `[n, H, W]`, or `[n, D, H, W]` of volumes.
+      examples: indices (into `test`) of eight test images drawn at random.
+      example_truth: their true masks, so that figure 2 needs no data set; none where the data set's licence forbids to
+        pass them on.
       preparation: of the data set.
-      weights: final variables by name, where kept.
-      expected: of a run that trained on all subjects, what cross-validation by others lets expect of it, see
-        `studies.models.expected_dice`.
+      weights: {name: final variable}, where they are kept.
+      expected: for a run that trained on all subjects, the Dice to expect of it, see `studies.models.expected_dice`.
       provenance, timing: what may differ between two identical runs.
     """
 
@@ -72,16 +73,18 @@ class Run:
 
     @property
     def status(self) -> str:
-        """'diverged': a loss was not finite, training stopped there, and no test was made. 'collapsed': the network
-        finds next to nothing, or marks next to everything: Dice is below 0.05 in the mean over the test images that
-        hold the structure, which a network that has learned anything exceeds many times. Else 'complete'.
+        """'diverged', 'collapsed' or 'complete'.
 
-        It follows from the scores alone, whatever an earlier version wrote into the file.
+        diverged: a loss was not finite; training stopped there, and there is no test. collapsed: the network marks next
+        to nothing, or next to everything: its mean Dice on the test images that show the structure is below 0.05,
+        which a network that has learned anything exceeds many times. complete: any other run.
+
+        The status follows from the scores alone, whatever an earlier version wrote into the file.
         """
         if not self.test:
             return "complete" if self.configuration.fold == WHOLE and np.isfinite(self.loss).all() else "diverged"
-        holding = self.test["truth_pixels"] > 0
-        return "collapsed" if holding.any() and self.dice[holding].mean() < COLLAPSED else "complete"
+        shows_structure = self.test["truth_pixels"] > 0
+        return "collapsed" if shows_structure.any() and self.dice[shows_structure].mean() < COLLAPSED else "complete"
 
     @property
     def dice(self) -> np.ndarray:
@@ -149,8 +152,8 @@ def write(path: str | PathLike[str], run: Run) -> None:
                          "gates/layer": run.layers, "gates/channels": np.asarray(run.channels)}
         if len(run.test):
             contents |= {f"test/{key}": values for key, values in run.test.items()}
-            contents |= {"test/dice": run.dice, "test/masks": _packed(run.masks),
-                         "examples/case": run.examples, "examples/truth": _packed(run.example_truth)}
+            contents |= {"test/dice": run.dice, "test/masks": _pack(run.masks),
+                         "examples/case": run.examples, "examples/truth": _pack(run.example_truth)}
         loss = LOSSES[configuration.protocol.loss]
         meanings = _MEANINGS | {"curves/loss": (loss.meaning, loss.unit, ("step",))}
         for key, values in contents.items():
@@ -180,16 +183,16 @@ def _store(file, key, values, meaning, unit, axes):
 
 
 def read(path: str | PathLike[str]) -> Run:
-    """Reads and checks the run file `path`. Raises InputError if it is missing, damaged or foreign."""
+    """Reads and checks the run file `path`. Raises InputError if it is missing, damaged or of another kind."""
     with hdf5.reading(path, "run") as file:
         try:
-            return of_group(file)
+            return read_group(file)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: made by another version of this program ({error}); run it again") from error
 
 
-def of_group(file: h5py.Group) -> Run:
-    """The run that an open file, or a group of one, holds."""
+def read_group(file: h5py.Group) -> Run:
+    """The run in an open file, or in a group of one."""
     def values(key, empty=()):
         if key not in file:
             return np.array(empty)
@@ -200,15 +203,15 @@ def of_group(file: h5py.Group) -> Run:
     test, masks, truth = {}, np.zeros([0, 0, 0], np.uint8), np.zeros([0, 0, 0], np.uint8)
     if "test" in file:
         test = {key: values(f"test/{key}") for key in file["test"] if key not in ("masks", "dice")}
-        masks = _unpacked(file["test/masks"])
-        truth = _unpacked(file["examples/truth"])
+        masks = _unpack(file["test/masks"])
+        truth = _unpack(file["examples/truth"])
     weights = {}
     if "weights" in file:
         file["weights"].visititems(lambda n, d: weights.update({n: d[()]}) if isinstance(d, h5py.Dataset) else None)
     preparation = Preparation()
     if "preparation" in file.attrs:
         preparation = Preparation.from_json(file.attrs["preparation"])
-    elif test:  # of an earlier version, which did not tell more
+    elif test:  # a file of an earlier version, which tells no more
         preparation = Preparation(tuple(side * configuration.protocol.shrink for side in masks.shape[-2:]))
     return Run(configuration=configuration, versions=(version,), preparation=preparation,
                title=file.attrs["title"], synthetic=bool(file.attrs["synthetic"]),
@@ -220,19 +223,20 @@ def of_group(file: h5py.Group) -> Run:
                provenance=dict(file["provenance"].attrs), timing=dict(file["timing"].attrs))
 
 
-def _packed(masks):
+def _pack(masks):
     return np.packbits(masks.reshape(len(masks), math.prod(masks.shape[1:])), axis=1)
 
 
-def _unpacked(stored):
+def _unpack(stored):
     shape = tuple(stored.attrs["shape"])
     bits = np.unpackbits(stored[()], axis=1, count=int(np.prod(shape)))
     return bits.reshape(-1, *shape)
 
 
 def is_done(path: Path, configuration: Configuration, weights: bool = False) -> bool:
-    """Whether `path` holds the finished run of exactly this configuration, and where asked for its weights. A damaged
-    file does not, nor one without them: doing its run again replaces it.
+    """Whether `path` holds the finished run of exactly this configuration, with its weights if `weights`.
+
+    A damaged file counts as not done, and so does one that lacks wanted weights: doing the run again replaces it.
 
     Raises:
       InputError: it holds a run of another configuration or version, or cannot be read.

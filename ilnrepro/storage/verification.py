@@ -1,4 +1,4 @@
-"""Are the files of a results folder whole, current, and there once?"""
+"""The check of a results folder: whether its files are whole, current, and there once."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from ilnrepro.storage import ensemble, runfile
 
 
 def problems(results):
-    """(kind, path, what is wrong and what to do) for every file that is damaged, stale, duplicate or incomplete.
+    """[(kind, path, fault and remedy)] of the files that are damaged, stale, duplicate or incomplete.
 
-    damaged: its content is not what was written. stale: of another protocol version, or not where its configuration
-    belongs. duplicate: of the same configuration as another file. incomplete: left by a run that has not ended.
+    damaged: the content is not what was written. stale: the file is of another protocol version, or not in its
+    configuration's place. duplicate: another file has the same configuration. incomplete: a run left it unfinished.
     """
     results = Path(results)
     if results.is_file():
@@ -37,7 +37,7 @@ def problems(results):
 
 
 def _problems_of(path):
-    """What is wrong with the file of a trained network or an ensemble, which may lie anywhere."""
+    """The problems of the file of a trained network or an ensemble, which may lie anywhere."""
     try:
         versions = {run.versions for run in ensemble.networks(path)}
     except InputError as error:
@@ -50,9 +50,9 @@ def _stale(version):
 
 
 def examine(path, results):
-    """(run, kind, what is wrong and what to do) of the run file `path` of a results folder.
+    """(run, kind, fault and remedy) of the run file `path` of a results folder.
 
-    kind is 'damaged' (run is None), 'stale', or None where nothing is wrong.
+    The kind is 'damaged' (and the run None), 'stale', or None where nothing is wrong.
     """
     try:
         run = runfile.read(path)

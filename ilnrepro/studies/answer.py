@@ -175,7 +175,7 @@ def _noise(method, folds, records, structure):
     """
     if all(len(s.seeds) > 1 for s in folds):
         return None
-    dice, _, _ = uncertainty.grid(method, records, structure, "dice")
+    dice, _, _ = uncertainty.rate_grid(method, records, structure, "dice")
     df = (dice.shape[0] - 1) * (dice.shape[1] - 1)
     return (float(intervals.residuals(dice)) / df, df) if df else None
 

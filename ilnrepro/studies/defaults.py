@@ -7,7 +7,7 @@ from ilnrepro.protocols import PROTOCOLS, Protocol, protocol
 from ilnrepro.storage.dataset import DataSet
 
 LARGE = 192  # pixels a side; images from this size on are halved, so that networks see about as much as the paper's
-# Learning rates by optimizer, the most promising first, so that a small budget takes some of them.
+# {optimizer: learning rates}, the most promising first, because a small budget takes the first ones alone.
 RATES = {"momentum": (0.1, 0.5, 0.05), "adam": (1e-3, 3e-4, 3e-3)}
 
 

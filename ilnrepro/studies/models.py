@@ -10,7 +10,7 @@ from typing import Any
 from ilnrepro.comparison import differences, scores
 from ilnrepro.comparison.choice import cells
 from ilnrepro.errors import InputError
-from ilnrepro.protocols import WHOLE, Configuration, Protocol, in_full
+from ilnrepro.protocols import WHOLE, Configuration, Protocol, format_number
 from ilnrepro.storage import checkpoint, dataset, files, runfile
 from ilnrepro.storage.locking import locked
 
@@ -87,7 +87,7 @@ def expected_dice(results: Path, configuration: Configuration, folds: list[int])
     folds_done = {c.fold for c in runs if c.rate == configuration.rate}
     if not set(folds) <= folds_done:
         return {"text": f"not known: {results} has runs of {configuration.method} at rate "
-                        f"{in_full(configuration.rate)} on {len(folds_done & set(folds))} of {len(folds)} folds"}
+                        f"{format_number(configuration.rate)} on {len(folds_done & set(folds))} of {len(folds)} folds"}
     records = scores.collect(results, configuration.protocol.name, [configuration.dataset], configuration.variant,
                              [configuration.method], folds, [configuration.rate])
     if records[0].configuration.dataset_checksum != configuration.dataset_checksum:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ilnrepro.comparison.planning import protocol_arguments
 from ilnrepro.norms import method as method_row
-from ilnrepro.protocols import in_full
+from ilnrepro.protocols import format_number
 from ilnrepro.studies.answer import LEVEL, POINT, Answer, Pair
 from ilnrepro.studies.planning import Plan
 
@@ -88,7 +88,7 @@ class Findings:
     def train(self) -> list[str]:
         """The command that trains the best method on all subjects, as a list of arguments."""
         best = next(s for s in self.answer.standings if s.method == self.answer.best[0])
-        return ["ilnrepro", "train", str(self.data), "--method", best.method, "--rate", in_full(best.rate),
+        return ["ilnrepro", "train", str(self.data), "--method", best.method, "--rate", format_number(best.rate),
                 *protocol_arguments(self.plan.training), "--results", str(self.results), *self.options, "--output",
                 self.model]
 

@@ -1,1 +1,1 @@
-"""Training a network and testing it: one run."""
+"""One run: the training of a network and its test."""

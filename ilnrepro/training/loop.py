@@ -1,4 +1,4 @@
-"""One run: train on the other folds, test on one, and hand back all that is kept. Or train on all, and test on none."""
+"""The loop of one run: it trains on all folds but one, tests on that one, and returns a `Run`; or trains on all."""
 
 import time
 
@@ -18,7 +18,7 @@ from ilnrepro.training import testing
 from ilnrepro.training.provenance import peak_bytes, provenance
 from ilnrepro.training.step import Training
 
-EXAMPLES = 8  # paper, Figure 2
+EXAMPLES = 8  # test images whose true masks are kept (paper, figure 2)
 CHECKPOINT_SECONDS = 180
 
 
@@ -27,8 +27,11 @@ class Stopped(Exception):
 
 
 def check(configuration, data):
-    """Raises InputError if the data set lacks the fold or the site, or its dimensions, sides or the method's groups do
-    not suit the protocol's network."""
+    """Raises InputError unless data set, method and protocol fit together.
+
+    The data set must have the fold and the site, and dimensions and sides that suit the network; the method's groups
+    must divide the network's channels.
+    """
     if configuration.fold not in (WHOLE, *data.folds):
         raise InputError(f"fold: {configuration.fold} is not in the data set {configuration.dataset} "
                          f"(it has {', '.join(map(str, data.folds))})")
@@ -57,7 +60,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
       progress: called with (steps done, steps in all) after each block of steps.
       path: the run file that will be written; checkpoints lie beside it. None keeps no checkpoints.
       stop: called after each block; where it returns True, the state is saved and Stopped raised.
-      checkpoint_seconds: between two checkpoints.
+      checkpoint_seconds: time between two checkpoints.
       record: called with the `History` before training and after each block.
 
     Returns:
@@ -65,6 +68,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
 
     Raises:
       InputError: as `check`.
+      Stopped: `stop` returned True.
     """
     check(configuration, data)
     protocol = configuration.protocol
@@ -82,8 +86,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
                 **testing.scores(masks[tested], predicted, data.masks[tested], spacing)}
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
-        drawn = np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES]
-        examples = np.sort(drawn)
+        examples = np.sort(np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES])
         truth = masks[tested][examples[:0] if data.restricted else examples]
     gated = training.gated
     return Run(
@@ -100,14 +103,15 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
 
 
 class History:
-    """The curves of a run so far.
+    """The curves of a run, up to its present step.
 
     Attributes:
       layers: names of the layers with a learned gate.
       loss, rate: at each step, `[steps]`.
-      gate_step: number of steps taken before each record of the gates, `[records]`: before training, after each block.
+      gate_step: number of steps before each record of the gates, `[records]`; there is one before training and one
+        after each block.
       rho, share: the gates' ρ, `[records, layers, numbers]`, and shares, `[records, layers]`, see `Training.gates`.
-      seconds: of training so far.
+      seconds: training time.
       first_block, first_block_steps: seconds and steps of this process's first block, in which graphs are built.
     """
 
@@ -152,7 +156,7 @@ def _train(training, configuration, images, masks, progress, path, stop, checkpo
         done = 0
     record(history)
     iterator = iter(batches(images, masks, image_index[done:], angle[done:]))
-    saved = time.monotonic()
+    last_saved = time.monotonic()
 
     def save():
         arrays = {name: getattr(history, name) for name in _CURVES} | training.state()
@@ -171,15 +175,17 @@ def _train(training, configuration, images, masks, progress, path, stop, checkpo
         if path and stop():
             save()
             raise Stopped
-        if path and end < len(rates) and time.monotonic() - saved > checkpoint_seconds:
+        if path and end < len(rates) and time.monotonic() - last_saved > checkpoint_seconds:
             save()
-            saved = time.monotonic()
+            last_saved = time.monotonic()
     return history
 
 
 def schedule(configuration, images):
-    """The images `[steps, B]`, angles in radians `[steps, B]` and learning rates `[steps]` of all steps, and the
-    blocks of steps as [(first, end)]."""
+    """(image indices `[steps, B]`, angles in radians `[steps, B]`, learning rates `[steps]`, blocks) of a run's steps.
+
+    A block of steps is (first, end).
+    """
     protocol = configuration.protocol
     angles = np.deg2rad(configuration.angles)
     orders, rates, blocks = [], [], []

@@ -1,4 +1,4 @@
-"""The settings of a training process, made before it uses TensorFlow: threads, determinism, kernels."""
+"""The set-up of a training process, before it uses TensorFlow: threads, determinism, kernels."""
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
@@ -6,7 +6,7 @@ from ilnrepro.norms import kernels
 
 
 def set_up(configuration):
-    """Sets this process's threads, determinism and kernels; call before anything else touches TensorFlow.
+    """Sets this process's threads, determinism and kernels; call it before anything else uses TensorFlow.
 
     On a GPU, memory grows as needed and float32 stays float32 (no TF32).
 

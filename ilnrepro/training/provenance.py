@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 
 def provenance(protocol):
-    """{name: value} of the versions, machine class, kernels, date and commit with which a run is made."""
+    """{name: value} of the versions, machine, kernels, date and commit of a run."""
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "numpy", "h5py")}
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")]
@@ -33,8 +33,7 @@ def provenance(protocol):
 
 
 def peak_bytes():
-    """The most memory that this process has held: of its first GPU where TensorFlow has one, else of the machine's; 0
-    where the system does not tell."""
+    """The peak memory of this process in bytes: of its first GPU if there is one, else of the machine; 0 if unknown."""
     if tf.config.list_physical_devices("GPU"):
         return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
     if resource is None:
@@ -45,7 +44,7 @@ def peak_bytes():
 def _uses_onednn():
     """Whether TensorFlow computes by oneDNN, which $TF_ENABLE_ONEDNN_OPTS and the processor decide.
 
-    TensorFlow has no public function that tells it; `test_runs.py` fails if this private one is removed.
+    TensorFlow has no public function for it; `test_runs.py` fails if this private one is removed.
     """
     from tensorflow.python.util import _pywrap_util_port
 
@@ -53,9 +52,9 @@ def _uses_onednn():
 
 
 def _commit():
-    """The checkout's, with 'modified' where the package differs from it.
+    """The commit of the checkout, with 'modified' where the package differs from it; or 'unknown'.
 
-    A package that lies in somebody else's repository has none: it is not in their commit, or not where it is in ours.
+    It is unknown for a package that lies in another repository, whose commit lacks it or has it in another place.
     """
     package = Path(__file__).resolve().parents[1]
     relative = Path(__file__).resolve().relative_to(package.parent).as_posix()

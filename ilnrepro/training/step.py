@@ -48,12 +48,12 @@ class Training:
             loss, _ = self._update(images, masks, rate, self.clip, **({} if mask is None else {"mask": mask}))
         return loss
 
-    def _update(self, images, masks, rate, clip=None, **given):
+    def _update(self, images, masks, rate, clip=None, **class_mask):
         with tf.GradientTape() as tape:
-            scores = self.network(images, training=True, **given)
+            scores = self.network(images, training=True, **class_mask)
             loss = self.loss(scores, masks)
-        # Variables that one of the two passes does not use get a gradient of zero, so that their momentum acts on, as
-        # in PyTorch.
+        # Variables that one of the two passes does not use get a gradient of zero, so that their momentum still moves
+        # them, as in PyTorch.
         gradients = tape.gradient(loss, self.trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         if clip is not None:
             gradients = [tf.clip_by_value(gradient, -clip, clip) for gradient in gradients]
@@ -64,7 +64,7 @@ class Training:
         return loss, scores
 
     def _block(self, iterator, rate, steps):
-        """Takes `steps` steps and returns their losses, `[steps]`, so that the host is asked once a block."""
+        """Takes `steps` steps and returns their losses, `[steps]`; control returns to the host once a block."""
         losses = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             images, masks = next(iterator)

@@ -1,4 +1,4 @@
-"""A run's curves for TensorBoard, written during training. TensorBoard itself is needed only to look at them."""
+"""The curves of a run for TensorBoard, written during training. Writing them does not need TensorBoard."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from ilnrepro import tf
 from ilnrepro.console import one_line
 from ilnrepro.errors import InputError
 
-QUEUE = 100_000  # scalars that may wait for the flush at the end of a block: more than a block has
+QUEUE = 100_000  # scalars that may wait for the flush at the end of a block, more than a block has
 
 
 class Curves:
@@ -17,8 +17,8 @@ class Curves:
     has several numbers ρ (or quantiles of the ρ of its channels), they are `rho/LAYER/1`, `rho/LAYER/2`, ...
 
     Args:
-      folder: for this run alone. A run that is resumed from a checkpoint writes its curves from the start, so older
-        event files in the folder are removed.
+      folder: for this run alone. Older event files in it are removed, because a run that is resumed from a checkpoint
+        writes its curves from the start.
     """
 
     def __init__(self, folder):

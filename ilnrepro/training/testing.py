@@ -1,4 +1,4 @@
-"""The test of a trained network: predicted masks of the test images, and their distances from the true masks."""
+"""The test of a trained network: predicted masks of the test images, and their scores."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ilnrepro.ops.slabs import cut, joined
 
 
 def predict(training, images, truth, protocol):
-    """Masks uint8 of the shape of `images`; volumes are predicted slab by slab."""
+    """Predicted masks, uint8 of the shape of `images`; volumes are predicted slab by slab."""
     if protocol.slab:
         return np.stack([joined(_in_batches(training, cut(volume[np.newaxis], protocol.slab), protocol.batch),
                                 len(volume)) for volume in images])
@@ -25,8 +25,7 @@ def _in_batches(training, images, batch, truth=None):
 
 
 def scores(truth, predicted, whole, spacing=None):
-    """{name: `[n]`} of the counts of pixels and the distances that a run file holds of test images, see
-    `runfile.Run.test`.
+    """{name: `[n]`} of the pixel counts and distances of test images for a run file, see `runfile.Run.test`.
 
     Args:
       truth, predicted: masks at the resolution of the network.

@@ -1,1 +1,1 @@
-"""Trained networks in use: images in, masks out."""
+"""The use of trained networks: from images to masks."""

@@ -1,4 +1,4 @@
-"""What `preparation` does, as TensorFlow operations: for the graph of an exported model, which has nothing else."""
+"""The steps of `preparation` as TensorFlow operations, of which the graph of an exported model consists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ilnrepro.preparation import Preparation
 
 
 def positions(preparation: Preparation, shape: tf.Tensor, spacing: tf.Tensor | None) -> tuple[list, list]:
-    """Where the pixels of the grid lie in an image of this shape, and those of the image in the grid, each a side's.
+    """(places of the grid's pixels in an image of this shape, places of the image's pixels in the grid), side by side.
 
     Args:
       shape: [2], rows and columns.
@@ -30,7 +30,7 @@ def positions(preparation: Preparation, shape: tf.Tensor, spacing: tf.Tensor | N
 
 
 def _along(count, n, step):
-    """Of `count` pixels their places among `n`, `step` apart about the centre, or whole pixels."""
+    """The places of `count` pixels among `n`, `step` apart about the centre; whole pixels without a step."""
     i = tf.cast(tf.range(count), tf.float64)
     if step is None:
         return i + tf.cast(tf.maximum(n - count, 0) // 2 - tf.maximum(count - n, 0) // 2, tf.float64)
@@ -60,7 +60,7 @@ def image(preparation: Preparation, images: tf.Tensor, places: list) -> tf.Tenso
 
 
 def nearest(values: tf.Tensor, places: list) -> tf.Tensor:
-    """Of `[N, H, W]` the values nearest to the places, 0 outside, as `Preparation.back`."""
+    """The values of `[N, H, W]` nearest to the places, 0 outside, as `Preparation.back`."""
     inside = True
     for axis, place in enumerate(places, 1):
         n = tf.shape(values)[axis]

@@ -32,11 +32,11 @@ _ITK_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError)
 
 @dataclass
 class Picture:
-    """What an image file holds.
+    """The content of an image file.
 
     Attributes:
-      values: one grey channel, [H, W], or [D, H, W] for volumes, as a viewer shows it but for window and gamma: with
-        the scale, palette, orientation and sense of black and white that the file gives.
+      values: one grey channel, [H, W], or [D, H, W] for volumes, as a viewer shows it apart from window and gamma:
+        with the file's scale, palette, orientation and sense of black and white.
       spacing: a pixel's (height, width) in mm, or None where the file does not tell.
       slice_spacing: from one slice of a volume to the next, mm, or None for an image.
       position: where a slice lies along its normal, mm, or None where the file does not tell.
@@ -69,7 +69,7 @@ def read(path):
 
 
 def grey(values, path):
-    """The image as a data set takes it, uint8 as it is, everything else as float32.
+    """The image in a type that data sets take: uint8 as it is, any other type as float32.
 
     Raises:
       InputError: NaN, infinite or too large values.
@@ -230,7 +230,7 @@ def _read_nifti(path):
 
 
 def _picture(values, path, spacing, between, position, affine):
-    """The Picture, a volume of one slice taken for an image."""
+    """The `Picture`; a volume of one slice becomes an image."""
     if values.ndim > 3 and set(values.shape[:-3]) == {1}:
         values = values.reshape(values.shape[-3:])
     if values.ndim == 3 and len(values) == 1:
@@ -257,7 +257,7 @@ def _unreadable(path, error):
 
 
 def _why_no_tiff(path):
-    """Pillow's own word on a TIFF, which it keeps to itself while it tries its other formats."""
+    """Pillow's error message on a TIFF, which it drops while it tries its other formats."""
     from PIL import TiffImagePlugin
 
     try:
@@ -269,7 +269,7 @@ def _why_no_tiff(path):
 
 
 def suffix(path):
-    """A file name's ending, lower case, '.nii.gz' taken as one."""
+    """A file name's ending in lower case; '.nii.gz' is one ending."""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
@@ -283,7 +283,7 @@ def ending(path):
 
 
 def _is_dicom(path):
-    """By its content; files older than DICOM's preamble begin with an element of group 8. A DICOMDIR is no image."""
+    """Whether a file's content is a DICOM image. Files older than DICOM's preamble begin with an element of group 8."""
     if Path(path).name.upper() == "DICOMDIR":
         return False
     try:
@@ -296,11 +296,11 @@ def _is_dicom(path):
 
 
 def stem(path):
-    """A path without the ending of an image's name; other points belong to the name (1.2.840.113619)."""
+    """A path without an image's ending; other points belong to the name (1.2.840.113619)."""
     known = suffix(path) in (*SUFFIXES, *_OTHER_DICOM, ".h5")
     return str(path)[:len(str(path)) - len(suffix(path))] if known else str(path)
 
 
 def format_shape(shape):
-    """A shape as text, 256×256."""
+    """The text of a shape, as '256×256'."""
     return "×".join(map(str, shape))

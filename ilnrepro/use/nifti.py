@@ -1,7 +1,7 @@
-"""NIfTI files of versions 1 and 2, gzipped or not whatever they are called, with any affine.
+"""NIfTI files of versions 1 and 2, gzipped or not, under any name and with any affine.
 
-Read here and not by SimpleITK, which turns NaN into zeros, refuses directions that are not quite orthonormal, and
-believes a name before the bytes.
+SimpleITK is not used for them: it turns NaN into zeros, refuses directions that are not quite orthonormal, and trusts
+a name more than the bytes.
 """
 
 import gzip
@@ -33,7 +33,7 @@ _FIELDS = {
 
 @dataclass
 class Nifti:
-    """What a NIfTI file holds.
+    """The content of a NIfTI file.
 
     Attributes:
       values: [..., D, H, W], axes from the slowest, scaled as the header says; of colours one axis more at the end.

@@ -22,13 +22,13 @@ _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 
 
 
 def plan(inputs, output):
-    """What is to be read and where its mask goes: [(input, mask file)], checked before any work.
+    """[(input file, mask file)] of a prediction, checked before any work.
 
-    A folder's files keep their places below it; its hidden files, and what an earlier prediction left in `output`, are
-    passed over.
+    A folder's files keep their places below it. Its hidden files, and files of an earlier prediction in `output`, are
+    left out.
 
     Raises:
-      InputError: a path that is not there, of an unknown format, or two whose masks would have one name.
+      InputError: a path does not exist or has an unknown format, or two masks would have the same name.
     """
     output = Path(output)
     placed = []
@@ -67,14 +67,14 @@ def _mask_suffix(path):
 
 
 class Outcome(NamedTuple):
-    """What is known of a file's prediction.
+    """The scores of a file's prediction.
 
     Attributes:
-      dice: the mean DSC against a data set's own masks; None for other files.
-      disagreement: where an ensemble predicted, see `segmenter.disagreement`, of a data set the mean over its images;
-        None of one network, and of several structures.
-      pixels: of each label, by its structure's name, where there are several structures.
-      contested: pixels that several structures claimed.
+      dice: mean DSC against a data set's own masks; None for other files.
+      disagreement: of an ensemble, see `segmenter.disagreement`; for a data set the mean over its images. None for one
+        network, and for several structures.
+      pixels: of each label, by its structure's name; None for one structure.
+      contested: number of pixels that several structures claimed.
     """
 
     dice: float | None
@@ -142,9 +142,10 @@ def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, tot
 
 
 def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
-    """All that `segment` gives, each `[n, H, W]`, for slices `[n, H, W]` as the file `path` holds them, their pixels'
-    sizes in mm or None. Networks of several structures each see the slices in their own grid, and are joined in the
-    slices'.
+    """{name: `[n, H, W]`} of the outputs of `segment` for slices `[n, H, W]` as in the file `path`.
+
+    `spacings` are their pixels' sizes in mm, or None. Networks of several structures each see the slices in their own
+    grid, and are joined in the slices'.
 
     Raises:
       InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
@@ -172,13 +173,13 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
 
 
 def _maps(outputs, probability):
-    """The names of the maps of probabilities to be written."""
+    """The names of the probability maps to write."""
     wanted = ("probability", "uncertainty") if probability else ("uncertainty",)
     return [name for name in outputs if name.partition("-")[0] in wanted]
 
 
 def _beside(target, name, suffix=None):
-    """The file for something else of the image whose mask is `target`."""
+    """The file beside the mask `target` for another output of the same image."""
     ending = images.suffix(target)
     stem = target.name.removesuffix(ending).removesuffix("-mask")
     return target.with_name(f"{stem}-{_file_name(name)}{suffix or ending}")

@@ -1,7 +1,7 @@
-"""A trained network for use: images of any size and intensity in, masks out; and its export.
+"""Trained networks for use, as functions from images of any size and intensity to masks; and their export.
 
-A network's images are those of its data set's grid (see `preparation`); `prediction` brings others there and masks
-back. An exported model does both in its graph.
+A network takes images in its data set's grid (see `preparation`). `prediction` brings other images to this grid, and
+masks back; an exported model does both in its graph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ilnrepro.use.packaged import located
 
 
 class Segmenter:
-    """A trained network together with what its protocol does to an image before, as the function `segment`.
+    """A trained network with the steps that its protocol applies to images before, as the function `segment`.
 
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
@@ -66,7 +66,7 @@ class Segmenter:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What an exported model's `about.json` tells."""
+        """The content of an exported model's `about.json`."""
         return {**self.configuration.as_dict(), "status": self.status, "preparation": asdict(self.preparation)}
 
     def _segment(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -105,11 +105,11 @@ class Segmenter:
 
 
 class Ensemble:
-    """Several trained networks as one `segment`: the mean of their probabilities, and how far they are apart.
+    """Several trained networks as one function `segment`, which averages their probabilities.
 
     Beside 'mask' and 'probability' it gives 'uncertainty' float32 `[N, H, W]`, the standard deviation over the networks
-    of the structure's probability, from 0 where they agree to 0.5 where half of them are sure of each; and each
-    network's own mask, 'mask 1', 'mask 2', ...
+    of the probability, from 0 where they agree to 0.5 where half of them are sure of each class; and each network's
+    own mask, 'mask 1', 'mask 2', ...
 
     Args, raises: as `Segmenter`.
     """
@@ -126,7 +126,7 @@ class Ensemble:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What an exported model's `about.json` tells."""
+        """The content of an exported model's `about.json`."""
         return {"networks": [member.configuration.as_dict() for member in self.members], "status": self.status,
                 "preparation": asdict(self.preparation)}
 
@@ -140,8 +140,10 @@ class Ensemble:
 
 
 def _functions(segment, preparation):
-    """`segment` for images of the data set's grid, and for images as files hold them, with a pixel's (height, width) in
-    mm where they are to be resampled, each as one graph."""
+    """(`segment` for images in the data set's grid, `segment` for images as in files), each as one graph.
+
+    The second also takes a pixel's (height, width) in mm where images are resampled.
+    """
     def from_source(images, spacing=None):
         there, back = graph.positions(preparation, tf.shape(images)[1:], spacing)
         outputs = segment(graph.image(preparation, images, there))
@@ -154,14 +156,16 @@ def _functions(segment, preparation):
 
 
 def own_masks(outputs: dict[str, np.ndarray]) -> np.ndarray | None:
-    """The masks of an ensemble's networks, `[networks, ...]`, of what it gives; None of one network."""
+    """The masks of an ensemble's networks, `[networks, ...]`, from its outputs; None for one network."""
     masks = [values for name, values in outputs.items() if name.startswith("mask ")]
     return np.stack(masks) if masks else None
 
 
 def disagreement(masks: np.ndarray) -> float:
-    """How little networks agree on a case: 1 − the mean Dice of each two of their masks `[networks, ...]`, from 0
-    (all alike) to 1; two empty masks are alike."""
+    """The disagreement of networks on a case: 1 − the mean Dice of each two of their masks `[networks, ...]`.
+
+    It is 0 where all are alike, and 1 at most; two empty masks are alike.
+    """
     pairs = itertools.combinations(masks.reshape(len(masks), -1), 2)
     return 1 - float(np.mean([dice(*overlap(a[None], b[None]))[0] for a, b in pairs]))
 
@@ -198,7 +202,7 @@ def load(path: str | PathLike[str]) -> Model:
     package; it warns of a network that collapsed.
 
     Raises:
-      InputError: neither of them.
+      InputError: it is none of these.
     """
     path = located(path)
     if path.is_dir():
@@ -235,11 +239,11 @@ def for_export(path: str | PathLike[str]) -> Segmenter | Ensemble:
     Raises:
       InputError: as `load`, or networks of volumes, whose dilated convolutions TensorFlow does not restore.
     """
-    found = of_file(located(path), form="plain")
-    if found.slab:
+    model = of_file(located(path), form="plain")
+    if model.slab:
         raise InputError(f"{path}: a network of volumes, and those of images alone are exported; use it with "
                          "`ilnrepro predict`")
-    return found
+    return model
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -282,7 +286,7 @@ def in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarra
 
 def all_in_batches(segment: Callable[[Any], dict[str, tf.Tensor]], images: np.ndarray, batch: int = 8,
                    progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, np.ndarray]:
-    """All that `segment` gives for images `[n, H, W]`, a batch at a time; `progress` is told how many of all are done.
+    """The outputs of `segment` for images `[n, H, W]`, a batch at a time; `progress` gets the numbers (done, all).
     """
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(images), batch):

@@ -30,9 +30,9 @@ def add(commands):
     parser.add_argument("--output", type=Path, help="default: build/bench/PROCESSOR/bench.json")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=PARTS, nargs="*", metavar="PART", help=f"measure some parts anew, of "
-                     f"{', '.join(PARTS)}")
+                        f"{', '.join(PARTS)}")
     parser.add_argument("--short", action="store_true", help="see whether all of it works: a round of few methods on "
-                     "small images, in minutes")
+                        "small images, in minutes")
     parser.set_defaults(act=bench)
 
 

@@ -57,7 +57,7 @@ def targets(results):
          _ratio(1, next((r for key, r in volumes.items() if key[:2] == ("native", "in")), None))),
         *((description, "at most", bound, _ratio(use.get((way, "iln", 256, 1)), use.get((way, "none", 256, 1))))
           for description, bound, way in (("exported ILN over exported none, 256²", 1.45, "exported"),
-                                    ("predicting with ILN over with none, native, 256²", 1.05, "predict"))),
+                                          ("predicting with ILN over with none, native, 256²", 1.05, "predict"))),
         ("200 iterations of IN and ILN, both forms, minutes", "at most", 4, _minutes(results)),
         *((f"real training over the bare step, {r['size']}²", "at least", 0.95, r["training_over_bare"])
           for r in results.get("end_to_end", [])),

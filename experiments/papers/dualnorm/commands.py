@@ -20,7 +20,7 @@ def add(commands, paper):
     parser.add_argument("--data", type=Path, required=True, help="data set file that tells sites")
     parser.add_argument("--protocol", default=short, help=f"{short} or {full}")
     parser.add_argument("--train-sites", nargs="*", help="sites to train on, 'all' for all together (default: all, and "
-                     "the first alone)")
+                        "the first alone)")
     options.add_selection(parser)
     options.add_execution(parser)
     options.add_results(parser)

@@ -20,9 +20,9 @@ def add(commands, paper):
         f"{number}: {stage.purpose}" for number, stage in paper.evidence.stages.items()))
     evidence.add_argument("--data", type=Path, nargs="+", required=True, help="data set files, one a structure")
     evidence.add_argument("--protocol", default="lite", help=f"one of {', '.join(PROTOCOLS)}, for the stages that name "
-                       "none (default: lite)")
+                          "none (default: lite)")
     evidence.add_argument("--chosen-in", type=Path, metavar="DIR", help="results folder of the runs by which rates are "
-                       "chosen (default: --results)")
+                          "chosen (default: --results)")
     options.add_execution(evidence)
     options.add_results(evidence)
     evidence.set_defaults(act=lambda a: stages.do_stage(

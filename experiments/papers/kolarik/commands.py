@@ -18,7 +18,7 @@ def add(commands, paper):
     parser.add_argument("--protocol", required=True, choices=list(paper.rates))
     parser.add_argument("--data", type=Path, required=True, help="data set file, whose slabs are counted")
     parser.add_argument("--size", type=integer(1),
-                     help="pixels a side of the slabs measured (default: the data set's)")
+                        help="pixels a side of the slabs measured (default: the data set's)")
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--rounds", type=integer(1), default=7)
     options.add_results(parser)

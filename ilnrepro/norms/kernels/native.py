@@ -1,13 +1,13 @@
-"""The four streaming passes and convolutions as native CPU operations: C++, compiled where it runs and cached.
+"""The four streaming kernels and the convolutions as native CPU operations in C++, compiled on this machine and cached.
 
 A feature map `x` is `[N, ..., C]`, float32 or float64, with `P` pixels an instance; coefficients are
 `[N, C]`. The affine map is centred, `scale·(x − mean) + offset`, and with `relu` rectified. Results are the
 same bits for any number of threads.
 
 The library is built on first use and kept in `$ILNREPRO_CACHE`, else `$XDG_CACHE_HOME/ilnrepro`, else
-`~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`. It compiles for this processor, or for what
-`$ILNREPRO_MARCH` names in the words of its `-march`: `x86-64-v3` gives every processor with AVX2 the same bits, as the
-machines of a cluster that differ need.
+`~/.cache/ilnrepro`. The compiler is `$CXX`, else `c++`, else `g++`. It compiles for this processor, or for the
+`-march` that `$ILNREPRO_MARCH` names: `x86-64-v3` gives all processors with AVX2 the same bits, which a cluster of
+different machines needs.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def convolution_filter_gradient(x, dy, taps, stride=1, dilation=1):
 
 @functools.cache
 def available():
-    """Whether the native kernels work here. Builds them if need be; if that fails, warns once, saying why."""
+    """Whether the native kernels work here. It builds them if necessary; if that fails, it warns once and says why."""
     try:
         _library()
     except BuildError as error:
@@ -108,7 +108,7 @@ def available():
 
 @functools.cache
 def instruction_set():
-    """The vectors that the library at hand was compiled for: 'AVX-512', 'AVX2 with FMA', 'SSE2', ...
+    """The instruction set that the library was compiled for: 'AVX-512', 'AVX2 with FMA', 'SSE2', ...
 
     Raises BuildError where there are no native kernels.
     """
@@ -147,7 +147,7 @@ def build():
 
 @functools.cache
 def _load():
-    """The loaded library, or the BuildError for which there is none: neither is tried twice."""
+    """The loaded library, or the BuildError that prevents it; neither is tried twice."""
     try:
         path = build()
         try:
@@ -168,7 +168,7 @@ def _load():
 
 
 def _convolution_gradient(op, dy):
-    """Of a convolution's two arguments, in both of which it is linear."""
+    """The gradients of a convolution by its two arguments, in both of which it is linear."""
     x, filters = op.inputs
     kind = {"stride": op.get_attr("stride"), "dilation": op.get_attr("dilation")}
     flipped = op.get_attr("flipped")
@@ -210,7 +210,7 @@ def _compiler_and_key():
 
 
 def _cpu():
-    """What `-march=native` depends on."""
+    """A text on the processor, on which `-march=native` depends."""
     cpu = f"{platform.system()} {platform.machine()} {platform.processor()}"
     with contextlib.suppress(OSError):
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -254,27 +254,27 @@ def _locked(path):
 
 def _compile(compiler, folder, key):
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
-        made = pathlib.Path(scratch, "native.so")
+        output = pathlib.Path(scratch, "native.so")
         undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        _run([*compiler, str(_SOURCE), "-o", str(made), *undefined, *tf.sysconfig.get_link_flags()])
+        _run([*compiler, str(_SOURCE), "-o", str(output), *undefined, *tf.sysconfig.get_link_flags()])
         for corrupt in folder.glob(f"native-{key}-*.so"):
             corrupt.unlink(missing_ok=True)
-        library = folder / f"native-{key}-{_digest(made)}.so"
-        os.replace(made, library)
+        library = folder / f"native-{key}-{_digest(output)}.so"
+        os.replace(output, library)
     return library
 
 
 def _run(command):
-    """Runs the compiler in silence and returns what it says; BuildError with the end of it if it fails."""
+    """Runs the compiler without output and returns its output; raises BuildError with its errors if it fails."""
     try:
-        # In a session of its own: Ctrl-C must not end the compiler, for the run would go on with other kernels.
+        # The compiler has a session of its own: if Ctrl-C ended it, the run would go on with other kernels.
         result = subprocess.run(command, encoding="utf-8", errors="replace", capture_output=True,
                                 start_new_session=True)
     except OSError as error:
         raise BuildError(f"the C++ compiler {command[0]!r} cannot be run ({error.strerror})") from error
     if result.returncode:
-        said = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line] or said
+        lines = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line] or lines
         failure = f"the C++ compiler {command[0]!r} failed (exit {result.returncode})"
         raise BuildError("\n".join([failure, *errors[:5]]))
     return result.stdout

@@ -1,6 +1,6 @@
-"""Counts of pixels at the data set's own resolution, of runs whose files were written before these held them.
+"""The file of pixel counts at the data set's own resolution, for runs whose older files lack them.
 
-They lie in one file beside the runs, so that tables need no images.
+It lies beside the runs, so that tables need no images.
 """
 
 from os import PathLike
@@ -40,13 +40,15 @@ def read(results: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
         return {run: {name: parts[name][i] for name in COUNTS} for i, run in enumerate(file["run"].asstr()[()])}
 
 
-def of_run(run: Run, counts: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """A run's counts by the names of COUNTS, of its file or of those that `read` gave; empty where neither knows them,
-    or the file was rewritten since."""
+def counts_of(run: Run, counts: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """{name of COUNTS: `[n]`} of a run, from its file or from what `read` returned.
+
+    Empty where neither has them, or where the run file was rewritten since.
+    """
     if all(name in run.test for name in COUNTS):
         return {name: run.test[name] for name in COUNTS}
-    counted = counts.get(run.configuration.path.as_posix(), {})
+    stored = counts.get(run.configuration.path.as_posix(), {})
     side = run.configuration.protocol.shrink
-    if counted and np.array_equal(counted["whole_predicted_pixels"], side**2 * run.test["predicted_pixels"]):
-        return counted
+    if stored and np.array_equal(stored["whole_predicted_pixels"], side**2 * run.test["predicted_pixels"]):
+        return stored
     return {}
