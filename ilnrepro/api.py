@@ -298,14 +298,17 @@ def comparison_of(data: File) -> Path:
     return Path(data).with_name(f"{Path(data).stem}-comparison")
 
 
-def ensemble(runs: Sequence[File], output: File) -> Path:
+def ensemble(runs: Sequence[File], output: File, half: bool = False) -> Path:
     """Writes an ensemble of the networks of several run files, whose probabilities are averaged; returns its path.
+
+    Args:
+      half: whether weights are stored as float16, in half the space; they are read as float32 again.
 
     Raises:
       InputError: there are fewer than two, one twice, one without weights, or networks of different methods, data or
-        protocols.
+        protocols; a weight is beyond float16's range.
     """
-    ensembles.write(output, runs)
+    ensembles.write(output, runs, half)
     return Path(output)
 
 

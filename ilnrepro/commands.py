@@ -189,7 +189,7 @@ def _notes_on(outcome):
 def ensemble(arguments):
     """Puts several trained networks into one file."""
     files.check_writable(arguments.output.parent)
-    print(api.ensemble(arguments.runs, arguments.output))
+    print(api.ensemble(arguments.runs, arguments.output, arguments.half))
     return 0
 
 
@@ -200,7 +200,9 @@ def export(arguments):
 
 
 def inspect(arguments):
-    """Prints the content of a file, or draws one case."""
+    """Prints the content of a file, of a packaged network its card before, or draws one case."""
+    from ilnrepro.use import packaged
+
     if arguments.case is not None:
         if arguments.data is None:
             raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
@@ -208,11 +210,13 @@ def inspect(arguments):
         inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
         print(output)
         return 0
-    description = inspection.describe(arguments.file)
+    path = packaged.located(arguments.file)
+    description = inspection.describe(path)
     if arguments.json:
         json.dump(description, sys.stdout, indent=1)
         print()
     else:
+        print(packaged.card(path), end="")
         inspection.show(description, Console(), arguments.all)
     return 0
 

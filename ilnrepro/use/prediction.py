@@ -3,6 +3,7 @@
 import gzip
 import io
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,6 +163,8 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
             raise InputError(f"{path}: {len(slices)} slices; this network sees {segment.slab} at once, and takes "
                              "volumes of as many or more")
         batch = len(slices)
+    if preparation.spacing and preparation.assumed and any(spacing is None for spacing in spacings):
+        warnings.warn(f"{path}: tells no pixel size; {preparation.assumed:g} mm assumed", stacklevel=2)
     try:
         prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
     except InputError as error:
