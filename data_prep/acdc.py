@@ -1,4 +1,4 @@
-"""ACDC, Automated Cardiac Diagnosis Challenge (Bernard et al. 2018): short-axis volumes at two phases.
+"""The ACDC data, Automated Cardiac Diagnosis Challenge (Bernard et al. 2018): short-axis volumes at two phases.
 
 Layout, anywhere below the source:
   patient001/patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz, Info.cfg
@@ -42,11 +42,11 @@ def source(arguments):
 def prepare(arguments, audit):
     """The data set of one structure, an image for each labelled slice.
 
-    Slices are cropped or padded (with their least value) to size² about the centre, resampled before if a
-    spacing is given. Folds are by patient and balanced over the diseases that the Info.cfg files tell.
+    Slices are resampled if a spacing is given, then cropped or padded (with their smallest value) to size² about the
+    centre. Folds are by patient, and balanced over the diseases in the Info.cfg files.
 
     Raises:
-      InputError: a source that is missing, not this release, or damaged; size or spacing not positive.
+      InputError: the source is missing, not this release, or damaged; or size or spacing is not positive.
     """
     preparation = cases.cropping(arguments.size, arguments.spacing)
     volumes, labels, patients = _scan(arguments.source, audit)

@@ -40,7 +40,7 @@ def ellipse(point, centre, axes, angle=0.0, ripple=()):
 
 
 def crescent(outer, inner):
-    """What lies in the shape `outer` and not in `inner`."""
+    """The signed distance to the part of the shape `outer` that is not in `inner`."""
     return np.maximum(outer, -inner)
 
 

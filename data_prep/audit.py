@@ -1,4 +1,4 @@
-"""What a preparation found, left out and suspects: printed, and stored in the data set as JSON."""
+"""The audit of a preparation: what it counted, left out and suspects, printed and stored in the data set as JSON."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ SHARE = 0.6  # of the largest contrast that masks in place have
 
 
 class Audit:
-    """Collects what happens to the source while a data set is made from it.
+    """The record of a source while a data set is made from it.
 
     Attributes:
       allow_partial: whether damaged cases may be left out and expected totals missed.
@@ -112,7 +112,7 @@ class Audit:
 
 
 def duplicates(images, names):
-    """Names of images that are equal in every pixel, a list for each such group."""
+    """Lists of the names of images that are equal in all pixels."""
     groups = {}
     for image, name in zip(images, names, strict=True):
         groups.setdefault(hashlib.sha256(image.tobytes()).digest(), []).append(str(name))
@@ -120,7 +120,7 @@ def duplicates(images, names):
 
 
 def contrast(image, mask, reach, ring):
-    """How much brighter an image is inside its mask than around it, were the mask displaced.
+    """The contrast of an image between its mask and the surroundings, for displaced masks.
 
     `c[i, j] = (mean over the mask − mean over the ring) / deviation of the image`, both displaced by
     (i − reach, j − reach) pixels. The ring is what lies 1 to 1 + `ring` pixels off the mask. Beyond its
@@ -150,7 +150,7 @@ def contrast(image, mask, reach, ring):
 
 
 def displacements(images, masks, subjects):
-    """Where each subject's masks, moved together, would fit the images best.
+    """The displacement of each subject's masks, moved together, that fits the images best.
 
     The measure is the mean over a subject's images of their `contrast`; its maximum's place is the
     displacement.
@@ -187,7 +187,7 @@ def displacements(images, masks, subjects):
 
 
 def suspected(displacement, side):
-    """The subjects whose masks seem to lie beside the structure, with rows and columns.
+    """The subjects whose masks seem to lie beside the structure, with their displacement in rows and columns.
 
     Those whose displacement is at least 6/256 of the image's side, whose contrast is less than 0.6 of the maximum, and
     whose masks are not at a peak of their own: a structure beside a brighter one, as the right ventricle beside the
@@ -200,7 +200,7 @@ def suspected(displacement, side):
 
 
 def show(report, console):
-    """Prints a report in short: counts instead of long lists, the first few of what wants attention."""
+    """Prints a short form of a report: counts instead of long lists, and the first few of the problems."""
     table = Table(title="audit", title_justify="left", show_header=False)
     for key, value in report.items():
         table.add_row(key, _in_short(key, value))

@@ -1,4 +1,4 @@
-"""Cases, each an image with its mask, and the data set that they make."""
+"""Cases, which are images with their masks, and the data set of many cases."""
 
 import hashlib
 import zlib

@@ -1,4 +1,4 @@
-"""Anybody's own images: a folder of images, one of masks, and a pattern that finds the subject in a name."""
+"""A user's own images: a folder of images, a folder of masks, and a pattern that finds the subject in a name."""
 
 import re
 from pathlib import Path

@@ -72,7 +72,8 @@ def files_in(folder):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; check the path")
+        wrong = "a file; give the folder" if folder.exists() else "no such folder; check the path"
+        raise InputError(f"{folder}: {wrong}")
     files, dead = below(folder)
     kept = [path for path in files if not _is_litter(path.relative_to(folder))]
     for path in kept:

@@ -1,4 +1,4 @@
-"""CT of the thoracic and lumbar spine with labelled vertebrae, as the CSI 2014 challenge gave it out (Yao et al. 2012).
+"""The CSI 2014 data: CT of the thoracic and lumbar spine with labelled vertebrae (Yao et al. 2012).
 
 Layout, anywhere below the source, a volume and its labels a subject:
   case1.nrrd, case1_label.nrrd (or -label, _mask, _seg; NRRD, MetaImage or NIfTI)

@@ -1,4 +1,4 @@
-"""Sunnybrook Cardiac Data (Radau et al. 2009): left ventricle, 45 subjects, 805 labelled images."""
+"""The Sunnybrook Cardiac Data (Radau et al. 2009): left ventricle, 45 subjects, 805 labelled images."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def source(arguments):
 
 
 def prepare(arguments, audit):
-    """The data set from a file (.npz), a folder of PNGs or the raw release, recognised by looking.
+    """The data set from a file (.npz), a folder of PNGs or the raw release, which is recognised by its content.
 
     Raises:
       InputError: a source that is missing, unknown, damaged or incomplete.

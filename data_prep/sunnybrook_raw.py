@@ -1,4 +1,4 @@
-"""The Sunnybrook release as distributed: DICOM frames and contour files, in today's and in the older layout.
+"""The raw Sunnybrook release: DICOM frames and contour files, in today's and in the older layout.
 
 Today's, of the Cardiac Atlas Project:
   SCD_IMAGES_01/SCD0000101/CINESAX_300/IM-0003-0048.dcm
@@ -8,9 +8,8 @@ The challenge's own, without the table, the subject being a folder's name on eit
   challenge_training/SC-HF-I-1/IM-0004-0020.dcm
   Sunnybrook Cardiac MR Database ContoursPart3/TrainingDataContours/SC-HF-I-01/contours-manual/IRCCI-expert/
 
-Frames and contours are found wherever they lie; a file's subject is told by the nearest folder named after
-one. A contour belongs to the frame of its subject with the same last number; prefixes and zero-padding say
-nothing.
+Frames and contours are found in any folder; the nearest folder with a subject's name gives the subject of a file. A
+contour belongs to the frame of its subject with the same last number; prefixes and zero-padding have no meaning.
 """
 
 import csv

@@ -4,7 +4,7 @@ import numpy as np
 
 from figures.style import BLACK, BLUE, CYCLE, MARKERS, ORANGE, plt, save
 from ilnrepro.norms import METHODS, method
-from ilnrepro.norms.rules import gated_part, undone_on
+from ilnrepro.norms.rules import gated_part, undone_channels
 
 DRAWN = 8
 
@@ -29,7 +29,7 @@ def draw(folder, run, final_rho, about, name="figure3-rho"):
     one, each = run.rho.shape[2] == 1, part.gate.shape is None
     first = next((row.title for row in METHODS.values() if row.rule == part.first), "the first map")
     gate, shown = (run.rho[:, :, 0], "ρ") if one else (run.gate, f"share of {first}")
-    undone = undone_on(method(c.method).rule, c.protocol.settings)
+    undone = undone_channels(method(c.method).rule, c.protocol.settings)
     frozen = np.array(run.channels) == (undone or 0)
     labels = [f"{layer} ({channels})" for layer, channels in zip(run.layers, run.channels, strict=True)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")

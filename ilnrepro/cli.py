@@ -111,7 +111,7 @@ def _add_descriptions(add):
 def main(argv=None):
     """Runs one command; returns the exit status."""
     arguments = parser().parse_args(argv)
-    with plugins.blamed():
+    with plugins.as_input_errors():
         if arguments.plugin:
             plugins.load(arguments.plugin)
         return getattr(commands, arguments.command)(arguments)

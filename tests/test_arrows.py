@@ -9,7 +9,7 @@ import tiny
 from experiments.papers import PAPERS
 from ilnrepro.networks import NETWORKS
 from ilnrepro.norms.methods import METHODS, method
-from ilnrepro.norms.rules import undone_on
+from ilnrepro.norms.rules import undone_channels
 from ilnrepro.norms.values import Settings
 from ilnrepro.protocols import PROTOCOLS
 
@@ -109,7 +109,7 @@ def test_imports_make_no_circle(place):
 NAMES = {*PROTOCOLS, *(name.partition("-")[0] for name in PROTOCOLS)}
 TITLES = {word for paper in PAPERS for word in (*paper.preparations, *paper.omitted)}
 CLASSES = {network.__name__ for network in NETWORKS.values()}
-UNDONE = undone_on(METHODS["iln"].rule, Settings())
+UNDONE = undone_channels(METHODS["iln"].rule, Settings())
 
 
 def recognised(tree):
@@ -147,9 +147,9 @@ def test_recognising_a_paper_is_noticed():
 
 
 def test_a_mix_is_undone_on_as_many_channels_as_there_are_groups_after_it():
-    undone = {name: undone_on(method(name).rule, Settings()) for name in ("iln", "iln8", "sigmoid", "in", "gn16")}
+    undone = {name: undone_channels(method(name).rule, Settings()) for name in ("iln", "iln8", "sigmoid", "in", "gn16")}
     assert undone == {"iln": 16, "iln8": 8, "sigmoid": None, "in": None, "gn16": None}
-    assert undone_on(method("iln").rule, Settings(group_divisor="variance")) is None
+    assert undone_channels(method("iln").rule, Settings(group_divisor="variance")) is None
 
 
 def test_no_function_and_no_module_is_too_long():

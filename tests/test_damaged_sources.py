@@ -272,6 +272,7 @@ def rewrite(name, content):
     ("acdc", lambda here: [path.unlink() for path in here.rglob("*frame*")], "no patient001_frame01.nii.gz"),
     ("acdc", lambda here: shutil.copytree(here / "training", here / "again"), "the same patient and frame"),
     ("spine", shutil.rmtree, "no such folder"),
+    ("spine", lambda here: (shutil.rmtree(here), here.write_bytes(b"")), "a file; give the folder"),
     ("spine", lambda here: [path.unlink() for path in here.glob("*_label*")], "no case1.nrrd with case1_label.nrrd"),
     ("spine", lambda here: shutil.copytree(here, here / "again"), "the same subject as"),
     ("png", lambda here: shutil.rmtree(here / "mask"), "neither mask nor masks"),

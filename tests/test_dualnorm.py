@@ -143,7 +143,7 @@ def test_clear_errors(data, tmp_path):
     plain = tiny.phantom(tmp_path)
     for words, message in ((("--data", plain), "site: not in the data set; prepare it with sites"),
                            (("--data", data, "--train-sites", 9), "is of '9' (sites: 1, 2, 3)"),
-                           (("--data", data, "--class-mask", "none"), "--class-mask: this command does every mode"),
+                           (("--data", data, "--class-mask", "none"), "--class-mask: this command does all modes"),
                            (("--data", data, "--protocol", "quick"), "class_mask: 'none': protocol quick has none")):
         done = tiny.command("experiments", "dualnorm", "--results", tmp_path / "r", *words)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -115,6 +115,15 @@ def test_a_pixel_size_that_is_needed_and_not_told_is_missed(prepared, tmp_path):
         assert done.returncode == 2 and "i.png: no pixel size in the file" in done.stderr
 
 
+@pytest.mark.parametrize("found, status", [(0, "collapsed"), (4, "collapsed"), (6, "complete")])
+def test_a_run_of_less_than_five_hundredths_has_collapsed(trained, found, status):
+    """In the mean over the images that hold the structure; those without it do not hide it."""
+    run = runfile.read(trained[0])
+    holding = {"truth_pixels": 100, "predicted_pixels": 100, "common_pixels": found}
+    run.test = {key: np.array([value, value, 0, 0]) for key, value in holding.items()}
+    assert run.dice.tolist() == [found / 100] * 2 + [1, 1] and run.status == status
+
+
 def test_the_network_of_a_collapsed_run_says_so(trained, tmp_path):
     run = runfile.read(trained[0])
     run.test["common_pixels"][:] = 0

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -237,6 +238,16 @@ def test_colours_and_transparency_are_refused(tmp_path, channels, says):
     Image.fromarray(np.stack([np.full((8, 8), 100 + c, np.uint8) for c in channels], -1)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=says):
         images.read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind, step", [(np.uint8, 2), (np.uint16, 200)])
+def test_a_transparent_grey_level_is_refused_where_it_is_used(tmp_path, kind, step):
+    values = np.arange(64, dtype=kind).reshape(8, 8) * step
+    for name, clear in (("used", 7 * step), ("unused", 7 * step + 1)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png", transparency=clear)
+    np.testing.assert_array_equal(images.read(tmp_path / "unused.png").values, values)
+    with pytest.raises(InputError, match="partly transparent"):
+        images.read(tmp_path / "used.png")
 
 
 def test_dicom_scale_and_sense(tmp_path):
@@ -480,6 +491,20 @@ def test_labels_stored_with_an_error_are_whole_numbers(tmp_path, values):
     np.testing.assert_array_equal(binary(np.tile(values, (4, 2)), "here"), np.tile([0, 1], (4, 2)))
     with pytest.raises(InputError, match=r"mask values 0 \(.*0.5 \(1×\)"):
         binary(np.append(np.zeros(9), 0.5), "here")
+
+
+@pytest.mark.parametrize("encoding, says", [("ascii", "this shell's locale .* set LC_ALL=C.UTF-8"),
+                                            ("utf-8", "undecodable characters in the name; rename the file")])
+def test_names_that_are_no_text_blame_the_locale_where_it_is_to_blame(tmp_path, monkeypatch, encoding, says):
+    from data_prep.images import files_in
+
+    try:
+        (tmp_path / os.fsdecode(b"p\xff.png")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    with pytest.raises(InputError, match=says):
+        files_in(tmp_path)
 
 
 def test_twins_but_for_the_ending_are_all_named_and_can_be_left_out(tmp_path):

@@ -9,7 +9,7 @@ from experiments.analysis.captions import about_choice, about_data, primary_rule
 from ilnrepro.comparison.choice import cells
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.norms import method as method_row
-from ilnrepro.norms.rules import undone_on
+from ilnrepro.norms.rules import undone_channels
 
 PERMUTATIONS = 10_000
 
@@ -100,7 +100,7 @@ def by_method(records, rule, structure):
 def _learned_rho(record):
     """The first number ρ of each layer whose gate is learned, `[layers]`."""
     configuration = record.configuration
-    undone = undone_on(method_row(configuration.method).rule, configuration.protocol.settings)
+    undone = undone_channels(method_row(configuration.method).rule, configuration.protocol.settings)
     return record.rho[np.array([c != undone for c in record.channels]), 0]
 
 

@@ -7,7 +7,7 @@ import statistics
 from experiments.analysis.captions import about_data, primary_rule, sort_methods, title_of
 from ilnrepro.comparison import uncertainty
 from ilnrepro.comparison.differences import by_method
-from ilnrepro.comparison.sample_size import POWER, needed, variances
+from ilnrepro.comparison.sample_size import POWER, required, variances
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.storage import runfile
@@ -54,7 +54,7 @@ def _requirements(table, pool, pair, difference, hours):
     v = variances(first, second, pool, pair)
     n, folds = sum(len(s.subjects) for s in first), len(first)
     seeds = min(len(s.seeds) for s in (*first, *second))
-    need = needed(v, difference, n, seeds, folds)
+    need = required(v, difference, n, seeds, folds)
     further_hours = ""
     if need.seeds is not None and hours is not None:
         further_hours = f"{2 * folds * max(0, need.seeds - seeds) * hours:.1f}"

@@ -53,7 +53,7 @@ def browser_cases(folds, methods, data):
       methods: in order.
       data: the structure's `DataSet`, or None.
     """
-    scored = _scored(folds, methods)
+    scored = _scored_cases(folds, methods)
     random = set(np.random.default_rng(0).permutation(len(scored))[:NUMBER].tolist())
     order = _worst_first(scored)
     hardest = set(order[:NUMBER])
@@ -66,7 +66,7 @@ def side_by_side(folds, methods, data, number):
 
     `number` is that of the cases below a heading; the other arguments are those of `browser_cases`.
     """
-    scored = _scored(folds, methods)
+    scored = _scored_cases(folds, methods)
     gap = [dice[0] - dice[1] for _, _, _, dice, _ in scored]
     ahead = sorted(range(len(scored)), key=lambda k: -gap[k])
     places = {"Both at their worst": _worst_first(scored)[:number],
@@ -76,7 +76,7 @@ def side_by_side(folds, methods, data, number):
             for heading, ks in places.items() if ks}
 
 
-def _scored(folds, methods):
+def _scored_cases(folds, methods):
     """[(mean Dice, fold, case, Dice of each method, pixels of the truth)] of all test images."""
     scored = []
     for fold, runs in sorted(folds.items()):

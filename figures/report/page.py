@@ -15,7 +15,7 @@ from ilnrepro.comparison.planning import command_arguments, protocol_arguments
 from ilnrepro.comparison.sheet import Sheet
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
-from ilnrepro.norms.rules import undone_on
+from ilnrepro.norms.rules import undone_channels
 from ilnrepro.storage import files
 
 # Okabe and Ito's palette; black follows the page's text colour, and yellow cannot be seen on white.
@@ -134,7 +134,7 @@ def _gates(runs, methods, about):
         first = next(iter(panels.values()))
         n = len(first.layers)
         hues = np.linspace(250, 30, n)
-        undone = undone_on(method_row(method).rule, first.configuration.protocol.settings)
+        undone = undone_channels(method_row(method).rule, first.configuration.protocol.settings)
         series = [charts.Series(f"{layer} ({channels} channels)", f"hsl({hue:.0f} 65% 50%)",
                                 "4 3" if channels == undone else "")
                   for layer, channels, hue in zip(first.layers, first.channels, hues, strict=True)]

@@ -82,7 +82,7 @@ def minimum(condition, maximum):
     return high
 
 
-class Needed(NamedTuple):
+class Required(NamedTuple):
     """The numbers that would show a difference with the probability `POWER`.
 
     Attributes:
@@ -97,12 +97,12 @@ class Needed(NamedTuple):
     subjects_seeds: int
 
 
-def needed(v, difference, subjects, seeds, folds, level=0.95):
-    """The `Needed` for a difference, from the `Variances` of two methods and the present subjects, seeds and folds."""
+def required(v, difference, subjects, seeds, folds, level=0.95):
+    """The `Required` for a difference, from the `Variances` of two methods and the present numbers."""
     seeds_needed = minimum(lambda k: power(v, difference, subjects, k, folds, level) >= POWER, MAX_SEEDS)
     for k_seeds in dict.fromkeys((seeds, 10)):
         subjects_needed = minimum(
             lambda k, s=k_seeds: k > folds and power(v, difference, k, s, folds, level) >= POWER, MAX_SUBJECTS)
         if subjects_needed is not None:
             break
-    return Needed(power(v, difference, subjects, seeds, folds, level), seeds_needed, subjects_needed, k_seeds)
+    return Required(power(v, difference, subjects, seeds, folds, level), seeds_needed, subjects_needed, k_seeds)

@@ -66,7 +66,7 @@ def load(path: str | PathLike[str]) -> str:
     _LOADED[path] = checksum
     _RUNNING.append(path)
     try:
-        with blamed():
+        with as_input_errors():
             runpy.run_path(str(path))
         if before == METHODS:
             raise InputError(f"{path}: registers no method; call ilnrepro.norms.register there")
@@ -81,7 +81,7 @@ def load(path: str | PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def blamed() -> Iterator[None]:
+def as_input_errors() -> Iterator[None]:
     """A context manager: turns an exception from a plug-in's lines into one line that says where it arose.
 
     Raises:

@@ -301,7 +301,7 @@ def gated_part(rule):
     return rule if isinstance(rule, (Mix, Switch)) else None
 
 
-def undone_on(rule, settings):
+def undone_channels(rule, settings):
     """The number of channels on which the group normalization of a cascade undoes the mix before it, or None.
 
     It is the number of groups: there each channel is a group of its own, and dividing it by its own deviation leaves

@@ -111,8 +111,8 @@ def reading(path, kind):
             raise _open_elsewhere_error(path) from error
         # An error with a number is the system's (no permission, too many files, ...) and says nothing of the content.
         kind_of_error = DamagedError if error.errno is None else InputError
-        raise kind_of_error(f"{path}: not a readable HDF5 file ({one_line(error)}); it may be cut short: "
-                            "make it again") from error
+        raise kind_of_error(f"{path}: not a readable HDF5 file ({one_line(error)}); cut short, or of another format: "
+                            f"give a {kind} file, or make it again") from error
     with file:
         _check(file, path, kind)
         yield file

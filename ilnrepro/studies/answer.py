@@ -66,7 +66,7 @@ class Pair:
     low: float
     high: float
     detectable: float
-    needed: sample_size.Needed | None
+    needed: sample_size.Required | None
 
     @property
     def better(self) -> str | None:
@@ -188,9 +188,9 @@ def _pair(table, pool, names, level, noise):
     low, high = map(float, estimate.of_level(level))
     needed = None
     if all(len(s.seeds) > 1 for s in (*first, *second)):
-        needed = sample_size.needed(sample_size.variances(first, second, pool, names), POINT,
-                                    sum(len(s.subjects) for s in first), min(len(s.seeds) for s in (*first, *second)),
-                                    len(first), level)
+        seeds = min(len(s.seeds) for s in (*first, *second))
+        needed = sample_size.required(sample_size.variances(first, second, pool, names), POINT,
+                                      sum(len(s.subjects) for s in first), seeds, len(first), level)
     return Pair(*names, float(estimate.mean), low, high, float(estimate.detectable(level)), needed)
 
 

@@ -162,6 +162,10 @@ def _pixels(image, path):
         image = image.convert("RGBA")
     values = np.array(image)
     values = values.astype(np.uint8 if image.mode == "1" else values.dtype.newbyteorder("="))
+    if "transparency" in image.info:  # a PNG's one transparent grey level, or colour
+        seen_through = values == np.array(image.info["transparency"])
+        if (seen_through.all(-1) if values.ndim == 3 else seen_through).any():
+            raise _transparent(path)
     if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
         if deep:
             raise InputError(f"{path}: {len(image.getbands())} channels of 16 bits; save it with one grey channel")
@@ -186,8 +190,12 @@ def _one_channel(values, path, mode=""):
         raise InputError(f"{path}: {values.shape[-1]}-channel image of colours ({mode or 'unknown'}); save it with one "
                          "grey channel")
     if alpha is not None and (alpha != np.iinfo(values.dtype).max).any():
-        raise InputError(f"{path}: partly transparent; save it with one grey channel and no transparency")
+        raise _transparent(path)
     return grey[..., 0]
+
+
+def _transparent(path):
+    return InputError(f"{path}: partly transparent; save it with one grey channel and no transparency")
 
 
 def _read_itk(path):

@@ -59,7 +59,8 @@ NORMS = (
 
 KERNELS = (
     Breakage("relu-mask", "the gradient passes where the ReLU's argument is exactly 0",
-             "ilnrepro/norms/kernels/tensorflow.py", "_through_relu", "> _over(x, -offset)", ">= _over(x, -offset)",
+             "ilnrepro/norms/kernels/tensorflow.py", "_through_relu", "> _broadcast(x, -offset)",
+             ">= _broadcast(x, -offset)",
              ("tests/test_kernels.py::test_where_the_relu_cuts_at_exactly_zero_no_gradient_passes",)),
     Breakage("gradient-of-the-variance", "the gradient by the variance lacks its factor 2",
              "ilnrepro/norms/kernels/tensorflow.py", "apply_gradient_input", "(2 / positions)", "(1 / positions)",

@@ -22,14 +22,14 @@ def moments(x):
 
 def apply(x, mean, scale, offset, relu):
     """y = scale·(x − mean) + offset, or with `relu` its positive part."""
-    y = _over(x, scale) * (x - _over(x, mean)) + _over(x, offset)
+    y = _broadcast(x, scale) * (x - _broadcast(x, mean)) + _broadcast(x, offset)
     return tf.nn.relu(y) if relu else y
 
 
 def apply_gradient_sums(dy, x, mean, scale, offset, relu):
     """dscale = Σ_p g·(x − mean) and doffset = Σ_p g, with g = dy where y > 0 (everywhere without `relu`)."""
     axes = _spatial_axes(x)
-    centred = x - _over(x, mean)
+    centred = x - _broadcast(x, mean)
     g = _through_relu(dy, x, mean, scale, offset, relu)
     return tf.reduce_sum(g * centred, axes), tf.reduce_sum(g, axes)
 
@@ -41,22 +41,22 @@ def apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu):
     """
     positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
     g = _through_relu(dy, x, mean, scale, offset, relu)
-    slope = _over(x, dvariance * (2 / positions))
-    return _over(x, scale) * g + slope * (x - _over(x, mean)) + _over(x, dmean / positions)
+    slope = _broadcast(x, dvariance * (2 / positions))
+    return _broadcast(x, scale) * g + slope * (x - _broadcast(x, mean)) + _broadcast(x, dmean / positions)
 
 
 def _through_relu(dy, x, mean, scale, offset, relu):
     if not relu:
         return dy
     # The same as scale·(x − mean) + offset > 0 without the sum's pass, since rounding keeps the sign of a sum.
-    return tf.where(_over(x, scale) * (x - _over(x, mean)) > _over(x, -offset), dy, tf.zeros_like(dy))
+    return tf.where(_broadcast(x, scale) * (x - _broadcast(x, mean)) > _broadcast(x, -offset), dy, tf.zeros_like(dy))
 
 
 def _spatial_axes(x):
     return list(range(1, x.shape.rank - 1))
 
 
-def _over(x, channels):  # [N, C] -> [N, 1, ..., 1, C]
+def _broadcast(x, channels):  # [N, C] -> [N, 1, ..., 1, C]
     for _ in _spatial_axes(x):
         channels = tf.expand_dims(channels, 1)
     return channels
