@@ -128,8 +128,8 @@ def _packed(trained, best, pixel, folder):
     Raises:
       InputError: it is too large to be packaged.
     """
-    expected = {"text": f"Dice {best.dice:.3f} [{best.low:.3f}, {best.high:.3f}] in cross-validation by the same "
-                f"method and protocol, without augmentation of scale and grey levels", "dice": best.dice,
+    expected = {"text": f"Dice {card.with_interval(best.dice, best.low, best.high)} in cross-validation by the same "
+                "method and protocol, without augmentation of scale and grey levels", "dice": best.dice,
                 "low": best.low, "high": best.high}
     for path in trained:
         run = runfile.read(path)
