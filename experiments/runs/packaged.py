@@ -14,7 +14,7 @@ from ilnrepro.comparison.choice import cells
 from ilnrepro.errors import InputError
 from ilnrepro.storage import dataset, ensemble, files, runfile
 from ilnrepro.studies import answer
-from ilnrepro.use import packaged, prediction, segmenter
+from ilnrepro.use import packaged
 
 NETWORKS = 3
 LARGEST = 5e6  # bytes a network
@@ -148,6 +148,8 @@ def _packed(trained, best, pixel, folder):
 
 def _scored(model, data, path):
     """The `Elsewhere` of a packaged network on a data set."""
+    from ilnrepro.use import prediction, segmenter
+
     spacings = data.optional.get("spacing", [None] * len(data))
     masks = prediction.masks_of(segmenter.load(model), data.images, spacings, path)
     return Elsewhere(data.title, data.size, api.scores(data.masks, masks, data.subject), data.masks.sum((1, 2)))
