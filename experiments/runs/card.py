@@ -94,7 +94,8 @@ def _elsewhere(found):
     return ["## On other scanners", _paragraph(
         f"This network on {found.title}, {found.size}, which it never saw: Dice "
         f"{with_interval(scores.mean, scores.low, scores.high)} in the mean over subjects, {scores.dice.mean():.3f}±"
-        f"{scores.dice.std():.3f} over images (1 where neither it nor the truth marks a pixel); below 0.5 on {_share(scores.dice < 0.5)}."),
+        f"{scores.dice.std():.3f} over images (1 where neither it nor the truth marks a pixel); below 0.5 on "
+        f"{_share(scores.dice < 0.5)}."),
         _thirds(scores.dice[full], found.truth[full])]
 
 
