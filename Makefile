@@ -33,7 +33,7 @@ EXTRAS := test,images,surface,report$(if $(shell command -v nvidia-smi 2>/dev/nu
 comma := ,
 
 .PHONY: help setup test test-slow test-processors breakages lint data data-sunnybrook reproduce reproduce-table1 reproduce-table2 reproduce-table3 \
-	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan compare coverage figures report bench faults \
+	reproduce-rho reproduce-family reproduce-cost reproduce-evidence reproduce-kolarik reproduce-dualnorm tables plan compare packaged coverage figures report bench faults \
 	scale readme docs verify-gpu inspect clean
 
 help: ## list the targets
@@ -115,6 +115,10 @@ compare: setup ## which methods are better on your data: LV=mine.h5 METHODS="in 
 	$(BIN)/ilnrepro compare "$(or $(LV),$(RV))" --methods $(METHODS) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(RESULTS),--results "$(RESULTS)") $(if $(RATES),--rates $(RATES)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(OPTIONS)
+
+packaged: setup ## train the network that comes with the package: LV=FILE.h5, ELSEWHERE=FILE.h5 to score it on (40 minutes)
+	$(BIN)/python -m experiments packaged --data "$(LV)" --results "$(or $(RESULTS),results/sunnybrook-lite)" \
+		$(if $(ELSEWHERE),--elsewhere "$(ELSEWHERE)") $(OPTIONS)
 
 coverage: setup ## how often the intervals hold the truth: a sample of the simulated cells, in five minutes
 	$(BIN)/python -m experiments coverage $(OPTIONS)

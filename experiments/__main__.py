@@ -9,8 +9,8 @@ from experiments.analysis.paper import methods_of
 from experiments.analysis.results import read_results
 from experiments.measure import coverage, last_steps, winners
 from experiments.measure.bench import command as bench
-from experiments.papers import PAPERS, paper_of
-from experiments.runs import execution, options, reproduction, rescoring
+from experiments.papers import PAPERS, paper_of, sunnybrook
+from experiments.runs import execution, options, packaged, reproduction, rescoring
 from experiments.runs.display import show, show_tables
 from ilnrepro.arguments import add_variants, integer, variants
 from ilnrepro.comparison import planning
@@ -47,6 +47,7 @@ def parser():
     bench.add(commands)
     rescoring.add(commands)
     last_steps.add(commands)
+    packaged.add(commands, sunnybrook.PIXEL)
     _add_interval_commands(commands)
     commands.add_parser("readme", help="insert the tables into README.md and docs/").set_defaults(act=_readme)
     return top

@@ -10,8 +10,8 @@ from typing import Any
 __version__ = "0.1.0"
 # The public interface: {name: its module}, loaded on first use. `__init__.pyi` lists it for type checkers.
 _PUBLIC = {
-    **dict.fromkeys(("Scores", "Segmentation", "Segmenter", "compare", "data_set", "ensemble", "export",
-                     "read_data", "scores", "train", "write_data"), "ilnrepro.api"),
+    **dict.fromkeys(("LabelMap", "Scores", "Segmentation", "Segmenter", "Structures", "compare", "data_set", "ensemble",
+                     "export", "read_data", "scores", "train", "write_data"), "ilnrepro.api"),
     "InputError": "ilnrepro.errors", "Normalization": "ilnrepro.norms", "replace": "ilnrepro.keras"}
 
 

@@ -1,6 +1,8 @@
+from ilnrepro.api import LabelMap as LabelMap
 from ilnrepro.api import Scores as Scores
 from ilnrepro.api import Segmentation as Segmentation
 from ilnrepro.api import Segmenter as Segmenter
+from ilnrepro.api import Structures as Structures
 from ilnrepro.api import compare as compare
 from ilnrepro.api import data_set as data_set
 from ilnrepro.api import ensemble as ensemble

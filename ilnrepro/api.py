@@ -54,6 +54,25 @@ class Segmentation(NamedTuple):
     disagreement: float | None
 
 
+class LabelMap(NamedTuple):
+    """What trained networks of several structures make of images together.
+
+    Attributes:
+      labels: uint8 of the images' shape, 0 where no structure is, and `1 + structures.index(name)` inside one.
+      structures: their names, in the order of the networks.
+      contested: bool of the images' shape, where several networks claimed a pixel; it went to the most probable of
+        these structures, of equal ones to the first.
+      probability: of each structure by its name, float32 of the images' shape.
+      uncertainty: the same of the networks that are ensembles, see `Segmentation`.
+    """
+
+    labels: np.ndarray
+    structures: tuple[str, ...]
+    contested: np.ndarray
+    probability: dict[str, np.ndarray]
+    uncertainty: dict[str, np.ndarray]
+
+
 class Segmenter:
     """A trained network for use on arrays of any size and intensity.
 
@@ -82,19 +101,53 @@ class Segmenter:
         Raises:
           InputError: another shape, numbers that are not finite, or a missing spacing.
         """
-        from ilnrepro.use import prediction, segmenter
+        from ilnrepro.use import segmenter
 
-        images = np.asarray(images)
-        if images.ndim not in (2, 3) or not images.size:
-            raise InputError(f"images: shape {images.shape} is neither [H, W] nor [n, H, W]")
-        if not np.isfinite(images).all():
-            raise InputError("images: NaN or infinite grey levels; repair them or leave them out")
-        slices = images.reshape(-1, *images.shape[-2:])
-        outputs = prediction.outputs_of(self._segment, slices, [spacing] * len(slices), "images", batch)
-        shaped = {name: values.reshape(images.shape) for name, values in outputs.items()}
+        outputs = _outputs(self._segment, images, spacing, batch)
         each = segmenter.own_masks(outputs)
-        return Segmentation(shaped["mask"], shaped["probability"], shaped.get("uncertainty"),
+        return Segmentation(outputs["mask"], outputs["probability"], outputs.get("uncertainty"),
                             None if each is None else segmenter.disagreement(each))
+
+
+class Structures:
+    """Trained networks, one a structure, that make one label map together.
+
+    Args:
+      models: each as `Segmenter` takes it; the structure of the first has the label 1, of the second 2, and so on.
+
+    Raises:
+      InputError: as `Segmenter`; one network twice, two of the same structure, or of images one and of volumes another.
+    """
+
+    def __init__(self, models: Sequence[File]) -> None:
+        from ilnrepro.use import structures
+
+        self._segment = structures.load_together(models)
+
+    def __call__(self, images: np.ndarray, spacing: tuple[float, float] | None = None, batch: int = 8) -> LabelMap:
+        """Segments images as a `Segmenter` does, each network in the grid of its own data; the label map is made in the
+        images' grid.
+
+        Args, raises: as `Segmenter`.
+        """
+        outputs, names = _outputs(self._segment, images, spacing, batch), self._segment.names
+        by_name = {key: {name: outputs[f"{key}-{name}"] for name in names if f"{key}-{name}" in outputs}
+                   for key in ("probability", "uncertainty")}
+        return LabelMap(outputs["mask"], names, outputs["contested"], **by_name)
+
+
+def _outputs(segment, images, spacing, batch):
+    """What a loaded network, or several, give for images, all of their shape but for an ensemble's own masks."""
+    from ilnrepro.use import prediction
+
+    images = np.asarray(images)
+    if images.ndim not in (2, 3) or not images.size:
+        raise InputError(f"images: shape {images.shape} is neither [H, W] nor [n, H, W]")
+    if not np.isfinite(images).all():
+        raise InputError("images: NaN or infinite grey levels; repair them or leave them out")
+    slices = images.reshape(-1, *images.shape[-2:])
+    outputs = prediction.outputs_of(segment, slices, [spacing] * len(slices), "images", batch)
+    return {name: values.reshape(images.shape) for name, values in outputs.items()}
 
 
 def data_set(images: np.ndarray, masks: np.ndarray, subject: Sequence[str], *, structure: str, title: str = "",
@@ -245,14 +298,17 @@ def comparison_of(data: File) -> Path:
     return Path(data).with_name(f"{Path(data).stem}-comparison")
 
 
-def ensemble(runs: Sequence[File], output: File) -> Path:
+def ensemble(runs: Sequence[File], output: File, half: bool = False) -> Path:
     """Writes an ensemble of the networks of several run files, whose probabilities are averaged; returns its path.
+
+    Args:
+      half: whether weights are stored as float16, in half the space; they are read as float32 again.
 
     Raises:
       InputError: there are fewer than two, one twice, one without weights, or networks of different methods, data or
-        protocols.
+        protocols; a weight is beyond float16's range.
     """
-    ensembles.write(output, runs)
+    ensembles.write(output, runs, half)
     return Path(output)
 
 

@@ -71,9 +71,13 @@ def _add_use(add):
     ensemble.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run files that kept their weights, of one "
                           "method, protocol and data set")
     ensemble.add_argument("--output", type=Path, required=True, help="file to write (.h5)")
+    ensemble.add_argument("--half", action="store_true", help="store weights as float16, in half the space")
     predict = add("predict", help="segment images, volumes or data sets")
-    predict.add_argument("model", type=Path, help="run file that kept its weights, ensemble, or exported "
-                         "model")
+    predict.add_argument("model", type=Path, help="run file that kept its weights, ensemble, exported model, or the "
+                         "name of a packaged network")
+    predict.add_argument("--with", type=Path, action="append", default=[], dest="further", metavar="MODEL",
+                         help="a network of another structure: masks become one label map, in which the first model's "
+                         "structure is 1, the next 2, ...; give it again for a third")
     predict.add_argument("inputs", type=Path, nargs="+", help="data set, PNG, NIfTI, DICOM, ..., or folders of them")
     predict.add_argument("--output", type=Path, required=True, help="folder for masks and overlays")
     predict.add_argument("--batch", type=integer(1), default=8, help="images at a time; it is part of the result "
@@ -87,7 +91,7 @@ def _add_use(add):
 def _add_descriptions(add):
     """Adds the commands that print: the content of files, methods, the layers of a network."""
     inspect = add("inspect", help="print what a run or data set file holds")
-    inspect.add_argument("file", type=Path)
+    inspect.add_argument("file", type=Path, help="file, or the name of a packaged network")
     inspect.add_argument("--all", action="store_true", help="of a run also its configuration, versions and timing")
     inspect.add_argument("--json", action="store_true", help="all of it, for programs")
     inspect.add_argument("--case", type=int, help="draw one test image with truth (red) and prediction (green)")

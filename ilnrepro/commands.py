@@ -149,10 +149,14 @@ def _progress(kind, title):
 
 def predict(arguments):
     """Segments files and writes their masks."""
-    from ilnrepro.use import prediction, segmenter
+    from ilnrepro.use import prediction, segmenter, structures
 
     pairs = prediction.plan(arguments.inputs, arguments.output)
-    segment = segmenter.load(arguments.model)
+    if arguments.further:
+        segment = structures.load_together([arguments.model, *arguments.further])
+        print(f"labels: {prediction.legend(segment.names)}")
+    else:
+        segment = segmenter.load(arguments.model)
     files.check_writable(arguments.output)
     with Progress(console=Console(stderr=True)) as bar:
         files_task, images = bar.add_task("files", total=len(pairs)), bar.add_task("images", visible=False)
@@ -176,13 +180,16 @@ def _notes_on(outcome):
     parts = [f"DSC {outcome.dice:.3f} against its own masks"] if outcome.dice is not None else []
     if outcome.disagreement is not None:
         parts.append(f"the networks disagree by {outcome.disagreement:.3f}")
+    if outcome.pixels is not None:
+        found = ", ".join(f"{name} {n}" for name, n in outcome.pixels.items())
+        parts.append(f"pixels: {found}; claimed by several: {outcome.contested}")
     return f"  ({', '.join(parts)})" if parts else ""
 
 
 def ensemble(arguments):
     """Puts several trained networks into one file."""
     files.check_writable(arguments.output.parent)
-    print(api.ensemble(arguments.runs, arguments.output))
+    print(api.ensemble(arguments.runs, arguments.output, arguments.half))
     return 0
 
 
@@ -193,7 +200,9 @@ def export(arguments):
 
 
 def inspect(arguments):
-    """Prints the content of a file, or draws one case."""
+    """Prints the content of a file, of a packaged network its card before, or draws one case."""
+    from ilnrepro.use import packaged
+
     if arguments.case is not None:
         if arguments.data is None:
             raise InputError("--case: the image is not in the run file; name the data set with --data FILE")
@@ -201,11 +210,13 @@ def inspect(arguments):
         inspection.draw_case(arguments.file, arguments.data, arguments.case, output)
         print(output)
         return 0
-    description = inspection.describe(arguments.file)
+    path = packaged.located(arguments.file)
+    description = inspection.describe(path)
     if arguments.json:
         json.dump(description, sys.stdout, indent=1)
         print()
     else:
+        print(packaged.card(path), end="")
         inspection.show(description, Console(), arguments.all)
     return 0
 

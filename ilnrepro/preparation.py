@@ -25,12 +25,14 @@ class Preparation:
         padded to it, a larger one stays, for the structure may lie anywhere in it.
       spacing: mm a side of a pixel after resampling; None: none was.
       stretch: whether grey levels were stretched to 0..255, see `stretched`.
+      assumed: mm a side of a pixel where an image's file tells none; None: such images are refused if `spacing` is set.
     """
 
     size: tuple[int, int] | None = None
     fit: str = "keep"
     spacing: float | None = None
     stretch: bool = False
+    assumed: float | None = None
 
     def image(self, values: np.ndarray, spacing: tuple[float, float] | None = None) -> np.ndarray:
         """An image [H, W] in the data set's grid and grey levels, its type kept; added pixels have its least value.
@@ -62,6 +64,8 @@ class Preparation:
             return [n / size for n, size in zip(shape, self.size, strict=True)]
         if self.spacing is None:
             return None
+        if spacing is None and self.assumed is not None:
+            spacing = self.assumed, self.assumed
         if spacing is None:
             raise InputError("no pixel size in the file, and the network's data were resampled to "
                              f"{self.spacing:g} mm; give files that tell it, as NIfTI or DICOM")
@@ -87,8 +91,8 @@ class Preparation:
 
     @property
     def json(self) -> str:
-        """All of it as JSON."""
-        return json.dumps(asdict(self))
+        """All of it as JSON; without `assumed` where that is not set, as earlier versions wrote and read it."""
+        return json.dumps({key: value for key, value in asdict(self).items() if key != "assumed" or value is not None})
 
     @staticmethod
     def from_json(text: str) -> "Preparation":

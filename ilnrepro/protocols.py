@@ -62,6 +62,10 @@ class Protocol:
       class_mask, mask_resizing: of a network that takes two steps a batch, see `dualnorm_unet`; '' for others.
       clip: bound of each element of the gradients of a batch's second step; None leaves them.
       site: the only site whose images train; '' for all.
+      zoom: training images are enlarged by a random factor between 1/zoom and zoom, whose logarithm is uniform, in the
+        resampling that rotates them; of volumes rows and columns. 1.4 is nnU-Net's range (0.7 to 1.4).
+      gamma: their grey levels, from 0 to 1, are raised to a random power between 1/gamma and gamma, drawn likewise. 1.5
+        is nnU-Net's range (0.7 to 1.5; Isensee et al. 2021).
     """
 
     name: str = "paper"
@@ -96,6 +100,8 @@ class Protocol:
     clip: float | None = None
     site: str = ""
     pools: int = 4
+    zoom: float = 1.0
+    gamma: float = 1.0
 
     @property
     def settings(self) -> Settings:
@@ -150,11 +156,12 @@ VARIANTS = {"batch": "batch", "epsilon": "eps", "group_divisor": "gn-", "rho": "
             "batch_statistics": "bn-", "renorm_steps": "renorm", "initializer": "init-", "form": "", "kernels": "",
             "xla": "xla-", "threads": "threads", "epochs": "epochs", "steps_per_epoch": "steps",
             "momentum": "momentum", "shrink": "shrink", "class_mask": "mask-", "mask_resizing": "resize-",
-            "site": "site-"}
+            "site": "site-", "zoom": "zoom", "gamma": "gamma"}
 _POSITIVE = ("batch", "threads", "epochs", "steps_per_epoch", "epsilon", "renorm_steps", "shrink")
 # {field: (whether a value is within its bounds, the bounds in words)}.
 _RANGES = {"momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
            "frozen_gate": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+           **dict.fromkeys(("zoom", "gamma"), (lambda value: 1 <= value <= 4, "from 1 to 4")),
            **dict.fromkeys(_POSITIVE, (lambda value: value > 0, "above 0"))}
 _CHOICES = {"group_divisor": ("deviation", "variance"), "batch_statistics": ("moving", "batch"),
             "form": FORMS, "kernels": KERNELS, "xla": ("auto", "on", "off"), "network": tuple(NETWORKS),

@@ -6,7 +6,9 @@ import tensorflow as tf
 from scipy import ndimage
 
 from ilnrepro.errors import InputError
-from ilnrepro.ops.augmentation import batches, epoch_order, epoch_steps, prepare, rotate
+from ilnrepro.ops.augmentation import batches, epoch_order, epoch_steps, factors, prepare, rotate
+from ilnrepro.protocols import Configuration, protocol
+from ilnrepro.training.loop import augmentation
 
 
 def test_images_are_stretched_one_by_one_and_constant_ones_become_zeros():
@@ -47,6 +49,60 @@ def test_rotation_turns_image_and_mask_together():
     centre = np.array(ndimage.center_of_mass(mask.numpy())) - 15.5
     start = np.array([6, 22]) - 15.5
     assert np.abs(np.hypot(*centre) - np.hypot(*start)) < 0.3
+
+
+@pytest.mark.parametrize("degrees, zoom", [(0, 0.75), (30, 1.4), (-60, 1 / 1.4)])
+def test_zoom_and_rotation_in_one_resampling_agree_with_scipy(degrees, zoom):
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.random((33, 33)), 2).astype(np.float32)
+    image *= np.hypot(*np.indices((33, 33)) - 16) < 10
+    mask = (image > np.median(image[image > 0])).astype(np.uint8)
+    warped, warped_mask = rotate(tf.constant(image), tf.constant(mask), np.float32(np.deg2rad(degrees)), zoom)
+    cosine, sine = np.cos(np.deg2rad(degrees)) / zoom, np.sin(np.deg2rad(degrees)) / zoom
+    matrix = np.array([[cosine, sine], [-sine, cosine]])
+    expected, expected_mask = (ndimage.affine_transform(a, matrix, 16 - matrix @ [16, 16], order=order)
+                               for a, order in ((image, 1), (mask, 0)))
+    assert np.abs(warped - expected).max() < 1e-5
+    assert np.mean(warped_mask.numpy() != expected_mask) < 0.005
+    assert warped_mask.numpy().sum() / mask.sum() == pytest.approx(zoom**2, rel=0.1)
+
+
+def test_factors_lie_about_one_on_a_logarithmic_scale():
+    drawn = factors(1.5, (5000, 2), seed=3, stream=1)
+    assert drawn.min() > 1 / 1.5 and drawn.max() < 1.5 and abs(np.log(drawn).mean()) < 0.01
+    assert np.log(drawn).std() == pytest.approx(np.log(1.5) / 3**0.5, rel=0.05)
+    np.testing.assert_array_equal(drawn, factors(1.5, (5000, 2), seed=3, stream=1))
+    for other in (factors(1.5, (5000, 2), seed=4, stream=1), factors(1.5, (5000, 2), seed=3, stream=2)):
+        assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.05
+
+
+def test_batches_zoom_and_raise_grey_levels_and_go_on_alike():
+    rng = np.random.default_rng(0)
+    images, masks = rng.random((4, 16, 16)).astype(np.float32), rng.integers(0, 2, (4, 16, 16)).astype(np.uint8)
+    order, angle = rng.integers(0, 4, (6, 2)), rng.uniform(-1, 1, (6, 2))
+    c = Configuration("d", "0", "LV", "in", 1, 0.1, 5, protocol("tiny", zoom=1.4, gamma=1.5))
+    drawn = augmentation(c, angle.shape)
+    assert set(drawn) == {"zoom", "gamma"} and c.path.parent.name == "in+zoom1.4+gamma1.5"
+    assert Configuration.from_path("x" / c.path).protocol == c.protocol
+    assert augmentation(Configuration("d", "0", "LV", "in", 1, 0.1, 5, protocol("tiny")), (6, 2)) == {}
+    whole = list(batches(images, masks, order, angle, **drawn))
+    for step, (x, y) in enumerate(whole):
+        for i in range(2):
+            image, mask = rotate(tf.constant(images[order[step, i]]), tf.constant(masks[order[step, i]]), np.float32(
+                angle[step, i]), np.float32(drawn["zoom"][step, i]))
+            np.testing.assert_allclose(x[i, ..., 0], image.numpy() ** drawn["gamma"][step, i], atol=1e-5)
+            np.testing.assert_array_equal(y[i], mask)
+    rest = batches(images, masks, order[2:], angle[2:], **{name: values[2:] for name, values in drawn.items()})
+    for one, same in zip(whole[2:], rest, strict=True):
+        np.testing.assert_array_equal(one[0], same[0])
+    gamma = next(iter(batches(images, masks, order, 0 * angle, gamma=np.full((6, 2), 2.0))))[0]
+    np.testing.assert_allclose(gamma[..., 0], images[order[0]] ** 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"zoom": 0.5}, {"gamma": 0}, {"zoom": float("inf")}, {"gamma": 5}])
+def test_factors_below_one_or_far_above_are_refused(change):
+    with pytest.raises(InputError, match="give a number from 1 to 4"):
+        protocol("tiny", **change)
 
 
 def test_an_epoch_visits_every_pair_once_in_an_order_of_its_own():

@@ -1,12 +1,15 @@
 """Networks for use: trained on all subjects, and several together; wherever a run file goes, they go."""
 
+from dataclasses import replace
+
+import h5py
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
 from ilnrepro.storage import dataset, ensemble, hdf5, runfile
-from ilnrepro.use import segmenter
+from ilnrepro.use import packaged, segmenter
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 LEARNING = ["--protocol", "tiny", "--steps-per-epoch", 10]
@@ -219,3 +222,55 @@ def test_a_damaged_ensemble_is_refused(together, tmp_path):
     done = tiny.command("ilnrepro", "verify", tmp_path / "d.h5")
     assert done.returncode == 1 and "damaged" in done.stdout
     assert len(ensemble.networks(together)) == 3
+
+
+def test_half_weights_take_half_the_space_and_are_read_as_float32(folder, together, tmp_path):
+    done = tiny.command("ilnrepro", "ensemble", *run_files(folder), "--half", "--output", tmp_path / "half.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "half.h5") as file:
+        stored = []
+        file["networks/1/weights"].visititems(
+            lambda _, item: stored.append(item.dtype) if isinstance(item, h5py.Dataset) else None)
+        assert stored and set(stored) == {np.dtype(np.float16)}
+    assert (tmp_path / "half.h5").stat().st_size < 0.7 * together.stat().st_size
+    for whole, half in zip(ensemble.read(together), ensemble.read(tmp_path / "half.h5"), strict=True):
+        assert half.configuration == whole.configuration and (half.loss == whole.loss).all() and half.test
+        for name, values in whole.weights.items():
+            assert half.weights[name].dtype == np.float32
+            np.testing.assert_array_equal(half.weights[name], values.astype(np.float16).astype(np.float32))
+    images = dataset.read(folder / "discs.h5").images[:4].astype(np.float32)
+    of_whole, of_half = (segmenter.load(path)(images)["probability"] for path in (together, tmp_path / "half.h5"))
+    assert 0 < np.abs(of_whole - of_half).max() < 0.02
+    assert "0 problem(s)" in tiny.command("ilnrepro", "verify", tmp_path / "half.h5").stdout
+    run = runfile.read(run_files(folder)[0])
+    next(iter(run.weights.values()))[...] = 1e5
+    runfile.write(tmp_path / "large.h5", run)
+    done = tiny.command("ilnrepro", "ensemble", tmp_path / "large.h5", run_files(folder)[1], "--half", "--output",
+                        tmp_path / "e.h5")
+    assert done.returncode == 2 and "goes up to 1e+05, and float16 to 65504" in done.stderr
+    assert not (tmp_path / "e.h5").exists()
+
+
+def test_a_packaged_network_goes_by_its_name_shows_its_card_and_says_what_it_assumes(folder, tmp_path, monkeypatch):
+    (tmp_path / "trained").mkdir()
+    for path in run_files(folder):
+        run = runfile.read(path)
+        run.preparation = replace(run.preparation, spacing=2.0, assumed=1.0)
+        runfile.write(tmp_path / path.name, run)
+    ensemble.write(tmp_path / "trained" / "discs-lv.h5", [tmp_path / p.name for p in run_files(folder)], half=True)
+    (tmp_path / "trained" / "discs-lv.md").write_text("# discs-lv\n\nA card.\n", encoding="utf-8")
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path / "trained")
+    image = dataset.read(folder / "discs.h5").images[0]
+    Image.fromarray(image).save(tmp_path / "i.png")
+    done = tiny.command("ilnrepro", "predict", "discs-lv", tmp_path / "i.png", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "i.png: tells no pixel size; 1 mm assumed" in done.stderr
+    model = segmenter.load("discs-lv")
+    prepared = model.preparation.image(image, (1.0, 1.0))
+    wanted = model.preparation.back(model(prepared[None].astype(np.float32))["mask"][0].numpy(), image.shape, (1., 1.))
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "out" / "i-mask.png")), 255 * wanted)
+    shown = tiny.command("ilnrepro", "inspect", "discs-lv").stdout
+    assert shown.startswith("# discs-lv") and "Dice of its own test" in shown
+    done = tiny.command("ilnrepro", "predict", "disc-lv", tmp_path / "i.png", "--output", tmp_path / "out")
+    assert done.returncode == 2 and "disc-lv: no such file, nor a network that comes with the package (these do: " \
+        "discs-lv)" in done.stderr

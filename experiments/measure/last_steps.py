@@ -23,7 +23,7 @@ from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.protocols import PROTOCOLS, protocol
 from ilnrepro.storage import dataset, files
 from ilnrepro.training import process, testing
-from ilnrepro.training.loop import check, schedule
+from ilnrepro.training.loop import augmentation, check, schedule
 from ilnrepro.training.step import Training
 
 STEM = "last-steps"
@@ -96,7 +96,8 @@ def _scores_of_run(configuration, data, last, every, progress):
     test, trained = data.fold == fold, data.trained_on(fold, protocol.site)
     training = Training(configuration)
     image_index, angle, rates, blocks = schedule(configuration, int(trained.sum()))
-    iterator = iter(batches(images[trained], masks[trained], image_index, angle))
+    iterator = iter(batches(images[trained], masks[trained], image_index, angle,
+                            **augmentation(configuration, angle.shape)))
     ends = {end for _, end in blocks[::-1][::max(1, every // protocol.block)][:last // every + 1]}
     variables, states = training.network.named_variables, []
 

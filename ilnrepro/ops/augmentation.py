@@ -59,16 +59,22 @@ def epoch_order(images, angles, batch, seed, epoch, steps=None):
     return order // angles, order % angles
 
 
-def rotate(image, mask, angle):
+def factors(largest, shape, seed, stream):
+    """Random factors of this shape between 1/largest and largest, their logarithm uniform, from (seed, stream)."""
+    return largest ** np.random.default_rng((seed, 0, stream)).uniform(-1, 1, shape)
+
+
+def rotate(image, mask, angle, zoom=1.0):
     """An image `[H, W]`, or the slices of a volume `[D, H, W]`, and its mask, rotated anticlockwise about the centre.
 
     The image is interpolated bilinearly and the mask by the nearest pixel; both are filled with zeros.
 
     Args:
       angle: in radians.
+      zoom: factor by which they are enlarged about the centre, in the same resampling.
     """
     height, width = tf.unstack(tf.cast(tf.shape(image)[-2:], tf.float32))
-    cosine, sine = tf.cos(angle), tf.sin(angle)
+    cosine, sine = tf.cos(angle) / zoom, tf.sin(angle) / zoom
     row, column = (height - 1) / 2, (width - 1) / 2
     transform = tf.stack([cosine, -sine, column - cosine * column + sine * row,
                           sine, cosine, row - sine * column - cosine * row, 0, 0])[tf.newaxis]
@@ -83,7 +89,7 @@ def rotate(image, mask, angle):
     return resample(image, "BILINEAR"), resample(mask, "NEAREST")
 
 
-def batches(images, masks, image_index, angle):
+def batches(images, masks, image_index, angle, zoom=None, gamma=None):
     """A `tf.data` pipeline of training batches: (images `[B, H, W, 1]`, masks `[B, H, W]`).
 
     Images are rotated in a thread beside the training step and held in memory once. Volumes give batches
@@ -93,16 +99,24 @@ def batches(images, masks, image_index, angle):
       images, masks: `[n, H, W]` or `[n, D, H, W]`.
       image_index: of the batches' images, `[steps, B]`.
       angle: by which they are rotated, in radians, `[steps, B]`.
+      zoom: factors by which they are enlarged, `[steps, B]`; None for none.
+      gamma: exponents of their grey levels from 0 to 1, `[steps, B]`; None for none.
     """
     images, masks = tf.constant(images), tf.constant(masks)
 
-    def load(indices, angles):
-        pairs = [rotate(images[indices[i]], masks[indices[i]], angles[i]) for i in range(image_index.shape[1])]
+    def load(indices, angles, zooms=None, gammas=None):
+        pairs = [rotate(images[indices[i]], masks[indices[i]], angles[i], 1.0 if zoom is None else zooms[i])
+                 for i in range(image_index.shape[1])]
+        if gamma is not None:
+            pairs = [(image ** gammas[i], mask) for i, (image, mask) in enumerate(pairs)]
         return (tf.stack([image for image, _ in pairs])[..., tf.newaxis],
                 tf.cast(tf.stack([mask for _, mask in pairs]), tf.int32))
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     options.autotune.enabled = False
-    steps = tf.data.Dataset.from_tensor_slices((image_index.astype(np.int32), angle.astype(np.float32)))
+    columns = [image_index.astype(np.int32), angle.astype(np.float32)]
+    if zoom is not None or gamma is not None:
+        columns += [np.float32(np.ones_like(angle) if factor is None else factor) for factor in (zoom, gamma)]
+    steps = tf.data.Dataset.from_tensor_slices(tuple(columns))
     return steps.map(load).prefetch(8).with_options(options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from ilnrepro.errors import InputError
 from ilnrepro.storage import hdf5, runfile
@@ -19,12 +20,15 @@ KIND = "ensemble"
 _DIFFERING = ("fold", "rate", "seed")
 
 
-def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]]) -> None:
+def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]], half: bool = False) -> None:
     """Writes the networks of run files to `path`, whole or not at all.
+
+    Args:
+      half: whether weights are stored as float16, in half the space; they are read as float32 again.
 
     Raises:
       InputError: there are fewer than two, one twice, one without weights, or networks of different methods, data or
-        protocols.
+        protocols; a weight is beyond float16's range.
     """
     runs = [runfile.read(run_file) for run_file in run_files]
     _check(runs, run_files)
@@ -34,7 +38,23 @@ def write(path: str | PathLike[str], run_files: Sequence[str | PathLike[str]]) -
             run.parameters for run in runs))
         for i, run_file in enumerate(run_files):
             with hdf5.reading(run_file, "run") as source:
-                source.copy("/", file, f"networks/{i + 1}")
+                _copy(source, file.create_group(f"networks/{i + 1}"), half, run_file)
+
+
+def _copy(source, group, half, path):
+    """Copies an open run file into a group, its weights as float16 where `half`."""
+    group.attrs.update(source.attrs)
+    for key in source:
+        if key != "weights" or not half:
+            source.copy(key, group)
+            continue
+        for name, values in runfile.weights(source).items():
+            with np.errstate(over="ignore"):
+                stored = values.astype(np.float16)
+            if not np.isfinite(stored).all():
+                raise InputError(f"{path}: {name} goes up to {np.abs(values).max():.3g}, and float16 to 65504; store "
+                                 "it whole")
+            group.create_dataset(f"weights/{name}", data=stored)
 
 
 def _check(runs, run_files):

@@ -205,9 +205,6 @@ def read_group(file: h5py.Group) -> Run:
         test = {key: values(f"test/{key}") for key in file["test"] if key not in ("masks", "dice")}
         masks = _unpack(file["test/masks"])
         truth = _unpack(file["examples/truth"])
-    weights = {}
-    if "weights" in file:
-        file["weights"].visititems(lambda n, d: weights.update({n: d[()]}) if isinstance(d, h5py.Dataset) else None)
     preparation = Preparation()
     if "preparation" in file.attrs:
         preparation = Preparation.from_json(file.attrs["preparation"])
@@ -218,9 +215,22 @@ def read_group(file: h5py.Group) -> Run:
                parameters=int(file.attrs["parameters"]), loss=values("curves/loss"), rate=values("curves/rate"),
                gate_step=values("gates/step"), rho=values("gates/rho"), gate=values("gates/gate"),
                layers=list(values("gates/layer")), channels=list(values("gates/channels")), test=test, masks=masks,
-               examples=values("examples/case", np.zeros(0, int)), example_truth=truth, weights=weights,
+               examples=values("examples/case", np.zeros(0, int)), example_truth=truth, weights=weights(file),
                expected=dict(file["expected"].attrs) if "expected" in file else {},
                provenance=dict(file["provenance"].attrs), timing=dict(file["timing"].attrs))
+
+
+def weights(file: h5py.Group) -> dict[str, np.ndarray]:
+    """{name: final variable} of a run in an open file, or in a group of one, those stored as float16 as float32."""
+    found: dict[str, np.ndarray] = {}
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()].astype(np.float32) if item.dtype == np.float16 else item[()]
+
+    if "weights" in file:
+        file["weights"].visititems(add)
+    return found
 
 
 def _pack(masks):

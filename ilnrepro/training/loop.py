@@ -9,7 +9,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
-from ilnrepro.ops.augmentation import batches, epoch_order, prepare
+from ilnrepro.ops.augmentation import batches, epoch_order, factors, prepare
 from ilnrepro.ops.slabs import cut, starts
 from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import checkpoint
@@ -155,7 +155,8 @@ def _train(training, configuration, images, masks, progress, path, stop, checkpo
     else:
         done = 0
     record(history)
-    iterator = iter(batches(images, masks, image_index[done:], angle[done:]))
+    drawn = {name: values[done:] for name, values in augmentation(configuration, angle.shape).items()}
+    iterator = iter(batches(images, masks, image_index[done:], angle[done:], **drawn))
     last_saved = time.monotonic()
 
     def save():
@@ -197,3 +198,13 @@ def schedule(configuration, images):
         rates += [configuration.rate / protocol.rate_divisor**epoch] * steps
     image_index, angle_index = (np.concatenate(parts) for parts in zip(*orders, strict=True))
     return image_index, angles[angle_index], np.float32(rates), blocks
+
+
+def augmentation(configuration, shape):
+    """{'zoom' or 'gamma': the factors of a run's steps, of the shape `[steps, B]`}, those that the protocol asks for.
+
+    They depend on the seed alone, so that a run that goes on draws the same.
+    """
+    protocol = configuration.protocol
+    return {name: factors(getattr(protocol, name), shape, configuration.seed, stream)
+            for stream, name in enumerate(("zoom", "gamma"), 1) if getattr(protocol, name) != 1}

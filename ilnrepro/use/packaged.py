@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from ilnrepro.errors import InputError
+
 FOLDER = Path(__file__).parents[1] / "trained"
 
 
@@ -14,7 +16,21 @@ def names() -> list[str]:
 
 
 def located(model: str | PathLike[str]) -> Path:
-    """The file of a model: the path itself, or if there is no such path, the packaged network of that name."""
+    """The file of a model: the path itself, or if there is no such path, the packaged network of that name.
+
+    Raises:
+      InputError: it can only be a name, and no packaged network has it.
+    """
     path = Path(model)
-    packaged = FOLDER / f"{path}.h5"
-    return packaged if len(path.parts) == 1 and not path.exists() and packaged.is_file() else path
+    if len(path.parts) != 1 or path.suffix or path.exists():
+        return path
+    if f"{path}" not in names():
+        raise InputError(f"{path}: no such file, nor a network that comes with the package (these do: "
+                         f"{', '.join(names()) or 'none'}); check the name")
+    return FOLDER / f"{path}.h5"
+
+
+def card(path: Path) -> str:
+    """The card of a packaged network's file, '' of others."""
+    file = path.with_suffix(".md")
+    return file.read_text(encoding="utf-8") + "\n" if path.parent == FOLDER and file.is_file() else ""

@@ -3,6 +3,7 @@
 import gzip
 import io
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,11 @@ from ilnrepro.ops.metrics import dice, fullest_slice, overlap
 from ilnrepro.storage import dataset, files, hdf5
 from ilnrepro.use import images, nifti
 from ilnrepro.use.segmenter import all_in_batches, disagreement, own_masks
+from ilnrepro.use.structures import Structures, joined
+
+# The rim of each structure in an overlay, colours that the colour-blind tell apart (Okabe and Ito); of one alone red.
+_RED = (255, 0, 0)
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 
 
 def plan(inputs, output):
@@ -66,22 +72,27 @@ class Outcome(NamedTuple):
 
     Attributes:
       dice: mean DSC against a data set's own masks; None for other files.
-      disagreement: of several networks, see `segmenter.disagreement`; for a data set the mean over its images. None for
-        one network.
+      disagreement: of an ensemble, see `segmenter.disagreement`; for a data set the mean over its images. None for one
+        network, and for several structures.
+      pixels: of each label, by its structure's name; None for one structure.
+      contested: number of pixels that several structures claimed.
     """
 
     dice: float | None
     disagreement: float | None
+    pixels: dict[str, int] | None = None
+    contested: int = 0
 
 
 def predict(segment, path, target, batch=8, progress=lambda done, total: None, probability=False):
     """Segments one file and writes its mask file and overlays (`...-overlay.png`, of a volume or data set a folder).
 
-    Images are prepared as those of the network's data set, and masks brought back to the file's own grid. Where several
-    networks predicted, their uncertainty is written beside the mask, as `...-uncertainty`.
+    Images are prepared as those of the network's data set, and masks brought back to the file's own grid. Where an
+    ensemble predicted, its uncertainty is written beside the mask, as `...-uncertainty`. Of several structures the mask
+    is a label map.
 
     Args:
-      segment: of `segmenter.load`.
+      segment: of `segmenter.load` or `structures.load_together`.
       progress: called with (images done, images in all).
       probability: whether the structure's probability is written as well, as `...-probability`.
 
@@ -98,19 +109,32 @@ def predict(segment, path, target, batch=8, progress=lambda done, total: None, p
     values = images.grey(picture.values, path)
     slices = values if values.ndim == 3 else values[np.newaxis]
     outputs = outputs_of(segment, slices, [picture.spacing] * len(slices), path, batch, progress)
-    masks, each = outputs["mask"], own_masks(outputs)
-    _write_like(target, path, masks.reshape(values.shape))
+    masks, each, structures = outputs["mask"], own_masks(outputs), _structures(segment)
+    _write_like(target, path, masks.reshape(values.shape), structures)
     for name in _maps(outputs, probability):
         # A BMP holds no more than 8 bits.
         _write_like(_beside(target, name, ".png" if images.suffix(target) == ".bmp" else None), path,
                     outputs[name].reshape(values.shape))
     overlays = _beside(target, "overlay", ".png")
     if values.ndim == 2:
-        _write_overlay(overlays, slices[0], masks[0])
+        _write_overlay(overlays, slices[0], masks[0], structures)
     else:
         for k in np.flatnonzero(masks.any(axis=(1, 2))):
-            _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k])
-    return Outcome(None, None if each is None else disagreement(each))
+            _write_overlay(overlays.with_suffix("") / f"slice-{k + 1:03d}.png", slices[k], masks[k], structures)
+    return Outcome(None, None if each is None else disagreement(each), *_counts(outputs, structures))
+
+
+def _structures(segment):
+    """The names of several structures; none of one network."""
+    return segment.names if isinstance(segment, Structures) else ()
+
+
+def _counts(outputs, structures):
+    """What an `Outcome` tells of a label map."""
+    if not structures:
+        return None, 0
+    pixels = np.bincount(outputs["mask"].ravel(), minlength=len(structures) + 1)[1:]
+    return dict(zip(structures, map(int, pixels), strict=True)), int(outputs["contested"].sum())
 
 
 def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
@@ -121,17 +145,26 @@ def masks_of(segment, slices, spacings, path, batch=8, progress=lambda done, tot
 def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, total: None):
     """{name: `[n, H, W]`} of the outputs of `segment` for slices `[n, H, W]` as in the file `path`.
 
-    `spacings` are their pixels' sizes in mm, or None.
+    `spacings` are their pixels' sizes in mm, or None. Networks of several structures each see the slices in their own
+    grid, and are joined in the slices'.
 
     Raises:
       InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
     """
+    if isinstance(segment, Structures):
+        def of_model(k, model):
+            return outputs_of(model, slices, spacings, path, batch, lambda done, total: progress(
+                k * total + done, len(segment.models) * total))
+
+        return joined(segment.names, [of_model(k, model) for k, model in enumerate(segment.models)])
     preparation = segment.preparation
     if segment.slab:
         if len(slices) < segment.slab:
             raise InputError(f"{path}: {len(slices)} slices; this network sees {segment.slab} at once, and takes "
                              "volumes of as many or more")
         batch = len(slices)
+    if preparation.spacing and preparation.assumed and any(spacing is None for spacing in spacings):
+        warnings.warn(f"{path}: tells no pixel size; {preparation.assumed:g} mm assumed", stacklevel=2)
     try:
         prepared = [preparation.image(one, spacing) for one, spacing in zip(slices, spacings, strict=True)]
     except InputError as error:
@@ -144,15 +177,15 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
 
 def _maps(outputs, probability):
     """The names of the probability maps to write."""
-    wanted = ["probability", "uncertainty"] if probability else ["uncertainty"]
-    return [name for name in wanted if name in outputs]
+    wanted = ("probability", "uncertainty") if probability else ("uncertainty",)
+    return [name for name in outputs if name.partition("-")[0] in wanted]
 
 
 def _beside(target, name, suffix=None):
     """The file beside the mask `target` for another output of the same image."""
     ending = images.suffix(target)
     stem = target.name.removesuffix(ending).removesuffix("-mask")
-    return target.with_name(f"{stem}-{name}{suffix or ending}")
+    return target.with_name(f"{stem}-{_file_name(name)}{suffix or ending}")
 
 
 def _predict_data_set(segment, path, target, batch, progress, probability):
@@ -170,14 +203,16 @@ def _predict_data_set(segment, path, target, batch, progress, probability):
         outputs = {name: np.stack([one[name] for one in of_each]) for name in of_each[0]}
     else:
         outputs = outputs_of(segment, data.images, spacings, path, batch, progress)
-    masks, each = outputs["mask"], own_masks(outputs)
+    masks, each, structures = outputs["mask"], own_masks(outputs), _structures(segment)
     apart = None if each is None else [disagreement(of_image) for of_image in each.swapaxes(0, 1)]
     with hdf5.writing(target) as file:
         file.attrs.update(kind="masks", title=data.title, dataset_checksum=data.checksum, synthetic=data.synthetic)
         maps = {name: outputs[name] for name in _maps(outputs, probability)}
         for name, values in {"masks": masks, **maps}.items():
             file.create_dataset(name, data=values, compression="gzip", chunks=(1, *masks.shape[1:]))
-            file[name].attrs["meaning"] = _MEANINGS[name]
+            file[name].attrs["meaning"] = _MEANINGS[name.partition("-")[0]]
+        if structures:
+            file["masks"].attrs["meaning"] = f"predicted: {legend(structures)}, 0 elsewhere"
         if apart is not None:
             file["disagreement"] = apart
             file["disagreement"].attrs["meaning"] = _MEANINGS["disagreement"]
@@ -188,8 +223,22 @@ def _predict_data_set(segment, path, target, batch, progress, probability):
         if mask.ndim == 3:
             k = fullest_slice(mask)
             image, mask = image[k], mask[k]
-        _write_overlay(folder / f"{_file_name(name)}.png", image, mask)
-    return Outcome(float(dice(*overlap(data.masks, masks)).mean()), None if apart is None else float(np.mean(apart)))
+        _write_overlay(folder / f"{_file_name(name)}.png", image, mask, structures)
+    return Outcome(_own_dice(data, masks, structures), None if apart is None else float(np.mean(apart)),
+                   *_counts(outputs, structures))
+
+
+def _own_dice(data, masks, structures):
+    """The mean DSC of masks, or of the label of the data set's structure, against the data set's own masks."""
+    if structures and data.structure not in structures:
+        return None
+    label = 1 + structures.index(data.structure) if structures else 1
+    return float(dice(*overlap(data.masks, (masks == label).astype(np.uint8))).mean())
+
+
+def legend(structures):
+    """Which label is which: '1 LV, 2 RV'."""
+    return ", ".join(f"{label} {name}" for label, name in enumerate(structures, 1))
 
 
 _MEANINGS = {
@@ -204,9 +253,12 @@ def _file_name(name):
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in str(name)).lstrip(".") or "_"
 
 
-def _write_like(target, path, values):
+def _write_like(target, path, values, structures=()):
     """Writes a mask, or a map of numbers from 0 to 1, in the geometry of the image in the file `path`; in a picture a
-    mask is 0 and 255, and a map of numbers 0 to 65535."""
+    mask is 0 and 255, a label map the labels, shown in the structures' colours, and a map of numbers 0 to 65535."""
+    if images.suffix(target) in images.PICTURES and structures and values.dtype.kind == "u":
+        _write_picture(target, values, [(0, 0, 0), *_colours(structures)])
+        return
     if images.suffix(target) in images.PICTURES:
         _write_picture(target, 255 * values if values.dtype.kind == "u" else
                        np.rint(65535 * values.astype(float)).astype(np.uint16))
@@ -233,22 +285,48 @@ def _write_like(target, path, values):
     files.write(target, content)
 
 
-def _write_overlay(path, image, mask):
-    """The grey image, its 99.5th percentile white, with the mask's rim in red."""
+def _colours(structures):
+    """A colour for each structure; red where there is one network alone."""
+    return [_COLOURS[k % len(_COLOURS)] for k in range(len(structures))] or [_RED]
+
+
+def _write_overlay(path, image, mask, structures=()):
+    """The grey image, its 99.5th percentile white, with the mask's rim in red; of a label map each structure's rim in
+    its colour, and below the image a legend."""
     from scipy import ndimage
 
     image = image.astype(np.float32)
     low, high = image.min(), np.percentile(image, 99.5)
     grey = np.clip(255 * (image - low) / max(high - low, 1e-12), 0, 255).astype(np.uint8)
     picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
-    rim = mask.astype(bool) & ~ndimage.binary_erosion(mask, border_value=1)
-    picture[rim] = (255, 0, 0)
-    _write_picture(path, picture)
+    for label, colour in enumerate(_colours(structures), 1):
+        inside = mask == label
+        picture[inside & ~ndimage.binary_erosion(inside, border_value=1)] = colour
+    _write_picture(path, np.concatenate([picture, *_legend(structures, picture.shape[1])]))
 
 
-def _write_picture(path, values):
+_LINE = 14  # pixels a line of a legend
+
+
+def _legend(structures, width):
+    """Lines `[14, width, 3]` for below an overlay, each with a structure's colour, label and name."""
+    from PIL import Image, ImageDraw
+
+    for label, (name, colour) in enumerate(zip(structures, _colours(structures), strict=False), 1):
+        line = Image.new("RGB", (width, _LINE))
+        text = f"{label} {name}".encode("latin-1", "replace").decode("latin-1")  # all that each font has
+        draw = ImageDraw.Draw(line)
+        draw.rectangle((3, 4, 8, 9), fill=colour)
+        draw.text((13, 1), text, fill=(255, 255, 255))
+        yield np.asarray(line)
+
+
+def _write_picture(path, values, palette=None):
+    """Writes pixels; with a palette, a list of colours, they are its indices."""
     from PIL import Image
 
-    content = io.BytesIO()
-    Image.fromarray(values).save(content, Image.registered_extensions()[images.suffix(path)])
+    content, picture = io.BytesIO(), Image.fromarray(values)
+    if palette:
+        picture.putpalette(sum(palette, ()))
+    picture.save(content, Image.registered_extensions()[images.suffix(path)])
     files.write(path, content.getbuffer())

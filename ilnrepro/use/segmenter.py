@@ -58,7 +58,7 @@ class Segmenter:
         _warn_of_collapse(path, run.status)
         self.network = networks.build(replace(run.configuration, protocol=replace(protocol, form=form)))
         self.multiple, self.shrink, self.slab = 2**self.network.pools, protocol.shrink, protocol.slab
-        self.threshold = protocol.threshold
+        self.threshold, self.structure = protocol.threshold, run.configuration.structure
         self.variables_by_name = self.network.named_variables
         for name, variable in self.variables_by_name.items():
             variable.assign(run.weights[name])
@@ -117,7 +117,7 @@ class Ensemble:
     def __init__(self, path: str | PathLike[str], form: str = "fused") -> None:
         self.members = [Segmenter(path, form, run) for run in ensemble.read(path)]
         self.preparation, self.slab = self.members[0].preparation, self.members[0].slab
-        self.threshold = self.members[0].threshold
+        self.threshold, self.structure = self.members[0].threshold, self.members[0].structure
         collapsed = any(member.status == "collapsed" for member in self.members)
         self.status = "collapsed" if collapsed else "complete"
         self.variables_by_name = {f"{i}/{name}": variable for i, member in enumerate(self.members, 1)
@@ -184,11 +184,13 @@ class Model:
       segment: the function.
       preparation: what brings an image to that grid and a mask back.
       slab: of a network of volumes, how many slices it sees at once; None of one of images.
+      structure: what its masks show.
     """
 
     segment: Callable[[Any], dict[str, tf.Tensor]]
     preparation: Preparation
     slab: int | None = None
+    structure: str = ""
 
     def __call__(self, images: Any) -> dict[str, tf.Tensor]:
         """The function's value."""
@@ -212,16 +214,17 @@ def load(path: str | PathLike[str]) -> Model:
             about = json.loads((path / "about.json").read_text(encoding="utf-8"))
             preparation = Preparation.from_json(json.dumps(about.get("preparation", {})))
             status = about.get("status", "complete")
-            slab = (about.get("networks") or [about])[0].get("protocol", {}).get("slab")
+            first = (about.get("networks") or [about])[0]
+            slab, structure = first.get("protocol", {}).get("slab"), first.get("structure", "")
         except Exception as error:  # the loader raises all kinds for a damaged model
             raise InputError(f"{path}: not an exported model ({one_line(error)}); give a run file or a "
                              "folder that `ilnrepro export` made") from error
         _warn_of_collapse(path, status)
     else:
         model = of_file(path)
-        preparation, slab = model.preparation, model.slab
+        preparation, slab, structure = model.preparation, model.slab, model.structure
     # The function holds the model, whose own functions would let it go.
-    return Model(lambda images: model.segment(images), preparation, slab)
+    return Model(lambda images: model.segment(images), preparation, slab, structure)
 
 
 def _warn_of_collapse(path, status):
