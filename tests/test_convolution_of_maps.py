@@ -88,7 +88,7 @@ def check(shapes, taps, outputs, dtype, kind, seed=0):
             close(a, e, np.prod(taps) * outputs + dy.size, 100)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 70)),
     inputs=st.lists(st.sampled_from(CHANNELS), min_size=1, max_size=3), outputs=st.sampled_from(CHANNELS),
@@ -114,8 +114,8 @@ def test_moments_are_those_of_what_is_written(shape, kind, dtype):
     x = tf.constant(1000 + rng.standard_normal(shape), dtype)  # a mean that would cost digits about zero
     y, (mean, variance) = native.convolution_of_maps(x, tf.constant(rng.standard_normal(taps), dtype), True, **kind)
     exact = y.numpy().astype(np.longdouble)
-    # A row is summed in four chains, so a sum of at most 520 pixels is off by some 130 ulps of its magnitudes; and x - shift
-    # has the rounding of x.
+    # A row is summed in four chains, so a sum of at most 520 pixels is off by some 130 ulps of its magnitudes; and
+    # x - shift has the rounding of x.
     eps, scale = np.finfo(dtype.as_numpy_dtype).eps, np.abs(exact).max((1, 2))
     variance_of, deviation = exact.var((1, 2)), exact.std((1, 2))
     assert np.all(np.abs(mean - exact.mean((1, 2))) <= eps * (2 * scale + 130 * deviation))
@@ -156,7 +156,8 @@ def test_pooling_takes_the_first_of_equals_and_sees_the_map():
     """A falling map makes the smallest value of a square the largest; of equal ones the first gets the gradient."""
     x = np.float32([[[[3], [1]], [[2], [1]]]])
     source = Unapplied(tf.constant(x), *(tf.constant([[a]], tf.float32) for a in (2, -1, 5)))
-    y, dx, _, dscale, doffset = with_gradients(lambda *flat: native.max_pool(Unapplied(*flat)), list(source), [[[[7.0]]]])
+    y, dx, _, dscale, doffset = with_gradients(lambda *flat: native.max_pool(Unapplied(*flat)), list(source),
+                                               [[[[7.0]]]])
     assert y.numpy().item() == 6
     np.testing.assert_array_equal(dx[0, ..., 0], [[0, 7], [0, 0]])
     assert (dscale.numpy().item(), doffset.numpy().item()) == (-7, 7)
@@ -221,14 +222,14 @@ def inside(use, monkeypatch):
     monkeypatch.setattr(convolutions, "FAST", (native.instruction_set(),))
 
 
-@pytest.mark.parametrize("method", ["none", "in", "iln", "bn", "brn"])
+@pytest.mark.parametrize("method", ["none", "iln", "bn"])
 def test_a_network_is_the_literal_one(inside, method):
     """Scores and all gradients in float64, and the moving averages after the step."""
     rng = np.random.default_rng(0)
     images, masks = tf.constant(rng.standard_normal((2, 8, 12, 1))), rng.integers(0, 2, (2, 8, 12))
     results = []
     for form in ("fused", "reference"):
-        network = UNet(method, form=form, pools=2, start_channels=16, dtype="float64")
+        network = UNet(method, form=form, pools=1, dtype="float64")
         trainable = [v for v in network.named_variables.values() if v.trainable]
         with tf.GradientTape() as tape:
             scores = network(images, training=True)
@@ -241,8 +242,8 @@ def test_a_network_is_the_literal_one(inside, method):
 
 
 def test_no_normalized_map_is_written(inside):
-    """The step of the network holds no pass but the gradient's, no concatenation of maps and no pooling of written ones."""
-    network = UNet("iln", pools=2)
+    """The network's step has no pass over maps but the gradient's, and convolves and pools only what is unapplied."""
+    network = UNet("iln", pools=1)
 
     @tf.function
     def step(images):
@@ -252,8 +253,8 @@ def test_no_normalized_map_is_written(inside):
 
     kinds = [op.type for op in step.get_concrete_function(tf.ones([1, 8, 8, 1])).graph.get_operations()]
     assert not {"IlnMoments", "IlnApply", "IlnApplyGradientSums", "MaxPool", "Conv2D"} & set(kinds)
-    assert kinds.count("IlnApplyGradientInput") == len(network.normalizations) == 12
-    assert kinds.count("IlnMaxPool") == 2
+    assert kinds.count("IlnApplyGradientInput") == len(network.normalizations) == 7
+    assert kinds.count("IlnMaxPool") == 1
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong(inside):

@@ -1,7 +1,7 @@
 """The convolutions of the networks: TensorFlow's operations, or native ones where these are faster.
 
-Both compute the same sums, with rounding in another order. The native ones also sum the moments of what they compute and
-apply the maps of normalizations to what they read, so that a normalized feature map need not be written.
+Both compute the same sums, with rounding in another order. The native ones also sum the moments of what they compute,
+and apply the maps of normalizations to what they read, so that a normalized feature map need not be written.
 """
 
 from ilnrepro import tf
@@ -40,7 +40,7 @@ def transposed(x, filters, form="fused"):
 
 
 def with_moments(x, filters, form="fused", transpose=False, needed=True):
-    """(`convolution` or `transposed` of x, its mean and variance `[N, K]`), or (that, None) where TensorFlow computes it.
+    """(`convolution` or `transposed` of x, its mean and variance `[N, K]`); of TensorFlow's, (that, None).
 
     Args:
       x: a feature map, an `Unapplied`, or a list of these, whose channels follow one another.

@@ -70,7 +70,7 @@ class Normalization:
                  moments: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor | Unapplied:
         """Normalizes x `[N, ..., C]`, with the ReLU if `relu`; in training also updates BN's moving averages.
 
-        With the `moments` of x, given by a native convolution, and the ReLU, the map is left to the next convolution: it
+        With the `moments` of x, which a native convolution gives, and the ReLU, the map is left to the next one: this
         returns an `Unapplied`.
         """
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}

@@ -26,8 +26,8 @@ class AffineMap(NamedTuple):
 class Unapplied(NamedTuple):
     """A feature map that stands for relu(scale·(x − mean) + offset), which whoever reads it computes as it reads.
 
-    By agreement, its gradient by `x` is that by its value, after the ReLU; those by scale and offset are as they are; and
-    the mean has none. `fused.unapplied` makes the true gradient of these.
+    By agreement, its gradient by `x` is that by its value, after the ReLU; those by scale and offset are as they are;
+    and the mean has none. `fused.unapplied` makes the true gradient of these.
 
     Attributes:
       x: `[N, ..., C]`.

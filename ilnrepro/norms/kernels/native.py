@@ -191,7 +191,7 @@ def _load():
 
 
 def _convolution_gradient(op, dy, *_):
-    """The gradients of a convolution by its sources and its filters, in which it is linear, and by the sources' maps."""
+    """The gradients of a convolution by its sources and filters, in which it is linear, and by the sources' maps."""
     sources, flipped = op.get_attr("sources"), op.get_attr("flipped")
     xs, filters, maps = op.inputs[:sources], op.inputs[sources], op.inputs[sources + 1:]
     kind = {"stride": op.get_attr("stride"), "dilation": op.get_attr("dilation")}
