@@ -1,10 +1,12 @@
 """The convolutions of the networks: TensorFlow's operations, or native ones where these are faster.
 
-Both compute the same sums, with rounding in another order.
+Both compute the same sums, with rounding in another order. The native ones also sum the moments of what they compute,
+and apply the maps of normalizations to what they read, so that a normalized feature map need not be written.
 """
 
 from ilnrepro import tf
 from ilnrepro.norms import kernels
+from ilnrepro.norms.values import Unapplied
 
 FAST = ("AVX2 with FMA",)  # the instruction sets on which native convolutions were measured to be faster
 
@@ -35,6 +37,28 @@ def transposed(x, filters, form="fused"):
     if x.shape[1:-1].is_fully_defined():
         y = tf.ensure_shape(y, [x.shape[0], *(2 * side for side in x.shape[1:-1]), filters.shape[-2]])
     return y
+
+
+def with_moments(x, filters, form="fused", transpose=False, needed=True):
+    """(`convolution` or `transposed` of x, its mean and variance `[N, K]`); of TensorFlow's, (that, None).
+
+    Args:
+      x: a feature map, an `Unapplied`, or a list of these, whose channels follow one another.
+      needed: whether moments are; otherwise zeros stand for them.
+    """
+    sources = x if isinstance(x, list) else [x]
+    mapped = isinstance(sources[0], Unapplied)
+    if not mapped and (len(sources) > 1 or not _uses_native(x, form)):
+        joined = tf.concat(sources, -1) if len(sources) > 1 else sources[0]
+        return (transposed if transpose else convolution)(joined, filters, form), None
+    kind = {"stride": 2, "flipped": True} if transpose else {}
+    y, moments = kernels.native.convolution_of_maps(sources if mapped else x, filters, needed, **kind)
+    return y, moments or [tf.zeros([tf.shape(y)[0], y.shape[-1]], y.dtype)] * 2
+
+
+def max_pool(x):
+    """The maximum over 2×2 pixels of images x, which may be `Unapplied`."""
+    return kernels.native.max_pool(x) if isinstance(x, Unapplied) else tf.nn.max_pool2d(x, 2, 2, "VALID")
 
 
 def in_use(form="fused"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
-from ilnrepro.networks.convolutions import convolution, transposed
+from ilnrepro.networks.convolutions import with_moments
 from ilnrepro.norms import Normalization
 
 
@@ -23,7 +23,7 @@ class Convolution:
         return [3, 3, inputs, outputs]
 
     def __call__(self, x, training):
-        return self.normalization(convolution(x, self.weights, self.normalization.form), training, relu=True)
+        return _normalized(self, x, training)
 
     @property
     def named_variables(self):
@@ -43,9 +43,15 @@ class TransposedConvolution:
         return [3, 3, outputs, inputs]
 
     def __call__(self, x, training):
-        return self.normalization(transposed(x, self.weights, self.normalization.form), training, relu=True)
+        return _normalized(self, x, training, transpose=True)
 
     named_variables = Convolution.named_variables
+
+
+def _normalized(layer, x, training, transpose=False):
+    normalization = layer.normalization
+    y, moments = with_moments(x, layer.weights, normalization.form, transpose, normalization.rule.needs_moments)
+    return normalization(y, training, relu=True, moments=moments)
 
 
 @dataclass
@@ -57,7 +63,8 @@ class PlainConvolution:
     bias: tf.Variable
 
     def __call__(self, x):
-        return tf.nn.bias_add(tf.nn.conv2d(x, self.weights, 1, "SAME"), self.bias)
+        y, _ = with_moments(x, self.weights, "plain", needed=False)
+        return tf.nn.bias_add(y, self.bias)
 
     @property
     def named_variables(self):

@@ -6,6 +6,7 @@ import math
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.networks.convolutions import max_pool
 from ilnrepro.networks.layers import Convolution, PlainConvolution, TransposedConvolution, check_sides
 from ilnrepro.norms import Normalization
 
@@ -85,11 +86,10 @@ class UNet:
         for _ in range(self.pools):
             x = two_convolutions(x)
             skips.append(x)
-            x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = max_pool(x)
         x = two_convolutions(x)
         for skip in reversed(skips):
-            x = tf.concat([skip, next(layers)(x, training)], -1)
-            x = two_convolutions(x)
+            x = two_convolutions([skip, next(layers)(x, training)])
         return next(layers)(x)
 
     def scores(self, images, truth=None):

@@ -1,15 +1,17 @@
 """A rule applied to a feature map: moments, rule, apply, and the gradient that mirrors them.
 
 The feature map is read twice and written once forward, and backward read twice more with the incoming gradient and
-written once, whatever the rule. The rule's own arithmetic, on arrays of `[N, C]`, is compiled to one operation forward
-and one backward: dispatched one by one, its small operations would cost more than their work.
+written once, whatever the rule. Between convolutions that sum moments and apply maps themselves it is not touched
+forward, and backward read once with the incoming gradient, which is overwritten. The rule's own arithmetic, on arrays of
+`[N, C]`, is compiled to one operation forward and one backward: dispatched one by one, its small operations would cost
+more than their work.
 """
 
 import functools
 
 from ilnrepro import tf
 from ilnrepro.norms import kernels
-from ilnrepro.norms.values import AffineMap, Context
+from ilnrepro.norms.values import AffineMap, Context, Unapplied
 
 
 def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
@@ -67,6 +69,36 @@ def normalize(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     return y, dict(zip(names, moments, strict=True))
 
 
+def unapplied(x, moments, bias, gamma, beta, parameters, rule, settings, training):
+    """`normalize` with the ReLU where the convolution before it gave the moments and whoever reads it applies the map.
+
+    Args:
+      moments: mean and variance of x, `[N, C]`; of a rule that needs none, any numbers. The gradient by x, which holds
+        theirs, is first order.
+
+    Returns:
+      (an `Unapplied`, {parameter: the batch moment that this moving average follows}).
+    """
+    mean, variance = moments
+    coefficients, gradients = _compiled(rule, settings, training, tuple(parameters), x.shape[-1], x.dtype)
+
+    @tf.custom_gradient
+    def forward(x, *arguments):
+        scale, offset, batch_moments = coefficients(mean, variance, *arguments)
+
+        def gradient(dy, dscale, doffset, *_):
+            dmean, dvariance, *darguments = gradients(dscale, doffset, mean, variance, *arguments)
+            dx = kernels.native.apply_gradient_input(dy, x, mean, scale, offset, dmean, dvariance, relu=True)
+            return dx, *darguments
+
+        names.extend(batch_moments)
+        return (tf.identity(x), scale, offset, *batch_moments.values()), gradient
+
+    names = []
+    x, scale, offset, *moments = forward(x, bias, gamma, beta, *parameters.values())
+    return Unapplied(x, mean, scale, offset), dict(zip(names, moments, strict=True))
+
+
 def plain(x, bias, gamma, beta, parameters, rule, settings, training, relu):
     """The same as `normalize`, by TensorFlow's own operations alone.
 
@@ -108,5 +140,6 @@ def _compiled(rule, settings, training, names, channels, dtype):
                                        unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return dmean - scale * doffset, *others  # the apply's own use of the mean
 
-    return (tf.function(coefficients, jit_compile=True, autograph=False),
-            tf.function(gradients, jit_compile=True, autograph=False))
+    compiled = rule.needs_moments  # else there is next to nothing to compute
+    return (tf.function(coefficients, jit_compile=compiled, autograph=False),
+            tf.function(gradients, jit_compile=compiled, autograph=False))

@@ -9,7 +9,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.norms import fused
 from ilnrepro.norms.methods import method
 from ilnrepro.norms.rules import gated_part
-from ilnrepro.norms.values import Context, Settings
+from ilnrepro.norms.values import Context, Settings, Unapplied
 
 FORMS = ("fused", "reference")  # of runs; the form 'plain' is for models that are used elsewhere
 
@@ -66,8 +66,13 @@ class Normalization:
         own = {"bias": self.bias, "gamma": self.gamma, "beta": self.beta}
         return {**{role: variable for role, variable in own.items() if variable is not None}, **self.parameters}
 
-    def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = False) -> tf.Tensor:
-        """Normalizes x `[N, ..., C]`, with the ReLU if `relu`; in training also updates BN's moving averages."""
+    def __call__(self, x: tf.Tensor, training: bool = False, relu: bool = False,
+                 moments: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor | Unapplied:
+        """Normalizes x `[N, ..., C]`, with the ReLU if `relu`; in training also updates BN's moving averages.
+
+        With the `moments` of x, which a native convolution gives, and the ReLU, the map is left to the next one: this
+        returns an `Unapplied`.
+        """
         values = {key: tf.convert_to_tensor(variable) for key, variable in self.parameters.items()}
         bias, gamma, beta = (tf.fill([self.channels], tf.cast(neutral, x.dtype)) if v is None else
                              tf.convert_to_tensor(v)
@@ -75,15 +80,18 @@ class Normalization:
         if self.form != "reference":
             # Without moving averages a rule is the same in training and test, so one compiled pair serves both.
             updates = training and any(not variable.trainable for variable in self.parameters.values())
-            normalize = fused.normalize if self.form == "fused" else fused.plain
-            y, moments = normalize(x, bias, gamma, beta, values, self.rule, self.settings, updates, relu)
+            rest = bias, gamma, beta, values, self.rule, self.settings, updates
+            if moments is not None:
+                y, followed = fused.unapplied(x, moments, *rest)
+            else:
+                y, followed = (fused.normalize if self.form == "fused" else fused.plain)(x, *rest, relu)
         else:
             context = Context(self.settings, training)
             y = self.rule.reference(tf.nn.bias_add(x, bias), values, context, gamma, beta)
             y = tf.nn.relu(y) if relu else y
-            moments = context.batch_moments
+            followed = context.batch_moments
         if training:
-            for key, moment in moments.items():
+            for key, moment in followed.items():
                 variable = self.parameters[key]
                 variable.assign_sub((1 - self.decays[key]) * (variable - moment))
         return y

@@ -23,6 +23,23 @@ class AffineMap(NamedTuple):
         return tf.square(self.scale) * self.variance
 
 
+class Unapplied(NamedTuple):
+    """A feature map that stands for relu(scale·(x − mean) + offset), which whoever reads it computes as it reads.
+
+    By agreement, its gradient by `x` is that by its value, after the ReLU; those by scale and offset are as they are;
+    and the mean has none. `fused.unapplied` makes the true gradient of these.
+
+    Attributes:
+      x: `[N, ..., C]`.
+      mean, scale, offset: `[N, C]`.
+    """
+
+    x: tf.Tensor
+    mean: tf.Tensor
+    scale: tf.Tensor
+    offset: tf.Tensor
+
+
 class Parameter(NamedTuple):
     """A variable that a rule needs, and how training updates it.
 

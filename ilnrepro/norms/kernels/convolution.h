@@ -1,5 +1,8 @@
 // The arithmetic of convolutions: feature maps [N, D, H, W, C], filters [taps of D, of H, of W, C, K].
 //
+// What is convolved may be several sources, whose channels follow one another, each through the affine maps of its
+// normalization; and what is written may be summed over pixels while the second cache still has it.
+//
 // Along each axis, outputs are taken in phases (one, or one for each remainder where pixels are dilated or
 // doubled), so that what an output reads is a window of neighbours. A slab of the input is copied with its
 // margin of zeros, a block of channels at a time; then a few pixels by a few vectors of output channels are
@@ -15,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "maps.h"
 #include "products.h"
 
 namespace {
@@ -76,7 +80,7 @@ struct Geometry {
   int64_t instances;
   std::array<Axis, 3> axes;  // depth, height, width
   int64_t inputs, outputs;   // channels
-  int64_t input_stride, output_stride;  // of a filter's channels in memory
+  int64_t tap_stride, input_stride, output_stride;  // of a filter's taps and channels in memory
 
   int64_t taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
   int64_t values() const { return taps() * inputs * outputs; }
@@ -126,8 +130,10 @@ struct Unit {
     const int64_t y = height->out_first + (row + r) * height->out_step;
     return ((instance * g.axes[0].out + z) * g.axes[1].out + y) * g.axes[2].out + width->out_first;
   }
-  // Copies channels of the input, the neighbours of this unit's outputs: [depths][rows][width][channels].
-  void CopySlab(const Geometry& g, const T* x, int64_t begin, int64_t channels, T* slab) const {
+  // Copies channels of the input, the neighbours of this unit's outputs: [depths][rows][width][channels], through its
+  // maps if it has some.
+  void CopySlab(const Geometry& g, const T* x, const AffineMaps<T>& maps, int64_t begin, int64_t channels,
+                T* slab) const {
     const int64_t all = slab_width(), before = std::min(width->before, all);
     const int64_t inside = std::min(all - before, width->inputs);
     for (int64_t i = 0; i < depth->count; ++i) {
@@ -149,6 +155,7 @@ struct Unit {
             to = std::copy_n(from, channels, to);
           }
         }
+        if (maps.mean) ApplyMaps(maps, instance * g.inputs + begin, to - inside * channels, inside, channels, channels);
         std::fill_n(to, (all - before - inside) * channels, T(0));
       }
     }
@@ -227,7 +234,7 @@ void ForEachTap(const Geometry& g, const std::array<const Phase*, 3>& p, int64_t
         const int64_t z = p[0]->Tap(i), y = p[1]->Tap(j), x = p[2]->Tap(k);
         const int64_t tap = (z * g.axes[1].taps + y) * g.axes[2].taps + x;
         for (int64_t c = 0; c < channels; ++c) {
-          visit(row++, tap * g.inputs * g.outputs + (begin + c) * g.input_stride);
+          visit(row++, tap * g.tap_stride + (begin + c) * g.input_stride);
         }
       }
     }
@@ -259,47 +266,104 @@ void Pack(const Geometry& g, const PackedFilters& packed, const T* filters, T* t
   });
 }
 
-template <typename T, typename Parallel>
-void Convolve(const Geometry& g, const T* x, const PackedFilters& packed, const T* filters, T* y,
-              const Parallel& parallel) {
+// One of the feature maps that are convolved together, whose channels follow one another.
+template <typename T>
+struct Source {
+  Geometry geometry;
+  PackedFilters layout;
+  const T *x, *filters;  // filters as `layout` has them
+  AffineMaps<T> maps;
+};
+
+// Convolves the sources into y; calls finish(unit, its number) when the outputs of a unit are written.
+template <typename T, typename Parallel, typename Finish>
+void Convolve(const std::vector<Source<T>>& sources, const std::vector<Unit<T>>& units, T* y,
+              const Parallel& parallel, const Finish& finish) {
   using Block = OutputBlock<T>;
-  const std::vector<Unit<T>> units = Units<T>(g);
-  int64_t slab_values = 0, windows = 0;
-  for (const Unit<T>& unit : units) {
-    slab_values = std::max(slab_values, unit.slab_pixels() * std::min(g.inputs, InputBlock(unit.taps())));
-    windows = std::max(windows, unit.windows());
+  int64_t slab_values = 0, windows = 0, values = 0;
+  for (const Source<T>& source : sources) {
+    values += source.geometry.values();
+    for (const Unit<T>& unit : units) {
+      const int64_t channels = std::min(source.geometry.inputs, InputBlock(unit.taps()));
+      slab_values = std::max(slab_values, unit.slab_pixels() * channels);
+      windows = std::max(windows, unit.windows());
+    }
   }
   const int64_t pixels = units.empty() ? 0 : units[0].rows * units[0].width->outputs;
-  parallel(units.size(), g.values() * pixels / 8 + 1, [&](int64_t first, int64_t limit) {
+  parallel(units.size(), values * pixels / 8 + 1, [&](int64_t first, int64_t limit) {
     std::vector<T> slab(slab_values);
     std::vector<int64_t> starts(windows);
     for (int64_t u = first; u < limit; ++u) {
       const Unit<T>& unit = units[u];
       const int64_t taps = unit.taps();
-      const Split tiles(unit.width->outputs, kHeight), inputs(g.inputs, InputBlock(taps));
-      const T* own = filters + packed.begins[PackedFilters::Index(g, *unit.depth, *unit.height, *unit.width)];
-      for (int64_t i = 0; i < inputs.pieces; ++i) {
-        const int64_t channels = inputs.Count(i), y_step = unit.width->out_step * g.outputs;
-        const int64_t step = unit.width->step * channels;
-        unit.CopySlab(g, x, inputs.Begin(i), channels, slab.data());
-        for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
-          const Block block(b, g.outputs);
-          const T* weights = own + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
-          for (int64_t r = 0; r < unit.rows; ++r) {
-            unit.Windows(r, channels, starts.data());
-            T* line = y + unit.OutputPixel(g, r) * g.outputs + block.begin;
-            for (int64_t t = 0; t < tiles.pieces; ++t) {
-              kProducts<T>.forward[block.width - 1][tiles.Count(t) - 1](
-                  slab.data() + tiles.Begin(t) * step, starts.data(), unit.windows(),
-                  unit.width->count * channels, step, weights, line + tiles.Begin(t) * y_step, y_step,
-                  block.channels, i > 0);
+      const Split tiles(unit.width->outputs, kHeight);
+      bool add = false;
+      for (const Source<T>& source : sources) {
+        const Geometry& g = source.geometry;
+        const Split inputs(g.inputs, InputBlock(taps));
+        const size_t set = PackedFilters::Index(g, *unit.depth, *unit.height, *unit.width);
+        const T* own = source.filters + source.layout.begins[set];
+        for (int64_t i = 0; i < inputs.pieces; ++i, add = true) {
+          const int64_t channels = inputs.Count(i), y_step = unit.width->out_step * g.outputs;
+          const int64_t step = unit.width->step * channels;
+          unit.CopySlab(g, source.x, source.maps, inputs.Begin(i), channels, slab.data());
+          for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
+            const Block block(b, g.outputs);
+            const T* weights = own + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
+            for (int64_t r = 0; r < unit.rows; ++r) {
+              unit.Windows(r, channels, starts.data());
+              T* line = y + unit.OutputPixel(g, r) * g.outputs + block.begin;
+              for (int64_t t = 0; t < tiles.pieces; ++t) {
+                kProducts<T>.forward[block.width - 1][tiles.Count(t) - 1](
+                    slab.data() + tiles.Begin(t) * step, starts.data(), unit.windows(),
+                    unit.width->count * channels, step, weights, line + tiles.Begin(t) * y_step, y_step,
+                    block.channels, add);
+              }
             }
           }
         }
       }
+      finish(unit, u);
     }
   });
 }
+
+// Two sums a channel of what a convolution writes, unit by unit, and of whole instances in the units' order.
+template <typename T>
+class UnitSums {
+ public:
+  UnitSums(const Geometry& g, const std::vector<Unit<T>>& units)
+      : g_(g), units_(units), sums_(2 * g.outputs * units.size()) {}
+
+  // Calls row(first value in the output, pixels, step, pixels before, two sums) for the rows of a unit.
+  template <typename Row>
+  void Sum(const Unit<T>& unit, int64_t number, const Row& row) {
+    double* sums = sums_.data() + 2 * g_.outputs * number;
+    const int64_t pixels = unit.width->outputs;
+    for (int64_t r = 0; r < unit.rows; ++r) {
+      row(unit.OutputPixel(g_, r) * g_.outputs, pixels, unit.width->out_step * g_.outputs, r * pixels, sums,
+          sums + g_.outputs);
+    }
+  }
+  // Calls add(instance, channel, two sums of a unit, pixels of the instance before, its own pixels) for all.
+  template <typename Add>
+  void Merge(const Add& add) const {
+    int64_t instance = -1, before = 0;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      const Unit<T>& unit = units_[u];
+      if (unit.instance != instance) instance = unit.instance, before = 0;
+      const double* sums = sums_.data() + 2 * g_.outputs * u;
+      const int64_t pixels = unit.rows * unit.width->outputs;
+      for (int64_t c = 0; c < g_.outputs; ++c) add(instance, c, sums[c], sums[g_.outputs + c], before, pixels);
+      before += pixels;
+    }
+  }
+
+ private:
+  const Geometry& g_;
+  const std::vector<Unit<T>>& units_;
+  std::vector<double> sums_;
+};
 
 // How a gradient of filters is summed: in parts, each over some units in a row, which lie as PackedFilters has
 // filters but with the input blocks outermost.
@@ -322,8 +386,8 @@ struct PartialSums {
 };
 
 template <typename T, typename Parallel>
-void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const T* dy, T* sums,
-                const Parallel& parallel) {
+void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const AffineMaps<T>& x_maps, const T* dy,
+                const AffineMaps<T>& dy_maps, T* sums, const Parallel& parallel) {
   using Block = OutputBlock<T>;
   int64_t slab_pixels = 0, windows = 0;
   for (const Unit<T>& unit : s.units) {
@@ -344,7 +408,7 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const T*
         const int64_t step = width.step * channels, length = width.count * channels;
         const Split segments(width.outputs, kRun), heights(length, kHeight);
         const Split runs(unit.rows, std::max<int64_t>(kRun / segments.Count(0), 1));
-        unit.CopySlab(g, x, s.inputs.Begin(input), channels, slab.data());
+        unit.CopySlab(g, x, x_maps, s.inputs.Begin(input), channels, slab.data());
         for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
           const Block block(b, g.outputs);
           T* block_sums = own + unit.windows() * length * block.begin;
@@ -358,6 +422,10 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const T*
                 for (int64_t k = 0; k < pixels; ++k, from += width.out_step * g.outputs, to += block.padded) {
                   std::copy_n(from, block.channels, to);
                 }
+              }
+              if (dy_maps.mean) {
+                ApplyMaps(dy_maps, unit.instance * g.outputs + block.begin, run.data(), pixels * runs.Count(i),
+                          block.padded, block.channels);
               }
               T* out = block_sums;
               for (int64_t w = 0; w < unit.windows(); ++w) {

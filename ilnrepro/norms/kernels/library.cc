@@ -2,3 +2,4 @@
 
 #include "convolution.cc"
 #include "native.cc"
+#include "pooling.cc"

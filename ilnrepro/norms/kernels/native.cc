@@ -11,6 +11,7 @@
 #include <numeric>
 #include <vector>
 
+#include "maps.h"
 #include "operations.h"
 #include "vectors.h"
 
@@ -164,17 +165,7 @@ struct AffineMap {
     scale.Select(instance);
     offset.Select(instance);
   }
-  // One vector of it. The gradient's mask is the sign of the forward pass's very expression.
-  struct Column {
-    Vector<T> mean, scale, offset, floor;
-    INLINE Vector<T> Forward(Vector<T> d) const {
-      const Vector<T> z = scale * d + offset;
-      return z <= floor ? floor : z;  // NaN stays NaN
-    }
-    INLINE Vector<T> Gradient(Vector<T> dy, Vector<T> d) const {
-      return scale * d + offset > floor ? dy : Vector<T>{};
-    }
-  };
+  using Column = AffineColumn<T>;
   INLINE Column operator[](int64_t j) const { return {mean[j], scale[j], offset[j], Vector<T>{} + floor}; }
 
   Coefficients<T> mean, scale, offset;

@@ -82,12 +82,34 @@ def convolution(x, filters, stride=1, dilation=1, flipped=False):
     `flipped` is the transpose, the gradient by x: it maps `K` channels to `C`, and sides to `stride` times them.
     Differentiable any number of times.
     """
-    return _library().iln_convolution(x=x, filters=filters, stride=stride, dilation=dilation, flipped=flipped)
+    return _library().iln_convolution(x=[x], filters=filters, maps=[], statistics=0, stride=stride, dilation=dilation,
+                                      flipped=flipped).y
 
 
 def convolution_filter_gradient(x, dy, taps, stride=1, dilation=1):
     """The gradient of `convolution` by its filters, whose sides are the list `taps`, for a gradient dy of its value."""
-    return _library().iln_convolution_filter_gradient(x=x, dy=dy, taps=taps, stride=stride, dilation=dilation)
+    return _library().iln_convolution_filter_gradient(x=x, dy=dy, map=[], taps=taps, stride=stride, dilation=dilation)
+
+
+def convolution_of_maps(sources, filters, moments=False, stride=1, dilation=1, flipped=False):
+    """(the `convolution` of feature maps, side by side by their channels; its moments `[N, K]`, or an empty list).
+
+    Differentiable once, the moments not at all.
+
+    Args:
+      sources: a list of `Unapplied` maps, or one tensor that is convolved as it is.
+      moments: whether to give mean and variance over the pixels of what is computed.
+    """
+    mapped = isinstance(sources, list)
+    return _library().iln_convolution(
+        x=[source.x for source in sources] if mapped else [sources], filters=filters,
+        maps=[c for source in sources for c in source[1:]] if mapped else [], statistics=2 if moments else 0,
+        stride=stride, dilation=dilation, flipped=flipped)
+
+
+def max_pool(source):
+    """The maximum over 2×2 pixels of an `Unapplied` map of images; differentiable once."""
+    return _library().iln_max_pool(x=source.x, mean=source.mean, scale=source.scale, offset=source.offset)
 
 
 @functools.cache
@@ -156,6 +178,7 @@ def _load():
             path.unlink()
             library = tf.load_op_library(str(build()))
         tf.RegisterGradient("IlnConvolution")(_convolution_gradient)
+        tf.RegisterGradient("IlnMaxPool")(_max_pool_gradient)
         tf.RegisterGradient("IlnConvolutionFilterGradient")(_filter_gradient_gradient)
         return library
     except BuildError as error:
@@ -167,14 +190,34 @@ def _load():
         )
 
 
-def _convolution_gradient(op, dy):
-    """The gradients of a convolution by its two arguments, in both of which it is linear."""
-    x, filters = op.inputs
+def _convolution_gradient(op, dy, *_):
+    """The gradients of a convolution by its sources and filters, in which it is linear, and by the sources' maps."""
+    sources, flipped = op.get_attr("sources"), op.get_attr("flipped")
+    xs, filters, maps = op.inputs[:sources], op.inputs[sources], op.inputs[sources + 1:]
     kind = {"stride": op.get_attr("stride"), "dilation": op.get_attr("dilation")}
-    flipped = op.get_attr("flipped")
-    large, small = (dy, x) if flipped else (x, dy)
-    return (convolution(dy, filters, **kind, flipped=not flipped),
-            convolution_filter_gradient(large, small, filters.shape[:-2].as_list(), **kind))
+    taps = filters.shape[:-2].as_list()
+    if not maps:
+        large, small = (dy, xs[0]) if flipped else (xs[0], dy)
+        return (convolution(dy, filters, **kind, flipped=not flipped),
+                convolution_filter_gradient(large, small, taps, **kind))
+    by_x, by_filters, by_maps, begin = [], [], [], 0
+    for i, x in enumerate(xs):
+        mean, scale, offset = maps[3 * i:3 * i + 3]
+        dx, dscale, doffset = _library().iln_convolution_gradient(
+            dy=dy, filters=filters, x=x, mean=mean, scale=scale, offset=offset, **kind, flipped=flipped, begin=begin)
+        large, small = (dy, x) if flipped else (x, dy)
+        by_filters.append(_library().iln_convolution_filter_gradient(
+            x=large, dy=small, map=[mean, scale, offset], taps=taps, **kind, flipped=flipped))
+        by_x.append(dx)
+        by_maps += [None, dscale, doffset]
+        begin += x.shape[-1]
+    return *by_x, by_filters[0] if len(xs) == 1 else tf.concat(by_filters, -1 if flipped else -2), *by_maps
+
+
+def _max_pool_gradient(op, dy):
+    x, mean, scale, offset = op.inputs
+    dx, dscale, doffset = _library().iln_max_pool_gradient(dy=dy, x=x, mean=mean, scale=scale, offset=offset)
+    return dx, None, dscale, doffset
 
 
 def _filter_gradient_gradient(op, dfilters):
