@@ -2,9 +2,9 @@
 
 The feature map is read twice and written once forward, and backward read twice more with the incoming gradient and
 written once, whatever the rule. Between convolutions that sum moments and apply maps themselves it is not touched
-forward, and backward read once with the incoming gradient, which is overwritten. The rule's own arithmetic, on arrays of
-`[N, C]`, is compiled to one operation forward and one backward: dispatched one by one, its small operations would cost
-more than their work.
+forward, and backward read once with the incoming gradient, which is overwritten. The rule's own arithmetic, on arrays
+of `[N, C]`, is compiled to one operation forward and one backward: dispatched one by one, its small operations would
+cost more than their work.
 """
 
 import functools
