@@ -62,7 +62,8 @@ class Audit:
             raise InputError(f"{self.damaged[0]['reason']}{more}; --allow-partial leaves damaged cases out")
         if not remaining:
             damage = f" left, of {len(self.damaged)} damaged ones ({self.damaged[0]['reason']})" if self.damaged else ""
-            raise InputError(f"{self.source}: no labelled images{damage}; check the source")
+            left = "".join(f"; {entry['number']} {entry['reason']}" for entry in self.left_out)
+            raise InputError(f"{self.source}: no labelled images{damage}{left}; check the source and the structure")
 
     def expect(self, counted, expected, missing=()):
         """Compares totals by name with the complete source's, and raises InputError unless less is allowed.
