@@ -223,7 +223,7 @@ TRAINING = (
              "low = tf.reduce_min(x, keepdims=True)",
              ("tests/test_predict.py::test_weights_come_back_exactly_and_give_the_run_s_own_masks",)),
     Breakage("stretched-together", "intensities are stretched over all images instead of one by one",
-             "ilnrepro/ops/augmentation.py", "prepare", "flat.min(axis=1, keepdims=True)",
+             "ilnrepro/ops/augmentation.py", "_stretched", "flat.min(axis=1, keepdims=True)",
              "flat.min(keepdims=True)",
              ("tests/test_augmentation.py::test_images_are_stretched_one_by_one_and_constant_ones_become_zeros",)),
     Breakage("rotation-sign", "images turn clockwise",
