@@ -152,4 +152,5 @@ def _scored(model, data, path):
 
     spacings = data.optional.get("spacing", [None] * len(data))
     masks = prediction.masks_of(segmenter.load(model), data.images, spacings, path)
-    return Elsewhere(data.title, data.size, api.scores(data.masks, masks, data.subject), data.masks.sum((1, 2)))
+    truth = np.asarray(data.masks)
+    return Elsewhere(data.title, data.size, api.scores(truth, masks, data.subject), truth.sum((1, 2)))

@@ -3,6 +3,8 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
+
 from experiments.analysis.paper import CHOSEN
 from experiments.runs import execution
 from ilnrepro.comparison import planning
@@ -86,7 +88,7 @@ class Planner:
 def _without_images(path):
     """(path, data set) with its first image only, which is all that planning needs."""
     data = dataset.read(path)
-    return path, replace(data, images=data.images[:1].copy(), masks=data.masks[:1].copy())
+    return path, replace(data, images=np.array(data.images[:1]), masks=np.array(data.masks[:1]))
 
 
 def do_stage(planner, number, arguments):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ilnrepro import tf
 from ilnrepro.errors import InputError
+from ilnrepro.ops.entries import Entries
 
 
 def prepare(images, masks, shrink=1):
@@ -15,20 +16,29 @@ def prepare(images, masks, shrink=1):
     average is ≥ 0.5.
 
     Args:
-      images, masks: `[n, ..., H, W]`.
+      images, masks: `[n, ..., H, W]`; of `Entries` it gives `Entries`.
 
     Raises:
       InputError: the sides are not divisible by `shrink`.
     """
-    flat = images.reshape(len(images), -1).astype(np.float32)
-    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    images = ((flat - low) / np.where(high > low, high - low, 1)).reshape(images.shape)
-    if shrink == 1:
-        return images, masks
     if any(side % shrink for side in images.shape[-2:]):
         raise InputError(f"images: size {images.shape[-2]}×{images.shape[-1]} is not divisible by {shrink}, "
                          "by which this protocol shrinks; use protocol 'quick' or 'paper', or crop the images")
-    return _mean_over_squares(images, shrink), (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
+    if isinstance(images, Entries):
+        return (images.map(lambda image: _stretched(image[np.newaxis], shrink)[0]),
+                masks.map(lambda mask: _shrunk(mask[np.newaxis], shrink)[0]))
+    return _stretched(images, shrink), _shrunk(masks, shrink)
+
+
+def _stretched(images, shrink):
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+    images = ((flat - low) / np.where(high > low, high - low, 1)).reshape(images.shape)
+    return images if shrink == 1 else _mean_over_squares(images, shrink)
+
+
+def _shrunk(masks, shrink):
+    return masks if shrink == 1 else (_mean_over_squares(masks, shrink) >= 0.5).astype(np.uint8)
 
 
 def enlarged(masks, like):
@@ -92,8 +102,8 @@ def rotate(image, mask, angle, zoom=1.0):
 def batches(images, masks, image_index, angle, zoom=None, gamma=None):
     """A `tf.data` pipeline of training batches: (images `[B, H, W, 1]`, masks `[B, H, W]`).
 
-    Images are rotated in a thread beside the training step and held in memory once. Volumes give batches
-    `[B, D, H, W, 1]` and `[B, D, H, W]`.
+    Images are rotated in a thread beside the training step and held in memory once; of `Entries`, those of the batches
+    alone. Volumes give batches `[B, D, H, W, 1]` and `[B, D, H, W]`.
 
     Args:
       images, masks: `[n, H, W]` or `[n, D, H, W]`.
@@ -102,10 +112,10 @@ def batches(images, masks, image_index, angle, zoom=None, gamma=None):
       zoom: factors by which they are enlarged, `[steps, B]`; None for none.
       gamma: exponents of their grey levels from 0 to 1, `[steps, B]`; None for none.
     """
-    images, masks = tf.constant(images), tf.constant(masks)
+    pair = _pairs(images, masks)
 
     def load(indices, angles, zooms=None, gammas=None):
-        pairs = [rotate(images[indices[i]], masks[indices[i]], angles[i], 1.0 if zoom is None else zooms[i])
+        pairs = [rotate(*pair(indices[i]), angles[i], 1.0 if zoom is None else zooms[i])
                  for i in range(image_index.shape[1])]
         if gamma is not None:
             pairs = [(image ** gammas[i], mask) for i, (image, mask) in enumerate(pairs)]
@@ -120,3 +130,16 @@ def batches(images, masks, image_index, angle, zoom=None, gamma=None):
         columns += [np.float32(np.ones_like(angle) if factor is None else factor) for factor in (zoom, gamma)]
     steps = tf.data.Dataset.from_tensor_slices(tuple(columns))
     return steps.map(load).prefetch(8).with_options(options)
+
+
+def _pairs(images, masks):
+    """A function of a tensor, the index of an image: the image and its mask."""
+    if not isinstance(images, Entries):
+        images, masks = tf.constant(images), tf.constant(masks)
+        return lambda index: (images[index], masks[index])
+
+    def read(index):
+        pair = tf.numpy_function(lambda i: (images[i], masks[i]), [index], (images.dtype, masks.dtype), stateful=False)
+        return [tf.ensure_shape(one, images.shape[1:]) for one in pair]
+
+    return read

@@ -11,7 +11,7 @@ COUNTS = ("truth_pixels", "predicted_pixels", "common_pixels")  # the names of t
 def overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The numbers of pixels in the true masks, in the predicted masks, and in both, each `[n]`; masks `[n, ...]`."""
     axes = tuple(range(1, truth.ndim))
-    truth, predicted = truth.astype(bool), predicted.astype(bool)
+    truth, predicted = np.asarray(truth, bool), np.asarray(predicted, bool)
     return truth.sum(axes), predicted.sum(axes), (truth & predicted).sum(axes)
 
 

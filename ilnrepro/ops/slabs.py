@@ -8,6 +8,7 @@ Where half slabs do not fill the volume, the last slab ends with the volume and 
 import numpy as np
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.entries import Entries
 
 
 def starts(depth, slab):
@@ -22,7 +23,11 @@ def starts(depth, slab):
 
 
 def cut(volumes, slab):
-    """The slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, volume by volume."""
+    """The slabs `[n·S, slab, H, W]` of volumes `[n, D, H, W]`, volume by volume; of `Entries` it gives `Entries`."""
+    if isinstance(volumes, Entries):
+        begins = starts(volumes.shape[1], slab)
+        return Entries(lambda i: volumes[i // len(begins)][begins[i % len(begins)]:][:slab],
+                       np.arange(len(volumes) * len(begins)), np.zeros((slab, *volumes.shape[2:]), volumes.dtype))
     parts = [volume[start:start + slab] for volume in volumes for start in starts(len(volume), slab)]
     return np.stack(parts) if parts else volumes[:, :slab]
 

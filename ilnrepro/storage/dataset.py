@@ -1,6 +1,8 @@
 """Data set files: images, masks, subjects and folds in one HDF5 file."""
 
+import contextlib
 import hashlib
+import os
 import warnings
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ilnrepro.errors import InputError
+from ilnrepro.ops.entries import Entries
 from ilnrepro.preparation import Preparation
 from ilnrepro.storage import hdf5
 
@@ -20,8 +23,8 @@ class DataSet:
     """Labelled images of one structure, as `data_prep` makes them and a run reads them.
 
     Attributes:
-      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes; to be written, whatever tells its shape and dtype
-        and gives one after the other.
+      images: uint8 or float32 [n, H, W], or [n, D, H, W] for volumes; `Entries` of a file too large for memory; to be
+        written, whatever tells its shape and dtype and gives one after the other.
       masks: uint8 of the same shape, 0 background, 1 structure.
       subject: the person of each image, [n] strings; all images of a subject are in one fold.
       name: a unique name for each image, [n] strings.
@@ -83,6 +86,7 @@ class DataSet:
         return training
 
 
+_RUN_BYTES = 13  # a pixel, that a run on arrays takes: as stored, stretched, and what trains once more
 _TRAINING_FIELDS = ("images", "masks", "subject", "name", "fold", "site")
 # Earlier versions took the whole file's checksum. {today's checksum: the earlier one} for the 805 Sunnybrook images, so
 # that their runs stay valid.
@@ -123,6 +127,8 @@ def write(path: str | PathLike[str], data: DataSet) -> None:
 def read(path: str | PathLike[str]) -> DataSet:
     """Reads and checks the data set file `path`.
 
+    Images and masks of which a run would fill half the memory are `Entries`, read as they are asked for.
+
     Raises:
       InputError: the file is missing, damaged, of another kind, or unsound; the message names field and remedy.
     """
@@ -139,11 +145,36 @@ def read(path: str | PathLike[str]) -> DataSet:
         for key in set(file) - {"images", "masks", "subject", "name", "fold"}:
             text = file[key].dtype.kind == "O"
             optional[key] = file[key].asstr()[()].astype(str) if text else file[key][()]
-        data = DataSet(images=file["images"][()], masks=file["masks"][()], fold=file["fold"][()], **strings,
+        images, masks = _images_and_masks(file, path)
+        data = DataSet(images=images, masks=masks, fold=file["fold"][()], **strings,
                        **{key: str(file.attrs[key]) for key in _TEXT}, synthetic=bool(file.attrs["synthetic"]),
                        optional=optional, restricted=bool(file.attrs.get("restricted", False)), **_identity(file))
     check(data, path)
     return data
+
+
+def _images_and_masks(file, path):
+    """Those of an open file, of which the larger ones are read from another opening, which stays."""
+    if file["images"].size * _RUN_BYTES <= memory() / 2:
+        return file["images"][()], file["masks"][()]
+    stored = hdf5.opened(path)
+
+    def entries(key):
+        return Entries(lambda i: stored[key][i], np.arange(len(stored[key])),
+                       np.zeros(stored[key].shape[1:], stored[key].dtype))
+
+    return entries("images"), entries("masks")
+
+
+def memory() -> float:
+    """Bytes of memory that this process may have: the machine's, or less by its control group; infinite if unknown."""
+    limits = [np.inf]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 def _identity(file):

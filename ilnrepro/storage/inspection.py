@@ -91,7 +91,7 @@ def _describe_data(path):
 
 
 def _areas(data):
-    return data.masks.sum(axis=tuple(range(1, data.masks.ndim)))
+    return np.array([mask.sum() for mask in data.masks])
 
 
 def _plain(values):

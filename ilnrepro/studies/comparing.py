@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ilnrepro.comparison import grid, scores
@@ -103,7 +104,7 @@ def _check_request(data: Path, source: DataSet, request: Request, reference: str
         if (few := len(set(source.subject[in_fold]))) < 2:
             raise InputError(f"{data}: fold {k} has {few} subject, and what subjects differ by cannot be told from it; "
                              "prepare the data set again with fewer folds, or more subjects")
-        masks = source.masks[in_fold]
+        masks = np.asarray(source.masks[in_fold])
         if not masks.any() or masks.all():
             what = "no pixel" if not masks.any() else "nothing but pixels"
             raise InputError(f"{data}: fold {k} has {what} of the structure {source.structure}; prepare the data set "

@@ -42,7 +42,7 @@ def check(configuration, data):
         kinds = {2: "images [n, H, W]", 3: "volumes [n, D, H, W]"}
         raise InputError(f"data set {configuration.dataset}: holds {kinds[dimensions]}, and protocol {protocol.name} "
                          f"takes {kinds[network.dimensions]}; choose another protocol or data set")
-    images, _ = prepare(data.images[:1], data.masks[:1], protocol.shrink)
+    images, _ = prepare(np.asarray(data.images[:1]), np.asarray(data.masks[:1]), protocol.shrink)
     if protocol.slab:
         starts(images.shape[1], protocol.slab)
         images = images[:, :protocol.slab]
@@ -87,7 +87,7 @@ def run(configuration, data, progress=lambda done, total: None, path=None, stop=
         if "site" in data.optional:
             test["site"] = data.optional["site"][tested].astype(str)
         examples = np.sort(np.random.default_rng(configuration.fold).permutation(len(predicted))[:EXAMPLES])
-        truth = masks[tested][examples[:0] if data.restricted else examples]
+        truth = np.asarray(masks[tested][examples[:0] if data.restricted else examples])
     gated = training.gated
     return Run(
         configuration=configuration, title=data.title, synthetic=data.synthetic, preparation=data.preparation,

@@ -7,6 +7,8 @@ from ilnrepro.ops.augmentation import enlarged
 from ilnrepro.ops.metrics import COUNTS, at_own_resolution, overlap, surface_distances
 from ilnrepro.ops.slabs import cut, joined
 
+PART = 64  # test images that are scored at a time
+
 
 def predict(training, images, truth, protocol):
     """Predicted masks, uint8 of the shape of `images`; volumes are predicted slab by slab."""
@@ -19,8 +21,9 @@ def predict(training, images, truth, protocol):
 def _in_batches(training, images, batch, truth=None):
     parts = []
     for i in range(0, len(images), batch):
-        part = tf.constant(images[i:i + batch, ..., np.newaxis])
-        parts.append(training.predict(part, None if truth is None else tf.constant(truth[i:i + batch])).numpy())
+        part = tf.constant(np.asarray(images[i:i + batch])[..., np.newaxis])
+        known = None if truth is None else tf.constant(np.asarray(truth[i:i + batch]))
+        parts.append(training.predict(part, known).numpy())
     return np.concatenate(parts)
 
 
@@ -32,6 +35,13 @@ def scores(truth, predicted, whole, spacing=None):
       whole: the true masks at the data set's own resolution.
       spacing: of `whole`, in mm, `[n, dimensions]`; None where it is not known.
     """
+    parts = [_scores(np.asarray(truth[part]), predicted[part], np.asarray(whole[part]),
+                     None if spacing is None else spacing[part])
+             for part in (slice(i, i + PART) for i in range(0, len(predicted), PART))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _scores(truth, predicted, whole, spacing):
     by_name = dict(zip(COUNTS, overlap(truth, predicted), strict=True))
     by_name |= at_own_resolution(whole, predicted)
     try:

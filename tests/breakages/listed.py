@@ -194,6 +194,10 @@ NETWORKS = (
 )
 
 TRAINING = (
+    Breakage("entries-of-the-whole", "of images that are read as needed, a selection is that of the whole",
+             "ilnrepro/ops/entries.py", "Entries.__getitem__", "Entries(self._read, self._rows[index]",
+             "Entries(self._read, np.arange(len(self._rows))[index]",
+             ("tests/test_entries.py::test_entries_are_selected_and_read_as_an_array_is",)),
     Breakage("adam-power", "Adam's powers of β stay at the first step's",
              "ilnrepro/ops/optimizers.py", "Adam.apply", "power.assign(power * beta)", "power.assign(beta)",
              ("tests/test_training.py::test_three_steps_of_adam_by_hand",)),
@@ -219,7 +223,7 @@ TRAINING = (
              "low = tf.reduce_min(x, keepdims=True)",
              ("tests/test_predict.py::test_weights_come_back_exactly_and_give_the_run_s_own_masks",)),
     Breakage("stretched-together", "intensities are stretched over all images instead of one by one",
-             "ilnrepro/ops/augmentation.py", "prepare", "flat.min(axis=1, keepdims=True)",
+             "ilnrepro/ops/augmentation.py", "_stretched", "flat.min(axis=1, keepdims=True)",
              "flat.min(keepdims=True)",
              ("tests/test_augmentation.py::test_images_are_stretched_one_by_one_and_constant_ones_become_zeros",)),
     Breakage("rotation-sign", "images turn clockwise",
