@@ -306,8 +306,8 @@ def test_the_number_of_threads_does_not_change_a_bit():
 
 @pytest.fixture
 def compiler(tmp_path):
-    """A $CXX for tests of the cache: compiles nothing; notes each linking, for which it copies the real library, a second
-    after $BUILDERS processes (default: 1) asked for its version."""
+    """A $CXX for tests of the cache: compiles nothing; notes each linking, for which it copies the real library, a
+    second after $BUILDERS processes (default: 1) asked for its version."""
     script = tmp_path / "bin" / "c++"
     script.parent.mkdir()
     script.write_text(

@@ -2,9 +2,9 @@
 // "SAME", of a stride that divides the sides, or with dilated taps. `flipped` is the transpose, from maps of K
 // channels to maps of C: the gradient by the input, or what is called a transposed convolution.
 //
-// A convolution may read several maps, whose channels follow one another, each as relu(scale * (x - mean) + offset) with
-// coefficients [N, C], and give the moments of what it writes. The gradient by such an x is that by its value after the
-// ReLU; those of scale and offset are summed in the same pass.
+// A convolution may read several maps, whose channels follow one another, each as relu(scale * (x - mean) + offset)
+// with coefficients [N, C], and give the moments of what it writes. The gradient by such an x is that by its value after
+// the ReLU; those of scale and offset are summed in the same pass.
 
 #include "convolution.h"
 

@@ -32,6 +32,11 @@ inline Parallel Workers(OpKernelContext* context) {
   };
 }
 
+template <typename... Parts>
+absl::Status Refused(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
 template <typename T>
 const T* Data(OpKernelContext* context, int input) {
   return context->input(input).flat<T>().data();
@@ -45,18 +50,13 @@ absl::Status GetMaps(OpKernelContext* context, int at, int first, AffineMaps<T>*
   for (int i = first; i < first + 3; ++i) {
     const TensorShape& actual = context->input(i).shape();
     if (actual != expected) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          context->op_kernel().type_string(), ": for x of shape ", x.DebugString(), ", its mean, scale and offset must be ",
-          expected.DebugString(), "; one is ", actual.DebugString()));
+      return Refused(context->op_kernel().type_string(), ": for x of shape ", x.DebugString(),
+                     ", its mean, scale and offset must be ", expected.DebugString(), "; one is ",
+                     actual.DebugString());
     }
   }
   *maps = {Data<T>(context, first), Data<T>(context, first + 1), Data<T>(context, first + 2)};
   return absl::OkStatus();
-}
-
-template <typename... Parts>
-absl::Status Refused(const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(parts...));
 }
 
 }  // namespace iln

@@ -1,5 +1,5 @@
-// What separates the arithmetic from TensorFlow, whose headers take long to read: threads, as a function; and the types for
-// which the arithmetic is compiled, each in a unit of its own (arithmetic.cc).
+// What separates the arithmetic from TensorFlow, whose headers take long to read: threads, as a function; and the types
+// for which the arithmetic is compiled, each in a unit of its own (arithmetic.cc).
 
 #ifndef ILNREPRO_PARALLEL_H_
 #define ILNREPRO_PARALLEL_H_

@@ -1,5 +1,5 @@
-// The four streaming passes of a normalization as TensorFlow CPU operations on feature maps x [N, ..., C] and coefficients
-// [N, C].
+// The four streaming passes of a normalization as TensorFlow CPU operations on feature maps x [N, ..., C] and
+// coefficients [N, C].
 
 #include "streaming.h"
 

@@ -169,8 +169,8 @@ struct AffineMap {
   T floor;
 };
 
-// Reduces a feature map to two arrays [N, C], first and second. work(block, first, second) sets two doubles a channel for a
-// block; add(first, second, block_first, block_second, pixels so far, pixels of the block) then adds the
+// Reduces a feature map to two arrays [N, C], first and second. work(block, first, second) sets two doubles a channel
+// for a block; add(first, second, block_first, block_second, pixels so far, pixels of the block) then adds the
 // blocks up, from `initial` on.
 template <typename T, typename MakeWork, typename Add>
 void Reduce(const Layout& s, const Parallel& parallel, double initial, MakeWork make_work, Add add, T* first,
