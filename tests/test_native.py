@@ -306,13 +306,14 @@ def test_the_number_of_threads_does_not_change_a_bit():
 
 @pytest.fixture
 def compiler(tmp_path):
-    """A $CXX for tests of the cache: notes each compilation and copies the real library, a second after $BUILDERS
-    processes (default: 1) asked for its version."""
+    """A $CXX for tests of the cache: compiles nothing; notes each linking, for which it copies the real library, a
+    second after $BUILDERS processes (default: 1) asked for its version."""
     script = tmp_path / "bin" / "c++"
     script.parent.mkdir()
     script.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *--version*) echo >> {tmp_path}/bin/asked; exec {COMPILER} --version;; esac\n'
+        'case "$*" in *-shared*) ;; *) exit;; esac\n'
         f"echo compiled >> {tmp_path}/bin/log\n"
         'while [ "$1" != -o ]; do shift; done\n'
         f'until [ $(wc -l < {tmp_path}/bin/asked) -ge ${{BUILDERS:-1}} ]; do sleep 0.1; done\n'
@@ -364,11 +365,12 @@ def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
     monkeypatch.delenv("ILNREPRO_MARCH", raising=False)
     _, key = native._compiler_and_key()
     changes = {
-        "_SOURCE": tmp_path / "other.cc",
+        "_SOURCES": tmp_path,
+        "_UNITS": native._UNITS[:1],
         "_FLAGS": [*native._FLAGS, "-g"],
         "_cpu": lambda: "another",
     }
-    changes["_SOURCE"].write_text("other", encoding="utf-8")
+    (tmp_path / "other.cc").write_text("other", encoding="utf-8")
     keys = {key}
     for name, value in changes.items():
         with monkeypatch.context() as patch:
@@ -384,7 +386,7 @@ def test_the_key_follows_what_the_code_depends_on(monkeypatch, tmp_path):
         monkeypatch.setattr(native, "_cpu", lambda: "another")  # which a named instruction set does not depend on
         assert native._compiler_and_key()[1] == other
         keys.add(other)
-    assert len(keys) == 7
+    assert len(keys) == 8
 
 
 @pytest.mark.slow
@@ -405,9 +407,9 @@ def test_a_broken_compiler_is_one_warning(tmp_path):
 
 
 def test_a_compiler_that_refuses_the_source_is_quoted(monkeypatch, tmp_path):
-    source = tmp_path / "bad.cc"
-    source.write_text("#error is this C++\n", encoding="utf-8")
-    monkeypatch.setattr(native, "_SOURCE", source)
+    (tmp_path / "library.cc").write_text("#error is this C++\n", encoding="utf-8")
+    (tmp_path / "arithmetic.cc").write_text("int x;\n", encoding="utf-8")
+    monkeypatch.setattr(native, "_SOURCES", tmp_path)
     monkeypatch.setenv("ILNREPRO_CACHE", str(tmp_path / "cache"))
     with pytest.raises(native.BuildError, match=r"(?s)failed \(exit 1\).*is this C\+\+"):
         native.build()

@@ -150,7 +150,7 @@ def test_the_wheel_holds_ilnrepro_alone(archives):
         held = {name: wheel.read(name) for name in wheel.namelist() if not name.startswith(f"{about}/")}
         assert wheel.read(f"{about}/top_level.txt").split() == [b"ilnrepro"]
     assert held == files(tiny.ROOT)
-    sources = ("library.cc", "native.cc", "convolution.cc", "convolution.h", "vectors.h")
+    sources = ("library.cc", "arithmetic.cc", "convolution.cc", "convolution.h", "vectors.h")
     assert {"ilnrepro/py.typed", *(f"ilnrepro/norms/kernels/{name}" for name in sources)} < held.keys()
 
 

@@ -17,7 +17,7 @@ class Breakage(NamedTuple):
       what: is wrong then.
       file: below the repository's root.
       function: whose text is changed, dots before what is inside: 'Class.method', 'function.inner'; of C++ also a
-        struct, 'AffineMap.Column.Gradient'.
+        struct, 'AffineColumn.Gradient'.
       search, replace: the former occurs exactly once in the function.
       tests: that catch it, pytest's node ids.
     """
@@ -83,7 +83,8 @@ def _cpp(text, name):
     """[(start, end)] of the functions or structs of that name in C++ text, whose braces in literals are balanced."""
     spans = [(0, len(text))]
     for part in name.split("."):
-        head = re.compile(rf"(?:\b(?:struct|class) {part}\b|\b{part}\([^;{{}}]*\))[^;{{}}()]*\{{")
+        # A function's name follows its type; a call, whose last argument may be a block, begins a line.
+        head = re.compile(rf"(?:\b(?:struct|class) {part}\b|(?<=[\w*&>] ){part}\([^;{{}}]*\))[^;{{}}()]*\{{")
         spans = [(match.start(), _closing(text, match.end())) for start, end in spans
                  for match in head.finditer(text, start, end)]
         # A struct's constructors, which have its name, are parts of it.

@@ -2,9 +2,9 @@
 // "SAME", of a stride that divides the sides, or with dilated taps. `flipped` is the transpose, from maps of K
 // channels to maps of C: the gradient by the input, or what is called a transposed convolution.
 //
-// A convolution may read several maps, whose channels follow one another, each as relu(scale * (x - mean) + offset) with
-// coefficients [N, C], and give the moments of what it writes. The gradient by such an x is that by its value after the
-// ReLU; those of scale and offset are summed in the same pass.
+// A convolution may read several maps, whose channels follow one another, each as relu(scale * (x - mean) + offset)
+// with coefficients [N, C], and give the moments of what it writes. The gradient by such an x is that by its value after
+// the ReLU; those of scale and offset are summed in the same pass.
 
 #include "convolution.h"
 
@@ -16,11 +16,11 @@
 #include "absl/strings/str_join.h"
 #include "operations.h"
 
-namespace {
+namespace iln {
 
-class ConvolutionOp : public OpKernel {
+class ConvolutionBase : public OpKernel {
  public:
-  explicit ConvolutionOp(OpKernelConstruction* context) : OpKernel(context) {
+  explicit ConvolutionBase(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("stride", &stride_));
     OP_REQUIRES_OK(context, context->GetAttr("dilation", &dilation_));
     OP_REQUIRES(context, stride_ == 1 || dilation_ == 1,
@@ -50,20 +50,6 @@ class ConvolutionOp : public OpKernel {
     const auto sizes = filters.shape().dim_sizes();
     return {sizes.begin(), sizes.end()};
   }
-  // The maps of x from input `first` on: mean, scale and offset.
-  template <typename T>
-  absl::Status GetMaps(OpKernelContext* context, const Tensor& x, int first, AffineMaps<T>* maps) const {
-    const TensorShape expected({x.dim_size(0), x.dim_size(x.dims() - 1)});
-    for (int i = first; i < first + 3; ++i) {
-      if (context->input(i).shape() != expected) {
-        return Refused(type_string(), ": for x of shape ", x.shape().DebugString(), ", its mean, scale and offset must ",
-                       "be ", expected.DebugString(), "; one is ", context->input(i).shape().DebugString());
-      }
-    }
-    const auto data = [&](int i) { return context->input(first + i).flat<T>().data(); };
-    *maps = {data(0), data(1), data(2)};
-    return absl::OkStatus();
-  }
   // A source of this geometry, its filters packed into `memory`; `filters` begins at its first channel.
   template <typename T>
   absl::Status MakeSource(OpKernelContext* context, Geometry g, const T* x, AffineMaps<T> maps, const T* filters,
@@ -72,7 +58,7 @@ class ConvolutionOp : public OpKernel {
     TF_RETURN_IF_ERROR(
         context->allocate_temp(tensorflow::DataTypeToEnum<T>::value, {layout.size}, memory));
     T* packed = memory->flat<T>().data();
-    Pack(g, layout, filters, packed, Parallel(context));
+    Pack(g, layout, filters, packed, Workers(context));
     sources->push_back({std::move(g), std::move(layout), x, packed, maps});
     return absl::OkStatus();
   }
@@ -80,9 +66,9 @@ class ConvolutionOp : public OpKernel {
 };
 
 template <typename T>
-class Convolution : public ConvolutionOp {
+class ConvolutionOp : public ConvolutionBase {
  public:
-  explicit Convolution(OpKernelConstruction* context) : ConvolutionOp(context) {
+  explicit ConvolutionOp(OpKernelConstruction* context) : ConvolutionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("flipped", &flipped_));
     OP_REQUIRES_OK(context, context->GetAttr("sources", &sources_));
     OP_REQUIRES_OK(context, context->GetAttr("coefficients", &coefficients_));
@@ -138,47 +124,22 @@ class Convolution : public ConvolutionOp {
     for (int s = 0; s < sources_; ++s) {
       const Tensor& source = context->input(s);
       AffineMaps<T> maps;
-      if (coefficients_) OP_REQUIRES_OK(context, GetMaps(context, source, sources_ + 1 + 3 * s, &maps));
+      if (coefficients_) OP_REQUIRES_OK(context, GetMaps(context, s, sources_ + 1 + 3 * s, &maps));
       Geometry g = whole;
       g.inputs = source.dim_size(rank - 1);
       if (g.inputs == 0) continue;
       OP_REQUIRES_OK(context, MakeSource(context, g, source.flat<T>().data(), maps, values, &packed[s], &sources));
       values += g.inputs * g.input_stride;
     }
-    const Geometry& g = sources[0].geometry;
-    const std::vector<Unit<T>> units = Units<T>(g);
     T* to = y->flat<T>().data();
     if (statistics_ == 0) {
-      Convolve(sources, units, to, Parallel(context), [](auto...) {});
-      return;
+      Convolve(sources, Workers(context), to);
+    } else {
+      ConvolveWithMoments(sources, Workers(context), to, moments[0]->flat<T>().data(), moments[1]->flat<T>().data());
     }
-    UnitSums<T> sums(g, units);
-    Convolve(sources, units, to, Parallel(context), [&](const Unit<T>& unit, int64_t number) {
-      sums.Sum(unit, number, [&](int64_t at, int64_t pixels, int64_t step, int64_t before, double* mean,
-                                 double* squares) {
-        AddMoments(to + at, pixels, step, g.outputs, before, mean, squares);
-      });
-    });
-    Moments(sums, per_channel, moments);
   }
 
  private:
-  // Adds up the units' means and squared differences from them.
-  static void Moments(const UnitSums<T>& sums, const TensorShape& shape, Tensor* const* moments) {
-    const int64_t channels = shape.dim_size(1);
-    std::vector<double> mean(shape.num_elements()), variance(shape.num_elements());
-    sums.Merge([&](int64_t instance, int64_t channel, double unit_mean, double unit_squares, int64_t before,
-                   int64_t pixels) {
-      double &m = mean[instance * channels + channel], &v = variance[instance * channels + channel];
-      const double count = before + pixels, share = pixels / count, delta = unit_mean - m;
-      m += delta * share;
-      v = (v + delta * delta * share) * (before / count) + unit_squares / count;
-    });
-    for (size_t i = 0; i < mean.size(); ++i) {
-      moments[0]->flat<T>()(i) = static_cast<T>(mean[i]);
-      moments[1]->flat<T>()(i) = static_cast<T>(variance[i]);
-    }
-  }
   absl::Status Misfit(const char* why, const Tensor& x, const Tensor& filters) const {
     return Refused(type_string(), ": ", why, "; x is ", x.shape().DebugString(), ", the filters are ",
                    filters.shape().DebugString(), ", the stride is ", stride_);
@@ -189,9 +150,9 @@ class Convolution : public ConvolutionOp {
 
 // The gradient of a convolution by one of its sources, x, and by the scale and offset of x.
 template <typename T>
-class ConvolutionGradient : public ConvolutionOp {
+class ConvolutionGradientOp : public ConvolutionBase {
  public:
-  explicit ConvolutionGradient(OpKernelConstruction* context) : ConvolutionOp(context) {
+  explicit ConvolutionGradientOp(OpKernelConstruction* context) : ConvolutionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("flipped", &flipped_));
     OP_REQUIRES_OK(context, context->GetAttr("begin", &begin_));
   }
@@ -212,7 +173,7 @@ class ConvolutionGradient : public ConvolutionOp {
                         filters.shape().DebugString(), " and stride ", stride_, ", dy does not fit: ",
                         dy.shape().DebugString()));
     AffineMaps<T> maps;
-    OP_REQUIRES_OK(context, GetMaps(context, x, 3, &maps));
+    OP_REQUIRES_OK(context, GetMaps(context, 2, 3, &maps));
     Tensor *dx, *sums[2];
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
     for (int i = 0; i < 2; ++i) {
@@ -229,23 +190,8 @@ class ConvolutionGradient : public ConvolutionOp {
     Tensor packed;
     OP_REQUIRES_OK(context, MakeSource(context, g, dy.flat<T>().data(), AffineMaps<T>{},
                                        filters.flat<T>().data() + begin_ * g.output_stride, &packed, &sources));
-    const std::vector<Unit<T>> units = Units<T>(sources[0].geometry);
-    UnitSums<T> unit_sums(g, units);
-    const T* from = x.flat<T>().data();
-    T* to = dx->flat<T>().data();
-    Convolve(sources, units, to, Parallel(context), [&](const Unit<T>& unit, int64_t number) {
-      unit_sums.Sum(unit, number, [&](int64_t at, int64_t pixels, int64_t step, int64_t, double* dscale,
-                                      double* doffset) {
-        AddGradientSums(maps, unit.instance * g.outputs, to + at, from + at, pixels, step, g.outputs, dscale, doffset);
-      });
-    });
-    std::vector<double> totals(2 * x.dim_size(0) * g.outputs);
-    const int64_t half = totals.size() / 2;
-    unit_sums.Merge([&](int64_t instance, int64_t channel, double dscale, double doffset, auto...) {
-      totals[instance * g.outputs + channel] += dscale;
-      totals[half + instance * g.outputs + channel] += doffset;
-    });
-    for (int64_t i = 0; i < 2 * half; ++i) sums[i / half]->flat<T>()(i % half) = static_cast<T>(totals[i]);
+    ConvolveWithGradientSums(sources, Workers(context), x.flat<T>().data(), maps, dx->flat<T>().data(),
+                             sums[0]->flat<T>().data(), sums[1]->flat<T>().data());
   }
 
  private:
@@ -254,9 +200,9 @@ class ConvolutionGradient : public ConvolutionOp {
 };
 
 template <typename T>
-class ConvolutionFilterGradient : public ConvolutionOp {
+class ConvolutionFilterGradientOp : public ConvolutionBase {
  public:
-  explicit ConvolutionFilterGradient(OpKernelConstruction* context) : ConvolutionOp(context) {
+  explicit ConvolutionFilterGradientOp(OpKernelConstruction* context) : ConvolutionBase(context) {
     OP_REQUIRES_OK(context, context->GetAttr("taps", &taps_));
     OP_REQUIRES_OK(context, context->GetAttr("coefficients", &coefficients_));
     OP_REQUIRES_OK(context, context->GetAttr("flipped", &flipped_));
@@ -291,10 +237,10 @@ class ConvolutionFilterGradient : public ConvolutionOp {
     T* values = partial.flat<T>().data();
     AffineMaps<T> x_maps, dy_maps;
     if (coefficients_ > 0) {
-      OP_REQUIRES_OK(context, GetMaps(context, flipped_ ? dy : x, 2, flipped_ ? &dy_maps : &x_maps));
+      OP_REQUIRES_OK(context, GetMaps(context, flipped_ ? 1 : 0, 2, flipped_ ? &dy_maps : &x_maps));
     }
-    SumFilters(g, sums, x.flat<T>().data(), x_maps, dy.flat<T>().data(), dy_maps, values, Parallel(context));
-    AddFilters(g, sums, values, dfilters->flat<T>().data(), Parallel(context));
+    SumFilters(g, sums, x.flat<T>().data(), x_maps, dy.flat<T>().data(), dy_maps, values, Workers(context));
+    AddFilters(g, sums, values, dfilters->flat<T>().data(), Workers(context));
   }
 
  private:
@@ -364,24 +310,25 @@ absl::Status InferFilterGradient(InferenceContext* c) {
   return absl::OkStatus();
 }
 
-}  // namespace
+}  // namespace iln
 
 #define ILN_CONVOLUTION Attr("T: {float, double}").Attr("stride: int >= 1 = 1").Attr("dilation: int >= 1 = 1")
 REGISTER_OP("IlnConvolution")
     .ILN_CONVOLUTION.Attr("flipped: bool = false").Attr("sources: int >= 1").Attr("coefficients: int >= 0")
     .Attr("statistics: int >= 0").Input("x: sources * T").Input("filters: T").Input("maps: coefficients * T")
-    .Output("y: T").Output("moments: statistics * T").SetShapeFn(InferConvolution);
+    .Output("y: T").Output("moments: statistics * T").SetShapeFn(iln::InferConvolution);
 REGISTER_OP("IlnConvolutionGradient")
     .ILN_CONVOLUTION.Attr("flipped: bool = false").Attr("begin: int >= 0").Input("dy: T").Input("filters: T")
     .Input("x: T").Input("mean: T").Input("scale: T").Input("offset: T").Output("dx: T").Output("dscale: T")
-    .Output("doffset: T").SetShapeFn(InferSourceGradient);
+    .Output("doffset: T").SetShapeFn(iln::InferSourceGradient);
 REGISTER_OP("IlnConvolutionFilterGradient")
     .ILN_CONVOLUTION.Attr("taps: list(int) >= 2").Attr("flipped: bool = false").Attr("coefficients: int >= 0")
     .Input("x: T").Input("dy: T").Input("map: coefficients * T").Output("dfilters: T")
-    .SetShapeFn(InferFilterGradient);
+    .SetShapeFn(iln::InferFilterGradient);
 
-#define REGISTER_CONVOLUTION(Op, T) \
-  REGISTER_KERNEL_BUILDER(Name("Iln" #Op).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), Op<T>)
+#define REGISTER_CONVOLUTION(Kind, T) \
+  REGISTER_KERNEL_BUILDER(Name("Iln" #Kind).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
+                          iln::Kind##Op<T>)
 REGISTER_CONVOLUTION(Convolution, float);
 REGISTER_CONVOLUTION(Convolution, double);
 REGISTER_CONVOLUTION(ConvolutionGradient, float);

@@ -19,9 +19,10 @@
 #include <vector>
 
 #include "maps.h"
+#include "parallel.h"
 #include "products.h"
 
-namespace {
+namespace iln {
 
 constexpr int64_t kInputs = 32;                // channels in a block of the input, at least
 constexpr int64_t kRows = 288;                 // of the weights of such a block: they fit the first cache
@@ -43,7 +44,7 @@ struct Phase {
   int64_t Tap(int64_t j) const { return tap_first + j * tap_step; }
 };
 
-int64_t CeilOfRatio(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t CeilOfRatio(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // One axis: its sizes, the taps of the filters, and its phases.
 struct Axis {
@@ -98,7 +99,7 @@ struct Split {
 
 // Channels in a block of the input where each has so many taps: of few taps more, or sums would be read and written for
 // little.
-int64_t InputBlock(int64_t taps) { return std::max<int64_t>(kRows / taps / 8 * 8, kInputs); }
+inline int64_t InputBlock(int64_t taps) { return std::max<int64_t>(kRows / taps / 8 * 8, kInputs); }
 
 // The channels of the output by whole blocks of registers, the last one perhaps narrower.
 template <typename T>
@@ -195,7 +196,7 @@ std::vector<Unit<T>> Units(const Geometry& g) {
   return units;
 }
 
-// ---- Passes. parallel(items, cost of one, work(first, limit)) calls work for all items.
+// ---- Passes
 
 // Where filters lie as Convolve reads them, for each set of phases that differ in their taps:
 // [output block][input block][taps of depth, height, width][the input block's channels][the output block's].
@@ -241,7 +242,7 @@ void ForEachTap(const Geometry& g, const std::array<const Phase*, 3>& p, int64_t
   }
 }
 
-template <typename T, typename Parallel>
+template <typename T>
 void Pack(const Geometry& g, const PackedFilters& packed, const T* filters, T* to, const Parallel& parallel) {
   using Block = OutputBlock<T>;
   const int64_t blocks = Block::Number(g.outputs);
@@ -275,9 +276,9 @@ struct Source {
   AffineMaps<T> maps;
 };
 
-// Convolves the sources into y; calls finish(unit, its number) when the outputs of a unit are written.
-template <typename T, typename Parallel, typename Finish>
-void Convolve(const std::vector<Source<T>>& sources, const std::vector<Unit<T>>& units, T* y,
+// Convolves the sources into y, and calls finish(unit, its number) when the outputs of a unit are written.
+template <typename T, typename Finish>
+void ConvolveAnd(const std::vector<Source<T>>& sources, const std::vector<Unit<T>>& units, T* y,
               const Parallel& parallel, const Finish& finish) {
   using Block = OutputBlock<T>;
   int64_t slab_values = 0, windows = 0, values = 0;
@@ -365,6 +366,56 @@ class UnitSums {
   std::vector<double> sums_;
 };
 
+// Convolves the sources into y.
+template <typename T>
+void Convolve(const std::vector<Source<T>>& sources, const Parallel& parallel, T* y) {
+  ConvolveAnd(sources, Units<T>(sources[0].geometry), y, parallel, [](auto...) {});
+}
+
+// The same, and sums the moments of y, [N, K].
+template <typename T>
+void ConvolveWithMoments(const std::vector<Source<T>>& sources, const Parallel& parallel, T* y, T* mean, T* variance) {
+  const Geometry& g = sources[0].geometry;
+  const std::vector<Unit<T>> units = Units<T>(g);
+  UnitSums<T> sums(g, units);
+  ConvolveAnd(sources, units, y, parallel, [&](const Unit<T>& unit, int64_t number) {
+    sums.Sum(unit, number, [&](int64_t at, int64_t pixels, int64_t step, int64_t before, double* m, double* squares) {
+      AddMoments(y + at, pixels, step, g.outputs, before, m, squares);
+    });
+  });
+  std::vector<double> means(g.instances * g.outputs), variances(g.instances * g.outputs);
+  sums.Merge([&](int64_t instance, int64_t channel, double unit_mean, double unit_squares, int64_t before,
+                 int64_t pixels) {
+    double &m = means[instance * g.outputs + channel], &v = variances[instance * g.outputs + channel];
+    const double count = before + pixels, share = pixels / count, delta = unit_mean - m;
+    m += delta * share;
+    v = (v + delta * delta * share) * (before / count) + unit_squares / count;
+  });
+  std::copy(means.begin(), means.end(), mean);
+  std::copy(variances.begin(), variances.end(), variance);
+}
+
+// The same for a gradient dx by what stands for relu(scale * (x - mean) + offset), and sums those by scale and offset.
+template <typename T>
+void ConvolveWithGradientSums(const std::vector<Source<T>>& sources, const Parallel& parallel, const T* x,
+                              const AffineMaps<T>& maps, T* dx, T* dscale, T* doffset) {
+  const Geometry& g = sources[0].geometry;
+  const std::vector<Unit<T>> units = Units<T>(g);
+  UnitSums<T> sums(g, units);
+  ConvolveAnd(sources, units, dx, parallel, [&](const Unit<T>& unit, int64_t number) {
+    sums.Sum(unit, number, [&](int64_t at, int64_t pixels, int64_t step, int64_t, double* first, double* second) {
+      AddGradientSums(maps, unit.instance * g.outputs, dx + at, x + at, pixels, step, g.outputs, first, second);
+    });
+  });
+  std::vector<double> dscales(g.instances * g.outputs), doffsets(g.instances * g.outputs);
+  sums.Merge([&](int64_t instance, int64_t channel, double first, double second, auto...) {
+    dscales[instance * g.outputs + channel] += first;
+    doffsets[instance * g.outputs + channel] += second;
+  });
+  std::copy(dscales.begin(), dscales.end(), dscale);
+  std::copy(doffsets.begin(), doffsets.end(), doffset);
+}
+
 // How a gradient of filters is summed: in parts, each over some units in a row, which lie as PackedFilters has
 // filters but with the input blocks outermost.
 template <typename T>
@@ -385,7 +436,7 @@ struct PartialSums {
   }
 };
 
-template <typename T, typename Parallel>
+template <typename T>
 void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const AffineMaps<T>& x_maps, const T* dy,
                 const AffineMaps<T>& dy_maps, T* sums, const Parallel& parallel) {
   using Block = OutputBlock<T>;
@@ -447,7 +498,7 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const Af
 }
 
 // Adds the parts up in their order, and puts the sums where the filters have them.
-template <typename T, typename Parallel>
+template <typename T>
 void AddFilters(const Geometry& g, const PartialSums<T>& s, const T* sums, T* dw, const Parallel& parallel) {
   using Block = OutputBlock<T>;
   const int64_t blocks = Block::Number(g.outputs), items = blocks * s.inputs.pieces;
@@ -469,6 +520,17 @@ void AddFilters(const Geometry& g, const PartialSums<T>& s, const T* sums, T* dw
   });
 }
 
-}  // namespace
+#define ILN_CONVOLUTION_PASSES(External, T)                                                                      \
+  External template void Pack(const Geometry&, const PackedFilters&, const T*, T*, const Parallel&);             \
+  External template void Convolve(const std::vector<Source<T>>&, const Parallel&, T*);                           \
+  External template void ConvolveWithMoments(const std::vector<Source<T>>&, const Parallel&, T*, T*, T*);        \
+  External template void ConvolveWithGradientSums(const std::vector<Source<T>>&, const Parallel&, const T*,      \
+                                                  const AffineMaps<T>&, T*, T*, T*);                             \
+  External template void SumFilters(const Geometry&, const PartialSums<T>&, const T*, const AffineMaps<T>&,      \
+                                    const T*, const AffineMaps<T>&, T*, const Parallel&);                        \
+  External template void AddFilters(const Geometry&, const PartialSums<T>&, const T*, T*, const Parallel&);
+ILN_FOR_TYPES(ILN_CONVOLUTION_PASSES)
+
+}  // namespace iln
 
 #endif  // ILNREPRO_CONVOLUTION_H_

@@ -1,5 +1,5 @@
-// What is compiled: one unit, for TensorFlow's headers take as long to read as all of this to compile.
+// The unit of TensorFlow's operations: one, since TensorFlow's headers take longer to read than all of them to compile.
 
 #include "convolution.cc"
-#include "native.cc"
 #include "pooling.cc"
+#include "streaming.cc"

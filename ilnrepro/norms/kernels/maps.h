@@ -10,7 +10,7 @@
 
 #include "vectors.h"
 
-namespace {
+namespace iln {
 
 constexpr int kSums = 4;  // sums side by side, so that one addition need not wait for the last
 
@@ -128,6 +128,6 @@ void AddGradientSums(const AffineMaps<T>& maps, int64_t at, const T* dy, const T
   });
 }
 
-}  // namespace
+}  // namespace iln
 
 #endif  // ILNREPRO_MAPS_H_

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from ilnrepro import tf
 
@@ -32,8 +33,9 @@ try:
 except ImportError:  # Windows, where two processes may build at once: the last one wins, harmlessly
     fcntl = None
 
-_SOURCE = pathlib.Path(__file__).with_name("library.cc")  # and what it includes, of the same folder
-_FLAGS = ["-shared", "-fPIC", "-O3", "-ffp-contract=fast"]
+_SOURCES = pathlib.Path(__file__).parent
+_UNITS = (["library.cc"], ["arithmetic.cc", "-DILN_TYPE=float"], ["arithmetic.cc", "-DILN_TYPE=double"])
+_FLAGS = ["-fPIC", "-O3", "-ffp-contract=fast"]
 _lock = threading.RLock()
 
 
@@ -244,9 +246,9 @@ def _compiler_and_key():
     version = _run([*command, "--version"])
     march = os.environ.get("ILNREPRO_MARCH") or "native"
     command += [*_FLAGS, f"-march={march}", *tf.sysconfig.get_compile_flags()]
-    sources = sorted(path for path in _SOURCE.parent.iterdir() if path.suffix in (".cc", ".h"))
+    sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".cc", ".h"))
     parts = [path.read_text(encoding="utf-8") for path in sources]
-    parts += [tf.version.VERSION, tf.version.GIT_VERSION, *command, version]
+    parts += [tf.version.VERSION, tf.version.GIT_VERSION, repr(_UNITS), *command, version]
     parts += [_cpu()] if march == "native" else []
     parts += tf.sysconfig.get_link_flags()
     return command, hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -299,7 +301,15 @@ def _compile(compiler, folder, key):
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
         output = pathlib.Path(scratch, "native.so")
         undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        _run([*compiler, str(_SOURCE), "-o", str(output), *undefined, *tf.sysconfig.get_link_flags()])
+
+        def compile_unit(number):
+            source, *definitions = _UNITS[number]
+            _run([*compiler, *definitions, "-c", str(_SOURCES / source), "-o", f"{scratch}/{number}.o"])
+            return f"{scratch}/{number}.o"
+
+        with ThreadPoolExecutor(min(len(_UNITS), os.cpu_count() or 1)) as pool:
+            objects = list(pool.map(compile_unit, range(len(_UNITS))))
+        _run([*compiler, "-shared", *objects, "-o", str(output), *undefined, *tf.sysconfig.get_link_flags()])
         for corrupt in folder.glob(f"native-{key}-*.so"):
             corrupt.unlink(missing_ok=True)
         library = folder / f"native-{key}-{_digest(output)}.so"

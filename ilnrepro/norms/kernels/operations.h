@@ -7,11 +7,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "maps.h"
+#include "parallel.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
 
-namespace {
+namespace iln {
 
 using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
@@ -22,10 +24,10 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// parallel(items, cycles of one, work(first, limit)) calls work for all items on TensorFlow's worker threads.
-auto Parallel(OpKernelContext* context) {
+// On TensorFlow's worker threads.
+inline Parallel Workers(OpKernelContext* context) {
   auto* workers = context->device()->tensorflow_cpu_worker_threads()->workers;
-  return [workers](int64_t items, int64_t cycles, const auto& work) {
+  return [workers](int64_t items, int64_t cycles, const std::function<void(int64_t, int64_t)>& work) {
     workers->ParallelFor(items, tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(cycles), work);
   };
 }
@@ -35,6 +37,28 @@ absl::Status Refused(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
 }
 
-}  // namespace
+template <typename T>
+const T* Data(OpKernelContext* context, int input) {
+  return context->input(input).flat<T>().data();
+}
+
+// The maps of x, input number `at`, whose mean, scale and offset are the inputs from `first` on.
+template <typename T>
+absl::Status GetMaps(OpKernelContext* context, int at, int first, AffineMaps<T>* maps) {
+  const TensorShape& x = context->input(at).shape();
+  const TensorShape expected({x.dim_size(0), x.dim_size(x.dims() - 1)});
+  for (int i = first; i < first + 3; ++i) {
+    const TensorShape& actual = context->input(i).shape();
+    if (actual != expected) {
+      return Refused(context->op_kernel().type_string(), ": for x of shape ", x.DebugString(),
+                     ", its mean, scale and offset must be ", expected.DebugString(), "; one is ",
+                     actual.DebugString());
+    }
+  }
+  *maps = {Data<T>(context, first), Data<T>(context, first + 1), Data<T>(context, first + 2)};
+  return absl::OkStatus();
+}
+
+}  // namespace iln
 
 #endif  // ILNREPRO_OPERATIONS_H_

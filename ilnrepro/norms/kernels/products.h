@@ -8,7 +8,7 @@
 
 #include "vectors.h"
 
-namespace {
+namespace iln {
 
 #if defined(__AVX512F__)
 constexpr int kHeight = 12;  // of 32 registers; of 16 else
@@ -94,6 +94,6 @@ struct Products {
 template <typename T>
 constexpr Products<T> kProducts{std::make_integer_sequence<int, kHeight>()};
 
-}  // namespace
+}  // namespace iln
 
 #endif  // ILNREPRO_PRODUCTS_H_

@@ -9,7 +9,7 @@
 
 #define INLINE __attribute__((always_inline))
 
-namespace {
+namespace iln {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
@@ -54,6 +54,6 @@ INLINE inline void Unroll(std::integer_sequence<int, i...>, F f) {
   (f(Constant<i>()), ...);
 }
 
-}  // namespace
+}  // namespace iln
 
 #endif  // ILNREPRO_VECTORS_H_
