@@ -11,7 +11,7 @@ import tiny
 
 from experiments.measure import winners
 from experiments.measure.winners import Study, records
-from ilnrepro.comparison import uncertainty
+from ilnrepro.comparison import scores, uncertainty
 from ilnrepro.comparison.differences import by_method
 from ilnrepro.comparison.scores import collect
 from ilnrepro.errors import InputError
@@ -143,3 +143,13 @@ def test_a_pair_without_an_interval_is_not_told_apart():
              and r.configuration.rate == 0.1]
     pair = answer(every).pairs[0]
     assert math.isnan(pair.low) and pair.better is None and pair.needed is None
+
+
+def test_records_are_read_from_the_files_asked_for_alone(monkeypatch):
+    """A damaged run of another method, or hundreds of them, is no concern of this one's answer."""
+    read = []
+    records_of = scores._records
+    monkeypatch.setattr(scores, "_records", lambda paths, results: read.extend(paths) or records_of(paths, results))
+    record, = collect(COMMITTED, "lite", methods=["iln"], folds=[1], rates=[0.5], seeds=[0])
+    assert [path.name for path in read] == ["fold1-lr0.5-seed0.h5"] and read[0].parent.name == "iln"
+    assert record.configuration.method == "iln"

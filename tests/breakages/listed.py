@@ -327,6 +327,9 @@ DATA_PREP = (
 )
 
 EXPERIMENTS = (
+    Breakage("records-of-all", "the records of one method are read from all run files",
+             "ilnrepro/comparison/scores.py", "collect", "list(filter(may_match, selected))", "selected",
+             ("tests/test_answer.py::test_records_are_read_from_the_files_asked_for_alone",)),
     Breakage("judge-of-itself", "the rule 'cross-fold' looks at the fold itself",
              "ilnrepro/comparison/choice.py", "cells", "folds_of_structure[structure] - {fold}",
              "folds_of_structure[structure]",
