@@ -44,6 +44,7 @@ def files_of(folder):
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("r/runs/*/*/*/*.h5")}
 
 
+@pytest.mark.slow
 def test_it_ends_with_an_answer_a_page_and_a_command_that_trains(done):
     folder, said = done
     assert "IN" in said.stdout and "LN" in said.stdout and "Cost on this machine" in said.stdout
@@ -59,6 +60,7 @@ def test_it_ends_with_an_answer_a_page_and_a_command_that_trains(done):
     assert run.expected["subjects"] == 6 and run.configuration.protocol.steps_per_epoch == 5
 
 
+@pytest.mark.slow
 def test_its_runs_are_those_of_its_plan(done):
     folder, said = done
     made = planning.read(folder / "r")
@@ -70,6 +72,7 @@ def test_its_runs_are_those_of_its_plan(done):
     assert sorted((c.method, c.fold) for c in second) == [(m, k) for m in ("in", "ln") for k in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_given_again_it_does_nothing_and_says_the_same(done):
     folder, said = done
     before = files_of(folder)
@@ -97,6 +100,7 @@ def test_killed_in_either_stage_it_goes_on_by_its_plan_to_the_same_bits(done, tm
         assert tiny.content(path) == tiny.content(tmp_path / path.relative_to(folder)), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("further, message", [
     (["--hours", 3], "another value of hours (2.0, not 3.0)"),
     (["--methods", "in", "iln"], "another value of methods (in ln, not in iln)"),

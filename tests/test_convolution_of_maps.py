@@ -217,7 +217,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
 # In a network.
 
 @pytest.fixture
-def inside(use, monkeypatch):
+def inside(use, monkeypatch, uncompiled):
     use("native")
     monkeypatch.setattr(convolutions, "FAST", (native.instruction_set(),))
 

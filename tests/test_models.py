@@ -224,6 +224,7 @@ def test_a_damaged_ensemble_is_refused(together, tmp_path):
     assert len(ensemble.networks(together)) == 3
 
 
+@pytest.mark.slow
 def test_half_weights_take_half_the_space_and_are_read_as_float32(folder, together, tmp_path):
     done = tiny.command("ilnrepro", "ensemble", *run_files(folder), "--half", "--output", tmp_path / "half.h5")
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from ilnrepro.ops.metrics import dice, overlap
 from ilnrepro.storage import dataset, ensemble, runfile
 from ilnrepro.use import prediction, segmenter
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncompiled")]
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,8 @@ def test_any_size_is_padded_and_cropped_back(segment, shape):
     assert found["mask"].shape == found["probability"].shape == shape
 
 
-@pytest.fixture(scope="module", params=[[], ["--spacing", 1.1]], ids=["cropped", "resampled"])
+@pytest.fixture(scope="module", params=[pytest.param([], id="cropped"), pytest.param(
+    ["--spacing", 1.1], id="resampled", marks=pytest.mark.slow)])
 def prepared(request, tmp_path_factory):
     """A run on slices that were cropped or padded to 48², or resampled before: (run file, its `Run`, release)."""
     pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")

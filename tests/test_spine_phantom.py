@@ -15,6 +15,7 @@ def data():
     return spine_phantom(64, 40)
 
 
+@pytest.mark.slow
 def test_sound_and_complete(data, tmp_path):
     dataset.write(tmp_path / "p.h5", data)
     again = dataset.read(tmp_path / "p.h5")

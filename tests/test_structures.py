@@ -61,6 +61,7 @@ def wanted(folder, slices):
     return labels, lv["mask"] & rv["mask"], of_each
 
 
+@pytest.mark.slow
 def test_each_network_sees_its_own_grid_and_the_map_has_the_image_s(folder):
     images = dataset.read(folder / "discs.h5").images[:3]
     labels, contested, (lv, rv, _) = wanted(folder, images)
@@ -81,6 +82,7 @@ def predict(folder, output, *inputs, models=("lv.h5", "rv.h5", "rim.h5")):
     return tiny.command("ilnrepro", "predict", first, *further, *inputs, "--output", output)
 
 
+@pytest.mark.slow
 def test_files_get_one_label_map_overlays_in_colours_and_a_line(folder, tmp_path):
     data = dataset.read(folder / "discs.h5")
     labels, contested, (_, rv, _) = wanted(folder, data.images)
@@ -108,6 +110,7 @@ def test_files_get_one_label_map_overlays_in_colours_and_a_line(folder, tmp_path
     assert f"DSC {dice.mean():.3f} against its own masks" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_volume_s_label_map_has_its_geometry(folder, tmp_path):
     sitk = pytest.importorskip("SimpleITK", reason="the extra `images` is not installed")
     images = dataset.read(folder / "discs.h5").images[:3]
@@ -121,6 +124,7 @@ def test_a_volume_s_label_map_has_its_geometry(folder, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), wanted(folder, images)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models, message", [
     (("lv.h5", "lv.h5"), "lv.h5: given twice"), (("rv.h5", "lv.h5", "rv1.h5"), "rv1.h5: finds RV, as"),
     (("lv.h5", "none.h5"), "none.h5: no such file"),
@@ -131,6 +135,7 @@ def test_bad_input(folder, tmp_path, models, message):
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_networks_of_images_and_of_volumes_do_not_go_together(folder, tmp_path):
     from ilnrepro import networks
     from ilnrepro.protocols import Configuration, protocol

@@ -94,6 +94,7 @@ def test_an_ended_run_goes_on_without_gap_or_duplicate(data, tmp_path):
     check(runfile.read(path), events)
 
 
+@pytest.mark.slow
 def test_a_grid_tells_its_runs_apart_and_a_dry_run_passes_it_on(data, tmp_path, monkeypatch):
     words = ["experiments", "run", "--data", data, "--results", tmp_path / "results", *tiny.SHORT, "--methods",
              "none", "in", "--folds", 1, 2, "--rates", 0.5, "--tensorboard", "curves", "--keep-weights"]

@@ -147,7 +147,8 @@ def steps(training, images, masks, rate, count):
     return training.block(ready, tf.constant(rate), tf.constant(count)).numpy()
 
 
-@pytest.mark.parametrize("method", seldom(["in", "iln"], ["in"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["in", "iln"])
 def test_xla_takes_the_same_steps(method, use, monkeypatch):
     monkeypatch.setattr(networks, "build", lambda c: UNet(c.method, pools=1, dtype=tf.float64))
     use("tensorflow")
