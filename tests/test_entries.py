@@ -89,5 +89,5 @@ def test_commands_take_it(tmp_path, larger_than_memory):
     assert "made-up.h5" in tiny.command("ilnrepro", "inspect", path).stdout
 
 
-def test_memory_is_that_of_the_machine_or_the_control_group(monkeypatch):
+def test_memory_is_known():
     assert 1e8 < dataset.memory() < 1e14

@@ -52,7 +52,7 @@ def with_moments(x, filters, form="fused", transpose=False, needed=True):
         joined = tf.concat(sources, -1) if len(sources) > 1 else sources[0]
         return (transposed if transpose else convolution)(joined, filters, form), None
     kind = {"stride": 2, "flipped": True} if transpose else {}
-    y, moments = kernels.native.convolution_of_maps(sources if mapped else x, filters, needed, **kind)
+    y, moments = kernels.native.convolution_of_maps(sources if mapped else sources[0], filters, needed, **kind)
     return y, moments or [tf.zeros([tf.shape(y)[0], y.shape[-1]], y.dtype)] * 2
 
 

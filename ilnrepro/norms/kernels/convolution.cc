@@ -30,7 +30,7 @@ class ConvolutionBase : public OpKernel {
 
  protected:
   // Of the convolution, or of its transpose, that maps `large` (times the stride) to `small` or back, for filters of
-  // these sizes; `channels` of the maps that are read, or where `gradient` written, of so many as the filters have.
+  // these sizes.
   Geometry MakeGeometry(const TensorShape& large, const std::vector<int64_t>& filters, bool flipped) const {
     const int rank = large.dims();
     const int64_t inputs = filters[rank - 2], outputs = filters[rank - 1];
