@@ -128,7 +128,8 @@ def test_another_reference_is_another_view(done):
     ("", ["--methods", "in"], "give two or more"), ("", ["--methods", "in", "in"], "give two or more, each once"),
     ("", ["--methods", "in", "gn7"], "7 groups do not divide"), ("", ["--methods", "in", "foo"], "'foo' is unknown"),
     ("", ["--reference", "iln"], "--reference: iln is not one of"), ("", ["--hours", 0], "--hours: 0 is no budget"),
-    ("", ["--hours", 1e-4], "allow no comparison of 2 methods on 3 folds"), ("", ["--seeds", 1], "--seeds: 1"),
+    pytest.param("", ["--hours", 1e-4], "allow no comparison of 2 methods on 3 folds", marks=pytest.mark.slow),  # timed
+    ("", ["--seeds", 1], "--seeds: 1"),
     ("", ["--protocol", "kolarik"], "takes volumes"), ("", ["--plugin", "none.py"], "no such file"),
     ("", ["--rates", -1], "rate"),
 ])

@@ -198,6 +198,6 @@ def test_content_that_its_checksum_denies_is_refused(tmp_path):
         file["masks"][0, 0, 0] ^= 1
     with pytest.raises(InputError, match="its bytes do not match"):
         dataset.read(tmp_path / "d.h5")
-    hdf5.seal(tmp_path / "d.h5")
+    (tmp_path / "d.h5").write_bytes((tmp_path / "d.h5").read_bytes()[hdf5._BLOCK:])  # a file without a seal
     with pytest.raises(InputError, match="its content does not match its checksum"):
         dataset.read(tmp_path / "d.h5")

@@ -3,11 +3,13 @@
 import csv
 
 import numpy as np
+import pytest
 import tiny
 
 from experiments.measure import last_steps
 
 
+@pytest.mark.slow
 def test_runs_are_tested_over_their_last_steps_and_with_averaged_weights(tmp_path):
     data = tiny.phantom(tmp_path)
     done = tiny.command("experiments", "last-steps", "--data", data, "--protocol", "tiny", "--methods", "none",

@@ -11,12 +11,13 @@ from ilnrepro.storage import dataset
 
 @pytest.fixture(scope="module")
 def data():
-    """Ten subjects, small."""
-    return spine_phantom(64, 40)
+    """Five subjects, small."""
+    return spine_phantom(64, 40, subjects=5)
 
 
 @pytest.mark.slow
-def test_sound_and_complete(data, tmp_path):
+def test_sound_and_complete(tmp_path):
+    data = spine_phantom(64, 40)
     dataset.write(tmp_path / "p.h5", data)
     again = dataset.read(tmp_path / "p.h5")
     assert again.images.shape == again.masks.shape == (10, 40, 64, 64) and again.images.dtype == np.float32
