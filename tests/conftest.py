@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from layers import form_of, seldom
+from tensorflow.python.framework import ops
 
 from ilnrepro.norms import fused, kernels
 
@@ -50,6 +51,16 @@ def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graphs_forgotten():
+    """Lets go of a file's graphs and their variables, which TensorFlow's register of custom gradients would keep for
+    good (tensorflow/tensorflow#27492)."""
+    yield
+    registered = ops.gradient_registry._registry
+    for name in [name for name in registered if name.startswith("CustomGradient-")]:
+        del registered[name]
 
 
 @pytest.fixture(params=FORMS)

@@ -49,16 +49,18 @@ def expected_numbers(affine, start=32, pools=4):
     return total + inputs + 1
 
 
-@pytest.mark.parametrize("method, affine", [("none", False), ("in", True), ("gn32", True)])
-def test_parameters_and_which_layers_are_normalized(method, affine):
-    network = ResUNet3D(method)
-    assert numbers(network) == expected_numbers(affine)
+@pytest.mark.parametrize("method, affine, start", seldom([("none", False, 2), ("in", True, 2), ("gn32", True, 32)],
+                                                         [("none", False, 2), ("in", True, 2)]))
+def test_parameters_and_which_layers_are_normalized(method, affine, start):
+    assert ResUNet3D.start_channels == 32
+    network = ResUNet3D(method, start_channels=start)
+    assert numbers(network) == expected_numbers(affine, start)
     stages = ["down1", "down2", "down3", "down4", "bottom", "up4", "up3", "up2", "up1"]
     assert list(network.normalizations) == [f"{s}/{kind}" for s in stages for kind in ("dilated", "standard")]
     assert [layer.name for layer in network.layers if layer.name not in network.normalizations] == [
         "up4/transposed", "up3/transposed", "up2/transposed", "up1/transposed", "head"]
     assert [network.normalizations[f"{s}/standard"].bias.shape[0] for s in stages] == [
-        32, 64, 128, 256, 512, 256, 128, 64, 32]
+        k * start for k in (1, 2, 4, 8, 16, 8, 4, 2, 1)]
     assert len(network.named_variables) == 23 * 2 + (18 * 2 if affine else 0)
 
 
@@ -180,7 +182,7 @@ def test_one_layer_on_the_native_kernels_against_float64(use):
 
 def test_sides_initializers_and_groups_that_do_not_fit():
     with pytest.raises(InputError, match="16×24×32: sides must be divisible by 16"):
-        ResUNet3D("in")(tf.zeros([1, 16, 24, 32, 1]))
+        ResUNet3D("in", start_channels=2)(tf.zeros([1, 16, 24, 32, 1]))
     with pytest.raises(InputError, match="initializer: 'root' is unknown; choose one of glorot"):
         ResUNet3D("in", initializer="root")
     with pytest.raises(InputError, match="64 groups do not divide 32 channels"):
