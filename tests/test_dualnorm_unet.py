@@ -47,8 +47,9 @@ def expected_numbers(start=32, pools=4, aware=True):
 
 
 def test_parameters_and_which_layers_are_class_aware():
-    network = DualNormUNet("bn")
-    assert numbers(network) == expected_numbers()
+    assert DualNormUNet.start_channels == 32
+    network = DualNormUNet("bn", start_channels=8)
+    assert numbers(network) == expected_numbers(8)
     masked = [name for name in network.normalizations if name.endswith("/masked")]
     assert masked == [f"down{k}/block{i}/masked" for k in (1, 2, 3, 4) for i in (1, 2)]
     assert all(network.normalizations[name].gamma is None for name in masked)
@@ -67,7 +68,7 @@ def test_the_baseline_has_nothing_class_aware():
 
 
 def test_the_start():
-    network = DualNormUNet("bn", seed=3)
+    network = DualNormUNet("bn", seed=3, start_channels=8)
     for name, variable in network.named_variables.items():
         values = variable.numpy()
         if values.ndim == 4:
@@ -284,6 +285,6 @@ def test_paths_tell_mode_and_site():
 
 
 def test_the_summary_tells_every_layer():
-    rows = summary(DualNormUNet("bn"), 64)
-    assert rows[0][:2] == ("down1/conv", (64, 64, 32)) and rows[-1][:2] == ("head", (64, 64, 2))
-    assert sum(row[4] for row in rows if row[5]) == expected_numbers()
+    rows = summary(DualNormUNet("bn", start_channels=8), 64)
+    assert rows[0][:2] == ("down1/conv", (64, 64, 8)) and rows[-1][:2] == ("head", (64, 64, 2))
+    assert sum(row[4] for row in rows if row[5]) == expected_numbers(8)
