@@ -77,7 +77,7 @@ data: setup ## make the phantom data sets (SYNTHETIC)
 data-sunnybrook: setup ## make the Sunnybrook data set: SOURCE=file.npz or folder
 	$(BIN)/python -m data_prep sunnybrook $(if $(SOURCE),--source "$(SOURCE)") --output build/data/sunnybrook-lv.h5
 
-reproduce: setup ## Tables 1-3, cost, figures: on the phantoms in under 10 minutes
+reproduce: setup ## Tables 1-3, cost, figures: on the phantoms, in 7 to 30 minutes
 	$(BIN)/python -m experiments reproduce iln $(RUNS)
 
 reproduce-table1 reproduce-table2 reproduce-table3: reproduce-table%: setup

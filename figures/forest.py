@@ -96,8 +96,8 @@ def draw(folder, name, entries, labels, caption):
         axes[0, 0].legend(handles=[plt.Line2D([], [], label=theirs, linewidth=0, **_PAPER),
                                    plt.Line2D([], [], label=ours, linewidth=0, **_OURS)],
                           loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, fontsize=8)
-    note = "".join(f" Beyond the axis: {r.label} ({r.structure}) {r.texts[1]}." for r in entries if r not in shown)
-    return save(figure, folder, name, f"{caption}{note}")
+    beyond = ", ".join(f"{r.label} ({r.structure}) {r.texts[1]}" for r in entries if r not in shown)
+    return save(figure, folder, name, caption + (f" Beyond the axis: {beyond}." if beyond else ""))
 
 
 def draw_claims(folder, entries, about):

@@ -34,15 +34,16 @@ def test_tables_come_again(name, tmp_path):
     for words in (["figures"], ["figures", "report"]):
         done = tiny.command(*words, "--results", tmp_path)
         assert done.returncode == 0, done.stderr
-    shown = captions(tmp_path / "figures")
+    table, shown = (tmp_path / "tables" / "table3.md").read_text(encoding="utf-8"), captions(tmp_path / "figures")
     # Committed with the images of data that may be shown; the captions of figures without them say so.
     missing = " The grey images are not in the run files: name the data sets to see them."
     assert {key: caption.replace(missing, "") for key, caption in shown.items()} == captions(source / "figures")
     for name, caption in shown.items():
         if name != "figure1-gates.png":  # drawn from no run
-            for words in ("Data: ", "test images in", "Protocol ", "Rates ", "Seeds "):
+            for words in ("SYNTHETIC data: " if "SYNTHETIC" in table else "Data: ", "test images in", "Protocol ", "Rates ", "Seeds "):
                 assert words in caption, (name, words)
-            assert "rule '" in caption or "every learning rate" in caption or "Rules: '" in caption, name
+            assert any(words in caption for words in (
+                "rule '", "every learning rate", "Rules: '", "nothing to choose")), name
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The images are not shown" in report and len(report.encode()) < 10_000_000
 
@@ -51,16 +52,16 @@ def test_committed_runs_are_of_data_that_are_still_known_and_say_themselves_whet
     """By their scores, not by what an earlier version wrote into them: the same here, for all or nothing was found."""
     for path in COMMITTED.glob("*/runs/*/*/*/*.h5"):
         run = runfile.read(path)
-        assert run.configuration.dataset_checksum in dataset._EARLIER_CHECKSUMS.values(), path
+        assert run.synthetic or run.configuration.dataset_checksum in dataset._EARLIER_CHECKSUMS.values(), path
         assert path == path.parents[4] / run.configuration.path
         with h5py.File(path) as file:
             assert run.status == file.attrs["status"], path
             assert run.configuration.hash == file.attrs["configuration_hash"], path
-        assert run.dice.mean() > 0.3 or run.status == "collapsed"
+        assert run.dice.mean() > (0.2 if run.synthetic else 0.3) or run.status == "collapsed"
 
 
 def test_a_run_that_finds_next_to_nothing_has_collapsed():
-    path = next(COMMITTED.glob("*/runs/*/*/iln/fold1-lr0.1-seed0.h5"))
+    path = next(COMMITTED.glob("*/runs/*/*/iln/fold1-*-seed0.h5"))
     run, n = runfile.read(path), 509
     rng = np.random.default_rng(0)
     truth, predicted = rng.integers(50, 500, n), np.zeros(n, int)
