@@ -31,7 +31,9 @@ def add_arguments(parser):
     parser.add_argument("--spacing", type=float, metavar="MM", help="resample to this pixel size")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=integer(0), default=0, help="of the folds")
-    parser.add_argument("--keep-empty", action="store_true", help="keep slices without the structure")
+    parser.add_argument("--keep-empty", action="store_true", help="keep slices without the structure (volumes do)")
+    parser.add_argument("--volumes", action="store_true", help="a volume for each frame instead of its slices")
+    parser.add_argument("--sites", action="store_true", help="tell the patients' disease groups as sites")
 
 
 def source(arguments):
@@ -40,32 +42,41 @@ def source(arguments):
 
 
 def prepare(arguments, audit):
-    """The data set of one structure, an image for each labelled slice.
+    """The data set of one structure, an image for each labelled slice, or a volume for each frame.
 
     Slices are resampled if a spacing is given, then cropped or padded (with their smallest value) to size² about the
-    centre. Folds are by patient, and balanced over the diseases in the Info.cfg files.
+    centre; volumes are filled up to the deepest (`cases.fill_up`). Folds are by patient, and balanced over the diseases
+    in the Info.cfg files. All images are one hospital's: sites, where asked for, are the five diseases.
 
     Raises:
       InputError: the source is missing, not this release, or damaged; or size or spacing is not positive.
     """
     preparation = cases.cropping(arguments.size, arguments.spacing)
     volumes, labels, patients = _scan(arguments.source, audit)
-    slices = []
+    disease = {patient: _disease(folder) for patient, folder in patients.items()}
+    read = []
     for key in sorted(volumes | labels):
         with audit.case("_frame".join(key)):
-            slices += _read_volume(key, volumes.get(key), labels.get(key), LABEL[arguments.structure], preparation,
-                                  audit)
+            if arguments.sites and disease[key[0]] == "unknown":
+                raise InputError(f"{patients[key[0]] / 'Info.cfg'}: no line `Group: DCM` or the like in it, which "
+                                 "tells the site; get it again, or leave --sites out")
+            slices, slice_spacing = _read_volume(key, volumes.get(key), labels.get(key), LABEL[arguments.structure],
+                                                 preparation, audit)
+            for case in slices if arguments.sites else ():
+                case.details["site"] = disease[key[0]]
+            read += [_joined(slices, slice_spacing)] if arguments.volumes else slices
             for path in (volumes[key], labels[key]):
                 audit.checksum(key[0], path)
-    disease = {patient: _disease(folder) for patient, folder in patients.items()}
-    audit.counts["patients by disease"] = _count({case.subject for case in slices}, disease)
+    if arguments.volumes:
+        cases.fill_up(read, audit)
+    audit.counts["patients by disease"] = _count({case.subject for case in read}, disease)
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed, disease)
 
     structure = arguments.structure.upper()
-    return cases.data_set(slices, audit, split, arguments.keep_empty, preparation, title=f"ACDC, {structure}",
-                          structure=structure, source=arguments.source.resolve().name,
+    return cases.data_set(read, audit, split, arguments.keep_empty or arguments.volumes, preparation,
+                          title=f"ACDC, {structure}", structure=structure, source=arguments.source.resolve().name,
                           licence="for research, by the challenge organisers' terms", citation=CITATION,
                           restricted=True)
 
@@ -97,7 +108,7 @@ def _scan(folder, audit):
 
 
 def _read_volume(key, image_path, label_path, number_of_structure, preparation, audit):
-    """The cases of one volume."""
+    """(the cases of one volume's slices, the slices' distance in mm)."""
     if image_path is None or label_path is None:
         lacking = "image" if image_path is None else "label"
         raise InputError(f"{image_path or label_path}: no {lacking} volume of this frame; get it again")
@@ -117,7 +128,16 @@ def _read_volume(key, image_path, label_path, number_of_structure, preparation, 
         name = f"{patient}_frame{frame}_slice{number:02d}"
         prepared = cases.prepared(name, image, mask, picture.spacing, preparation, audit)
         slices.append(Case(name, patient, *prepared, {"slice": number, "frame": int(frame)}))
-    return slices
+    return slices, picture.slice_spacing
+
+
+def _joined(slices, slice_spacing):
+    """The case of a volume with these slices."""
+    first = slices[0]
+    spacing = (slice_spacing, *first.spacing) if slice_spacing and first.spacing else None
+    details = {key: value for key, value in first.details.items() if key != "slice"}
+    return Case(first.name.rpartition("_slice")[0], first.subject, np.stack([case.image for case in slices]),
+                np.stack([case.mask for case in slices]), spacing, details)
 
 
 def _disease(folder):

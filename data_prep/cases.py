@@ -101,6 +101,19 @@ def _is_cut(mask, spacing, in_grid, preparation):
     return np.count_nonzero(mask) > np.count_nonzero(mask[np.ix_(rows, columns)])
 
 
+def fill_up(volumes, audit):
+    """Makes all volumes as deep as the deepest: behind their last slice comes their least value, without structure."""
+    depths = {case.name: case.image.shape[0] for case in volumes}
+    depth = max(depths.values(), default=0)
+    audit.counts["slices"] = depths
+    audit.counts["slices filled up to"] = depth
+    for case in volumes:
+        missing = ((0, depth - depths[case.name]), (0, 0), (0, 0))
+        image, mask = np.asarray(case.image), np.asarray(case.mask)
+        case.image = Packed(np.pad(image, missing, constant_values=image.min()))
+        case.mask = Packed(np.pad(mask, missing))
+
+
 def _without_empty(cases, audit):
     """The cases whose masks hold something; the others are reported to `audit`."""
     kept = [case for case in cases if np.any(case.mask)]

@@ -57,15 +57,7 @@ def prepare(arguments, audit):
             labelled.append(_read(subject, volumes.get(subject), labels.get(subject), preparation, audit))
             for path in (volumes[subject], labels[subject]):
                 audit.checksum(subject, path)
-    depths = {case.subject: case.image.shape[0] for case in labelled}
-    depth = max(depths.values(), default=0)
-    audit.counts["slices"] = depths
-    audit.counts["slices filled up to"] = depth
-    for case in labelled:
-        missing = ((0, depth - depths[case.subject]), (0, 0), (0, 0))
-        image, mask = np.asarray(case.image), np.asarray(case.mask)
-        case.image = cases.Packed(np.pad(image, missing, constant_values=image.min()))
-        case.mask = cases.Packed(np.pad(mask, missing))
+    cases.fill_up(labelled, audit)
 
     def split(subject):
         return folds.random_split(subject, arguments.folds, arguments.seed)

@@ -84,15 +84,15 @@ def sunnybrook(folder, subjects=SUBJECTS, frames=3, layout="today", side=SIDE, s
     return written
 
 
-def acdc(folder, patients=6, slices=4, shape=(40, 52), seed=0):
-    """Writes an ACDC release, two frames a patient, whose first slice holds no structure.
+def acdc(folder, patients=6, slices=4, shape=(40, 52), seed=0, first=1):
+    """Writes an ACDC release, or more patients from `first` on; two frames each, whose first slice holds no structure.
 
     Returns:
       Image and label volumes, [D, H, W], by (patient, frame).
     """
     rng = np.random.default_rng(seed)
     written = {}
-    for number in range(1, patients + 1):
+    for number in range(first, first + patients):
         patient = f"patient{number:03d}"
         here = folder / "training" / patient
         here.mkdir(parents=True)

@@ -249,6 +249,31 @@ def test_acdc_keeps_empty_slices_on_request(tmp_path, made):
     assert len(data) == 3 * 2 * 4 and len(report["empty masks"]) == 6
 
 
+def test_acdc_gives_volumes_as_deep_as_the_deepest(tmp_path, made):
+    written = raw_trees.acdc(tmp_path / "acdc", patients=2) | raw_trees.acdc(tmp_path / "acdc", 1, 6, first=3)
+    data, report = made("acdc", "--source", tmp_path / "acdc", "--structure", "rv", "--size", 48, "--volumes")
+    assert data.name.tolist() == [f"{patient}_frame{frame:02d}" for patient, frame in sorted(written)]
+    assert data.images.shape == data.masks.shape == (6, 6, 48, 48) and report["slices filled up to"] == 6
+    for i, key in enumerate(sorted(written)):
+        volume, labels = written[key]
+        np.testing.assert_array_equal(data.images[i, :len(volume), 4:44], volume[:, :, 2:50])
+        np.testing.assert_array_equal(data.masks[i, :len(volume), 4:44], labels[:, :, 2:50] == 1)
+        assert (data.images[i, len(volume):] == volume.min()).all() and not data.masks[i, len(volume):].any()
+    np.testing.assert_allclose(data.optional["spacing"], [(10, *raw_trees.SPACING)] * 6, rtol=1e-6)
+    assert set(data.optional) == {"spacing", "frame"}
+
+
+def test_acdc_s_diseases_are_sites_on_request(tmp_path, made):
+    raw_trees.acdc(tmp_path / "acdc", patients=6)
+    words = ("acdc", "--source", tmp_path / "acdc", "--structure", "rv", "--size", 32, "--sites")
+    data, _ = made(*words)
+    assert dict(zip(data.subject.tolist(), data.optional["site"].tolist(), strict=True)) == {
+        f"patient{k:03d}": ("NOR", "DCM", "RV")[k % 3] for k in range(1, 7)}
+    (tmp_path / "acdc" / "training" / "patient002" / "Info.cfg").unlink()
+    with pytest.raises(InputError, match="Info.cfg: no line `Group: DCM`.*leave --sites out"):
+        made(*words)
+
+
 def test_acdc_names_what_the_crop_cuts(tmp_path, made):
     raw_trees.acdc(tmp_path / "acdc", patients=2, slices=2)
     cut = [made("acdc", "--source", tmp_path / "acdc", "--structure", "rv", "--size", size)[1][
