@@ -49,7 +49,8 @@ def prepare(arguments, audit):
     in the Info.cfg files. All images are one hospital's: sites, where asked for, are the five diseases.
 
     Raises:
-      InputError: the source is missing, not this release, or damaged; or size or spacing is not positive.
+      InputError: the source is missing, not this release, or damaged; size or spacing is not positive; or
+        sites are asked for and an Info.cfg does not tell its group.
     """
     preparation = cases.cropping(arguments.size, arguments.spacing)
     volumes, labels, patients = _scan(arguments.source, audit)
