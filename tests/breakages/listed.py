@@ -311,7 +311,7 @@ DATA_PREP = (
              "data_prep/acdc.py", "_read_volume", "label == number_of_structure",
              "label >= number_of_structure", ("tests/test_data_prep.py::test_acdc_gives_its_slices",)),
     Breakage("filled-in-front", "thin volumes are filled up in front of their first slice",
-             "data_prep/spine.py", "prepare", "(0, depth - depths[case.subject])", "(depth - depths[case.subject], 0)",
+             "data_prep/cases.py", "fill_up", "(0, depth - depths[case.name])", "(depth - depths[case.name], 0)",
              ("tests/test_data_prep.py::test_spine_volumes_are_resampled_filled_up_and_labels_joined",)),
     Breakage("damage-swallowed", "damaged cases are left out without being asked for",
              "data_prep/audit.py", "Audit.settle", "if self.damaged and not self.allow_partial:",
