@@ -56,9 +56,12 @@ def _data(data, pixel):
 def _method(evidence, configuration, size):
     c, found = configuration, evidence.answer
     best, protocol = found.standings[0], c.protocol
-    level = [m for m in found.best if m != best.method]
+    level = [s.method for s in found.standings[1:] if s.method in found.best]
+    single = [s.method for s in found.standings if s.method in level and s.seeds == 1]
     apart = (f"It cannot be told apart from {', '.join(level)}; the highest mean was taken."
              if level else "It is shown to be better than each of the others.")
+    if single:
+        apart += f" Of {', '.join(single)} there is one seed, which says little of how much its runs differ."
     rates = ", ".join(f"{rate:g} on fold {fold}" for fold, rate in evidence.rates.items())
     rows = [f"| {s.method} | {with_interval(s.dice, s.low, s.high)} | {s.rate:g} | {s.runs} |"
             for s in found.standings]
