@@ -46,7 +46,7 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
             return []
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-        with Progress(*columns, console=console, speed_estimate_period=600) as bar:
+        with Progress(*columns, console=console, speed_estimate_period=600, refresh_per_second=2) as bar:
             task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in undone) + more_steps)
             do = functools.partial(_execute, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
                                    options=options, bar=bar, task=task, count=count)
