@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import itertools
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from ilnrepro.errors import InputError
 from ilnrepro.studies import planning
 from ilnrepro.studies.answer import LEVEL, answer
 from ilnrepro.studies.planning import Timing
+from ilnrepro.studies.words import Findings
 
 COMMITTED = tiny.ROOT / "results" / "sunnybrook-lite"
 
@@ -136,6 +139,13 @@ def test_methods_none_of_whose_runs_learned_anything_are_not_told_apart():
     said = answer(every)
     assert said.winner is None and math.isnan(said.pairs[0].low) and said.pairs[0].needed is None
     assert [s.collapsed for s in said.standings] == [s.runs for s in said.standings]
+    plan = SimpleNamespace(methods=[s.method for s in said.standings], steps=8, full=9, dataset="mine", training={})
+    costs = dict.fromkeys(plan.methods, (0.1, 0))
+    found = Findings(said, plan, costs, "mine.h5", Path("r"))
+    assert found.verdict.startswith("No answer") and "ilnrepro train" not in "\n".join(found.lines)
+    one_learned = answer([*every[1:], dataclasses.replace(every[0], status="complete")])
+    found = dataclasses.replace(found, answer=one_learned)
+    assert found.verdict.startswith("No winner")
 
 
 def test_a_pair_without_an_interval_is_not_told_apart():

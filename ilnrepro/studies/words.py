@@ -53,8 +53,16 @@ class Findings:
         return self.answer.against(self.against)
 
     @property
+    def learned(self) -> bool:
+        """Whether any network has learned to segment."""
+        return any(s.diverged + s.collapsed < s.runs for s in self.answer.standings)
+
+    @property
     def verdict(self) -> str:
         """The answer in one sentence or two."""
+        if not self.learned:
+            return ("No answer: no network has learned to segment. Give more --hours, or other --rates, and another "
+                    "folder --results.")
         best, worse = self.answer.best, [s.method for s in self.answer.standings if s.method not in self.answer.best]
         if self.answer.winner:
             return f"{title(best[0])} is better than {_listed(worse)}."
@@ -106,6 +114,8 @@ class Findings:
                  *self.needs, *self.lost_runs]
         if self.plan.steps < self.plan.full:
             lines.append(shortening_in_words(self.plan))
+        if not self.learned:
+            return lines
         what = "the winner" if self.answer.winner else f"{title(self.answer.best[0])}, the highest mean of those,"
         return [*lines, f"To train {what} on all subjects: {shlex.join(self.train)}"]
 
