@@ -1,7 +1,7 @@
 """For MkDocs: what lies beside docs/ in the repository and is named by the documents becomes part of the site.
 
-README.md is the first page; CONTRIBUTING.md, CHANGELOG.md and CITATION.cff, the results' pictures and tables stand
-where links look for them.
+README.md is the first page; CONTRIBUTING.md, CHANGELOG.md and CITATION.cff, the cards of networks, the results'
+pictures and tables stand where links look for them.
 """
 
 import posixpath
@@ -11,7 +11,8 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
-BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "results/*/figures/*.png", "results/*/*.md")
+BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "ilnrepro/trained/*.md",
+          "results/*/figures/*.png", "results/*/*.md")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)(?P<path>[^)#\s]+)")
 
 
