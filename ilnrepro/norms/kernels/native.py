@@ -298,7 +298,7 @@ def _locked(path):
 
 
 def _compile(compiler, folder, key):
-    print("compiling the native kernels for this processor: once, about half a minute", file=sys.stderr, flush=True)
+    print("compiling the native kernels for this processor, which is done once", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
         output = pathlib.Path(scratch, "native.so")
         undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
