@@ -171,13 +171,22 @@ def shaped(*shape):
     return ilnrepro.data_set(images, images > 0.5, ["a", "b", "c", "d"], structure="LV")
 
 
-@pytest.mark.parametrize("shape, name, steps", [((256, 224), "lite", None), ((64, 64), "quick", 4 * 7),
-                                                ((200, 200), "quick", 4 * 7), ((32, 64, 64), "kolarik-quick", None)])
-def test_a_protocol_suits_the_images(shape, name, steps):
+@pytest.mark.parametrize("shape, name, steps, shrink", [
+    ((256, 224), "lite", None, 2), ((64, 64), "quick", 4 * 7, 1), ((200, 200), "quick", 4 * 7, 1),
+    ((16, 64, 64), "kolarik-quick", None, 1), ((16, 192, 256), "kolarik-quick", None, 2)])
+def test_a_protocol_suits_the_images(shape, name, steps, shrink):
     chosen = defaults.suitable_protocol(shaped(*shape))
-    assert (chosen.name, chosen.steps_per_epoch) == (name, steps)
+    assert (chosen.name, chosen.steps_per_epoch, chosen.shrink) == (name, steps, shrink)
     assert defaults.suitable_protocol(shaped(*shape), "tiny").name == "tiny"
     assert defaults.suitable_protocol(shaped(*shape), epochs=5).epochs == 5
+
+
+@pytest.mark.parametrize("shape, changes, steps", [
+    ((64, 64), {}, 10), ((256, 256), {"batch": 8}, 16), ((16, 64, 64), {}, 8), ((16, 192, 256), {}, 8),
+    ((32, 192, 256), {"shrink": 1}, 2), ((16, 512, 512), {"batch": 9, "shrink": 1}, 1)])
+def test_a_short_run_that_is_timed_is_shorter_where_steps_are_large(shape, changes, steps):
+    data = shaped(*shape)
+    assert planning._timed_steps(data, defaults.suitable_protocol(data, **changes)) == steps
 
 
 # Methods of one's own.

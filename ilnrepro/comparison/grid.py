@@ -44,9 +44,7 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
         console.print(f"{len(jobs) + more} runs, {len(jobs) - len(undone)} done before, {count} to do")
         if not count:
             return []
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-        with Progress(*columns, console=console, speed_estimate_period=600, refresh_per_second=2) as bar:
+        with progress(console) as bar:
             task = bar.add_task(f"runs 0/{count}", total=sum(job.steps for job in undone) + more_steps)
             do = functools.partial(_execute, results=results, executor=EXECUTORS[executor], jobs_at_once=jobs_at_once,
                                    options=options, bar=bar, task=task, count=count)
@@ -60,6 +58,13 @@ def run(jobs, results, executor="local", jobs_at_once=None, options=(), further=
         reported = {job for job, _ in failed}
         return failed + [(job, "its run file is gone: was the results folder removed?") for job in jobs
                          if job not in reported and not (results / job.configuration.path).exists()]
+
+
+def progress(console):
+    """A progress bar for runs, in steps, with the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+    return Progress(*columns, console=console, speed_estimate_period=600, refresh_per_second=2)
 
 
 def _undone(jobs, results, options):

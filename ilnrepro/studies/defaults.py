@@ -21,10 +21,11 @@ def suitable_protocol(data: DataSet, name: str | None = None, **changes: Any) ->
     """
     if name:
         return protocol(name, **changes)
+    sides, divisor = data.images.shape[-2:], 2 ** (PROTOCOLS["lite"].pools + 1)
+    large = min(sides) >= LARGE and not any(side % divisor for side in sides)
     if data.images.ndim == 4:
-        return protocol("kolarik-quick", **changes)
-    sides, divisor = data.images.shape[1:], 2 ** (PROTOCOLS["lite"].pools + 1)
-    if min(sides) >= LARGE and not any(side % divisor for side in sides):
+        return protocol("kolarik-quick", **({"shrink": 2} if large else {}) | changes)
+    if large:
         return protocol("lite", **changes)
     quick = protocol("quick", **changes)
     if "steps_per_epoch" in changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import time
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from ilnrepro.comparison import executors, planning
+from ilnrepro.comparison import executors, grid, planning
 from ilnrepro.errors import InputError
 from ilnrepro.protocols import WHOLE, Configuration, Protocol, protocol
 from ilnrepro.storage import files, runfile
@@ -21,7 +23,8 @@ from ilnrepro.storage.dataset import DataSet
 FILE = "plan.json"
 ENOUGH = 2000  # steps of a run from which further seeds and rates are preferred to longer training
 MINIMUM = 400  # steps of a run, below which networks have learned too little to be compared
-_BLOCKS = 3  # of steps in a run that is timed: the first makes the graphs
+_EPOCHS = 3  # of a run that is timed: in the first the graphs are made
+_PIXELS = 2 ** 21  # at most about so many an epoch of it, so that slow networks are not timed for longer
 _PLANNED_SHARE = 0.9  # of the budget, since a machine may be slower later than when it was timed
 
 
@@ -130,17 +133,20 @@ def measure_timing(data: Path, source: DataSet, methods: Sequence[str], training
     Raises:
       InputError: a run fails; the message says why.
     """
-    short = protocol(training.name, **{**changes_of(training), "epochs": 1,
-                                       "steps_per_epoch": _BLOCKS * training.block})
+    steps = _timed_steps(source, training)
+    short = protocol(training.name, **{**changes_of(training), "epochs": _EPOCHS, "steps_per_epoch": steps})
     rounds = max(1, math.ceil(workers / len(methods)))
     with tempfile.TemporaryDirectory(prefix="ilnrepro-") as folder:
         jobs = [planning.Job(Configuration(data.stem, source.checksum, source.structure, m, source.folds[0], rate, seed,
-                                           short), data, _BLOCKS * training.block)
+                                           short), data, _EPOCHS * steps)
                 for seed in range(rounds) for m in methods]
         began = time.monotonic()
-        for job, reason in executors.EXECUTORS["local"](jobs, Path(folder), workers, options, lambda steps: None):
-            if reason:
-                raise InputError(f"{job.configuration.method}: {reason.removeprefix('error: ')}")
+        with grid.progress(Console(stderr=True)) as bar:
+            task = bar.add_task("timing", total=sum(job.steps for job in jobs))
+            for job, reason in executors.EXECUTORS["local"](jobs, Path(folder), workers, options,
+                                                            functools.partial(bar.advance, task)):
+                if reason:
+                    raise InputError(f"{job.configuration.method}: {reason.removeprefix('error: ')}")
         wall = (time.monotonic() - began) / math.ceil(len(jobs) / workers)
         times = {m: [runfile.read(Path(folder) / job.configuration.path).timing for job in jobs
                      if job.configuration.method == m] for m in methods}
@@ -149,6 +155,13 @@ def measure_timing(data: Path, source: DataSet, methods: Sequence[str], training
     return {m: Timing(max(map(_step, runs)), max(float(t["test"]) for t in runs),
                       start + max(float(t["first_block"]) for t in runs), max(int(t["peak_bytes"]) for t in runs))
             for m, runs in times.items()}
+
+
+def _timed_steps(source, training):
+    """The steps of an epoch of a run that is timed."""
+    slices = (training.slab or 1) if source.images.ndim == 4 else 1
+    pixels = training.batch * slices * math.prod(source.images.shape[-2:]) // training.shrink ** 2
+    return min(training.block, max(1, _PIXELS // pixels))
 
 
 def _step(timing):
