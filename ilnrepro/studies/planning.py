@@ -24,7 +24,7 @@ FILE = "plan.json"
 ENOUGH = 2000  # steps of a run from which further seeds and rates are preferred to longer training
 MINIMUM = 400  # steps of a run, below which networks have learned too little to be compared
 _EPOCHS = 3  # of a run that is timed: in the first the graphs are made
-_PIXELS = 2 ** 21  # at most about so many an epoch of it, so that slow networks are not timed for longer
+_PIXELS = 2 ** 20  # at most about so many an epoch of it, so that slow networks are not timed for longer
 _PLANNED_SHARE = 0.9  # of the budget, since a machine may be slower later than when it was timed
 
 
