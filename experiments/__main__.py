@@ -69,7 +69,8 @@ def _add_interval_commands(commands):
     winner = commands.add_parser("winners", help="simulate how often a comparison names a winner, rightly and wrongly")
     winner.add_argument("--studies", type=integer(1), default=winners.STUDIES, help=f"of each kind (default: "
                         f"{winners.STUDIES}, ten minutes)")
-    winner.set_defaults(act=lambda arguments: _winners(arguments.studies))
+    winner.add_argument("--results", type=Path, help="write winners.md there")
+    winner.set_defaults(act=_winners)
 
 
 def main(argv=None):
@@ -113,8 +114,13 @@ def _coverage(arguments):
     return 0
 
 
-def _winners(studies):
-    show([winners.measure(studies).rich()])
+def _winners(arguments):
+    if arguments.results:
+        files.check_writable(arguments.results)
+    table = winners.measure(arguments.studies)
+    if arguments.results:
+        files.write(arguments.results / "winners.md", table.markdown())
+    show([table.rich()])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Figure 2: test cases as each method segments them; truth red, prediction green, overlap yellow."""
+"""Figure 2: test cases as each method segments them; truth red, prediction green, overlap yellow; truth outlined."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -46,18 +46,25 @@ def draw(folder, runs, datasets, about):
         left, top, width, height = box([truth, *masks.values()])
         shown = slice(top, top + height), slice(left, left + width)
         image = None if image is None else image[shown]
-        row[0].imshow(rgb_picture(image, truth[shown], None), interpolation="nearest")
+        _show(row[0], image, truth[shown], None)
         row[0].set_title(f"{key[0]}-{key[1]}{', hard' if hard else ''}", fontsize=7, pad=2)
         for axis, method in zip(row[1:], methods, strict=True):
             if method in runs_of_fold:
-                axis.imshow(rgb_picture(image, truth[shown], masks[method][shown]), interpolation="nearest")
+                _show(axis, image, truth[shown], masks[method][shown])
                 axis.set_title(f"{method_row(method).title} {runs_of_fold[method].dice[case]:.2f}", fontsize=7, pad=2)
     slices = " (of each volume the slice that holds most of the structure)" if first.masks.ndim == 4 else ""
     missing = "" if images else " The grey images are not in the run files: name the data sets to see them."
     return save(figure, folder, "figure2-examples",
                 f"Figure 2. {len(cases)} test cases{slices} by each method, with their Dice; first those hardest for "
-                "the methods together, then others drawn at random. First column: truth. Red: truth. Green: "
-                f"prediction. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
+                "the methods together, then others drawn at random. First column: truth. White line: its outline. Red: "
+                f"truth alone. Green: prediction alone. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
+
+
+def _show(axis, image, truth, predicted):
+    """Shows a picture with the truth's outline, by which misses and additions differ in print without colour too."""
+    axis.imshow(rgb_picture(image, truth, predicted), interpolation="nearest")
+    if truth.any() and not truth.all():
+        axis.contour(truth, levels=[0.5], colors="white", linewidths=0.8)
 
 
 def select_cases(by_fold):
