@@ -57,7 +57,8 @@ def draw(folder, runs, datasets, about):
     return save(figure, folder, "figure2-examples",
                 f"Figure 2. {len(cases)} test cases{slices} by each method, with their Dice; first those hardest for "
                 "the methods together, then others drawn at random. First column: truth. White line: its outline. Red: "
-                f"truth alone. Green: prediction alone. Yellow: both. Only the part around what is marked is shown.{missing} {about}")
+                "truth alone. Green: prediction alone. Yellow: both. Only the part around what is marked is "
+                f"shown.{missing} {about}")
 
 
 def _show(axis, image, truth, predicted):
