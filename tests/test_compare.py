@@ -1,5 +1,6 @@
 """`ilnrepro compare`: from data to an answer, a page and the command that trains; by its plan, and no other."""
 
+import html
 import json
 import re
 import shlex
@@ -79,6 +80,9 @@ def test_given_again_it_does_nothing_and_says_the_same(done):
     again = compare(folder / "discs.h5", folder / "r")
     assert again.stdout == said.stdout and "18 done before, 0 to do" in again.stderr
     assert files_of(folder) == before and "timing" not in again.stderr
+    page = html.unescape((folder / "r" / "compare.html").read_text(encoding="utf-8"))
+    command = shlex.split(page.rpartition("<pre>")[2].partition("</pre>")[0])
+    assert command[-1] == str(folder / "r") and "0 to do" in tiny.command(*command).stderr
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,19 +134,32 @@ def test_a_network_of_volumes_gives_the_run_s_own_masks(data, tmp_path):
     done = tiny.command("ilnrepro", "predict", path, data, "--output", tmp_path / "out")
     assert done.returncode == 0 and "DSC" in done.stderr, done.stderr
     assert len(list((tmp_path / "out" / "tiny-spine-overlay").glob("*.png"))) == len(volumes)
-    for given, message in ((tiny.phantom(tmp_path), "holds images [n, H, W]; this network takes volumes"),
-                           (volumes.images[0][:12], "12 slices; this network sees 16 at once")):
-        with pytest.raises(InputError, match=re.escape(message)):
-            prediction.predict(load(path), given, tmp_path / "o-mask.h5") if isinstance(given, Path) else segment(given)
+    thin = volumes.images[0][:12]
+    filled = np.concatenate([thin, np.full_like(volumes.images[0][:4], thin.min())])
+    np.testing.assert_allclose(segment(thin).probability, segment(filled).probability[:12], atol=1e-6)
+    with pytest.raises(InputError, match=re.escape("holds images [n, H, W]; this network takes volumes")):
+        prediction.predict(load(path), tiny.phantom(tmp_path), tmp_path / "o-mask.h5")
 
 
-def test_thin_volumes_are_refused(data, tmp_path):
+@pytest.mark.slow
+def test_thin_volumes_are_filled_up_behind(data, tmp_path):
     thin = dataset.read(data)
     thin.images, thin.masks = thin.images[:, :12], thin.masks[:, :12]
     dataset.write(tmp_path / "thin.h5", thin)
-    done = tiny.command("ilnrepro", "run", "--data", tmp_path / "thin.h5", "--protocol", "kolarik-quick", "--results",
-                        tmp_path / "r", "--method", "in", "--fold", 1, "--rate", 0.1)
-    assert done.returncode == 2 and "volumes of 12 slices: this protocol's slabs take 16" in done.stderr
+    missing = ((0, 0), (0, 4), (0, 0), (0, 0))
+    behind = [np.full_like(volume[:4], volume.min()) for volume in thin.images]
+    thin.images = np.concatenate([thin.images, behind], axis=1)
+    thin.masks = np.pad(thin.masks, missing)
+    dataset.write(tmp_path / "filled.h5", thin)
+    runs = []
+    for name in ("thin", "filled"):
+        done = tiny.command("ilnrepro", "run", "--data", tmp_path / f"{name}.h5", *VARIANT, "--method", "in",
+                            "--fold", 1, "--rate", 1e-3, "--results", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        runs.append(runfile.read(next((tmp_path / name).glob("runs/*/*/*/*.h5"))))
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+    np.testing.assert_array_equal(runs[0].masks, runs[1].masks[:, :12])
+    assert runs[0].masks.any()
 
 
 def test_the_first_table_compares_ratios_with_the_paper(tmp_path):

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ilnrepro.comparison.differences import MEASURES
+from ilnrepro.comparison.planning import protocol_arguments
 from ilnrepro.errors import InputError
 from ilnrepro.norms import method as method_row
+from ilnrepro.protocols import format_number
 from ilnrepro.storage.dataset import DataSet
 from ilnrepro.studies import words
 from ilnrepro.studies.answer import LEVEL, Pair
@@ -39,7 +41,8 @@ def content(findings: Findings, source: DataSet) -> dict[str, Any]:
     """The values that the template shows, by name."""
     plan, answer = findings.plan, findings.answer
     command = ["ilnrepro", "compare", str(findings.data), "--methods", *plan.methods, "--hours", f"{plan.hours:g}",
-               "--results", str(findings.results), *findings.options]
+               *protocol_arguments(plan.training), "--rates", *map(format_number, plan.rates),
+               "--seeds", str(len(plan.seeds)), "--results", str(findings.results), *findings.options]
     train = shlex.join(findings.train)
     return {
         "findings": findings, "plan": plan, "answer": answer, "source": source, "measure": MEASURES["dice"],

@@ -10,7 +10,7 @@ from ilnrepro.networks import NETWORKS
 from ilnrepro.networks.layers import check_sides
 from ilnrepro.norms import method
 from ilnrepro.ops.augmentation import batches, epoch_order, factors, prepare
-from ilnrepro.ops.slabs import cut, starts
+from ilnrepro.ops.slabs import cut
 from ilnrepro.protocols import WHOLE
 from ilnrepro.storage import checkpoint
 from ilnrepro.storage.runfile import Run
@@ -44,8 +44,7 @@ def check(configuration, data):
                          f"takes {kinds[network.dimensions]}; choose another protocol or data set")
     images, _ = prepare(np.asarray(data.images[:1]), np.asarray(data.masks[:1]), protocol.shrink)
     if protocol.slab:
-        starts(images.shape[1], protocol.slab)
-        images = images[:, :protocol.slab]
+        images = cut(images, protocol.slab)
     check_sides(images.shape[1:], protocol.pools)
     method(configuration.method).rule.parameters(network.start_channels, protocol.settings)
 

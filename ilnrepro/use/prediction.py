@@ -149,7 +149,7 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
     grid, and are joined in the slices'.
 
     Raises:
-      InputError: a pixel's size is needed and None, or a network of volumes wants more slices.
+      InputError: a pixel's size is needed and None.
     """
     if isinstance(segment, Structures):
         def of_model(k, model):
@@ -159,9 +159,6 @@ def outputs_of(segment, slices, spacings, path, batch=8, progress=lambda done, t
         return joined(segment.names, [of_model(k, model) for k, model in enumerate(segment.models)])
     preparation = segment.preparation
     if segment.slab:
-        if len(slices) < segment.slab:
-            raise InputError(f"{path}: {len(slices)} slices; this network sees {segment.slab} at once, and takes "
-                             "volumes of as many or more")
         batch = len(slices)
     if preparation.spacing and preparation.assumed and any(spacing is None for spacing in spacings):
         warnings.warn(f"{path}: tells no pixel size; {preparation.assumed:g} mm assumed", stacklevel=2)

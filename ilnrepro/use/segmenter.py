@@ -35,8 +35,8 @@ class Segmenter:
     Images of the data set's grid are stretched to [0, 1] one by one, padded with zeros at the bottom and right to sides
     that the network takes, averaged over the protocol's squares, segmented, and the masks enlarged again by repetition
     and cropped. `from_source` does what its data set's preparation did before, and brings masks back. A network of
-    volumes takes the slices of one volume, `[D, H, W]`, stretched together, and sees them slab by slab. A run that
-    collapsed gets a warning.
+    volumes takes the slices of one volume, `[D, H, W]`, stretched together, and sees them slab by slab, as `ops.slabs`
+    has it. A run that collapsed gets a warning.
 
     Args:
       path: a run file that kept its weights (`--keep-weights`).
@@ -90,7 +90,9 @@ class Segmenter:
     def _of_volume(self, x: tf.Tensor) -> tf.Tensor:
         """The structure's probability `[D, H, W]` in a volume `[D, H, W, 1]`, cut and joined as `ops.slabs` has it."""
         slab, depth = self.slab, tf.shape(x)[0]
-        starts = tf.concat([tf.range(0, depth - slab, slab // 2), [depth - slab]], 0)
+        x = tf.pad(x, [[0, tf.maximum(slab - depth, 0)], [0, 0], [0, 0], [0, 0]])
+        last = tf.maximum(depth - slab, 0)
+        starts = tf.concat([tf.range(0, last, slab // 2), [last]], 0)
 
         def probability(start):
             part = tf.ensure_shape(x[tf.newaxis, start:start + slab], [1, slab, None, None, 1])
