@@ -82,7 +82,8 @@ def test_given_again_it_does_nothing_and_says_the_same(done):
     assert files_of(folder) == before and "timing" not in again.stderr
     page = html.unescape((folder / "r" / "compare.html").read_text(encoding="utf-8"))
     command = shlex.split(page.rpartition("<pre>")[2].partition("</pre>")[0])
-    assert command[-1] == str(folder / "r") and "0 to do" in tiny.command(*command).stderr
+    assert " ".join(command).endswith(f"--steps-per-epoch=5 --rates 0.3 0.1 --seeds 2 --results {folder / 'r'}")
+    assert "--protocol" in command and "0 to do" in tiny.command(*command).stderr
 
 
 @pytest.mark.slow
