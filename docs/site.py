@@ -12,7 +12,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "ilnrepro/trained/*.md",
-          "results/*/figures/*.png", "results/*/*.md")
+          "results/*/figures/*.png", "results/*/*.md", "results/*/*/tables/*.md")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)(?P<path>[^)#\s]+)")
 
 
