@@ -59,10 +59,19 @@ def processor():
     return platform.machine()
 
 
+def _model():
+    """The processor's name with its family and model, which tell apart what one marketing name covers."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    field = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if not {"model name", "cpu family", "model"} <= field.keys():
+        return platform.machine()
+    return f"{field['model name']} (family {field['cpu family']}, model {field['model']})"
+
+
 def machine():
     """{name: value} of the machine in general terms, and of the versions of Python, TensorFlow, Keras and PyTorch."""
     kind = processor()
-    model = f"{platform.machine()}, {VECTORS[kind][1]}" if kind in VECTORS else kind
+    model = f"{_model()}, {VECTORS[kind][1]}" if kind in VECTORS else kind
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "torch")
                 if importlib.util.find_spec(name)}
     return {"processor": model, "cores": os.cpu_count(), "system": platform.system(),
