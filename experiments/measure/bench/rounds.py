@@ -82,8 +82,8 @@ def measure(size, batch, threads, frameworks, rounds, say, plain=PLAIN):
     for n in range(rounds):
         say(f"{size}², batch {batch}, {threads} thread(s): round {n + 1} of {rounds}")
         measured.append(one_round(list(turns), lambda key: _ask(*turns[key]), plain))
-    for process in workers:
-        process.stdin.close()
+    for process in workers:  # not asked to end: TensorFlow's input pipelines can wait for each other for ever then
+        process.kill()
         process.wait()
     return summary(measured, size, batch, threads), skipped
 
