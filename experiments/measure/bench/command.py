@@ -66,8 +66,8 @@ def _setting(row):
 
 
 def _steps(batch, extent, say):
-    # Rounds of batch 1 are twice as many: one takes an eighth as long, and its short steps scatter more.
-    count, methods = (2 * extent.rounds, extent.methods) if batch == 1 else (extent.rounds, PEER_METHODS)
+    # Rounds of batch 1 are four times as many: one takes an eighth as long, and its short steps scatter more.
+    count, methods = (4 * extent.rounds, extent.methods) if batch == 1 else (extent.rounds, PEER_METHODS)
     peers = dict.fromkeys(("torch", "keras", "keras-onednn"), PEER_METHODS)
     rows, skipped = rounds.measure(
         256 // extent.shrink, batch, 2,
