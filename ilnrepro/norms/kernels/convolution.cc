@@ -231,16 +231,20 @@ class ConvolutionFilterGradientOp : public ConvolutionBase {
       return;
     }
     const Geometry g = MakeGeometry(x.shape(), sizes, false);
-    const PartialSums<T> sums(g);
-    const auto type = tensorflow::DataTypeToEnum<T>::value;
-    OP_REQUIRES_OK(context, context->allocate_temp(type, {sums.parts.pieces, sums.size}, &partial));
-    T* values = partial.flat<T>().data();
     AffineMaps<T> x_maps, dy_maps;
     if (coefficients_ > 0) {
       OP_REQUIRES_OK(context, GetMaps(context, flipped_ ? 1 : 0, 2, flipped_ ? &dy_maps : &x_maps));
     }
+    const PartialSums<T> sums(g);
+    const int64_t parts = sums.parts.pieces;
+    T *total = dfilters->flat<T>().data(), *values = total;
+    if (parts > 1) {
+      OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DataTypeToEnum<T>::value, {parts, g.values()},
+                                                     &partial));
+      values = partial.flat<T>().data();
+    }
     SumFilters(g, sums, x.flat<T>().data(), x_maps, dy.flat<T>().data(), dy_maps, values, Workers(context));
-    AddFilters(g, sums, values, dfilters->flat<T>().data(), Workers(context));
+    if (parts > 1) AddParts(values, parts, g.values(), total, Workers(context));
   }
 
  private:

@@ -29,6 +29,7 @@ constexpr int64_t kRows = 288;                 // of the weights of such a block
 constexpr int64_t kSlabBytes = 256 << 10;      // of a copied slab, in the second cache
 constexpr int64_t kRun = 128;                  // pixels over which a gradient is summed in registers
 constexpr int64_t kPartialValues = 512 << 10;  // in all partial sums of a gradient, roughly
+constexpr int64_t kPartialPixels = 64;         // in one of them at least: fewer take less time than adding it up
 constexpr int64_t kItems = 32;                 // pieces of work to share among threads, if that can be
 
 // One axis of one phase. Output o, which lies at out_first + o * out_step, reads the window of `count`
@@ -161,6 +162,15 @@ struct Unit {
       }
     }
   }
+  // Where the unit's outputs read their first window in the slab, and where they lie in the output.
+  void Pixels(const Geometry& g, int64_t channels, int64_t* x_at, int64_t* y_at) const {
+    const int64_t x_step = width->step * channels, y_step = width->out_step * g.outputs;
+    for (int64_t r = 0; r < rows; ++r, x_at += width->outputs, y_at += width->outputs) {
+      const int64_t x = r * height->step * slab_width() * channels, y = OutputPixel(g, r) * g.outputs;
+      for (int64_t i = 0; i < width->outputs; ++i) x_at[i] = x + i * x_step;
+      for (int64_t i = 0; i < width->outputs; ++i) y_at[i] = y + i * y_step;
+    }
+  }
   // Where the windows over depth and height begin in the slab for the unit's r-th row.
   void Windows(int64_t r, int64_t channels, int64_t* windows) const {
     for (int64_t i = 0; i < depth->count; ++i) {
@@ -281,23 +291,24 @@ template <typename T, typename Finish>
 void ConvolveAnd(const std::vector<Source<T>>& sources, const std::vector<Unit<T>>& units, T* y,
               const Parallel& parallel, const Finish& finish) {
   using Block = OutputBlock<T>;
-  int64_t slab_values = 0, windows = 0, values = 0;
+  int64_t slab_values = 0, windows = 0, values = 0, most = 0;
   for (const Source<T>& source : sources) {
     values += source.geometry.values();
     for (const Unit<T>& unit : units) {
       const int64_t channels = std::min(source.geometry.inputs, InputBlock(unit.taps()));
       slab_values = std::max(slab_values, unit.slab_pixels() * channels);
       windows = std::max(windows, unit.windows());
+      most = std::max(most, unit.rows * unit.width->outputs);
     }
   }
   const int64_t pixels = units.empty() ? 0 : units[0].rows * units[0].width->outputs;
   parallel(units.size(), values * pixels / 8 + 1, [&](int64_t first, int64_t limit) {
     std::vector<T> slab(slab_values);
-    std::vector<int64_t> starts(windows);
+    std::vector<int64_t> starts(windows), x_at(most), y_at(most);
     for (int64_t u = first; u < limit; ++u) {
       const Unit<T>& unit = units[u];
       const int64_t taps = unit.taps();
-      const Split tiles(unit.width->outputs, kHeight);
+      const Split tiles(unit.rows * unit.width->outputs, kHeight);
       bool add = false;
       for (const Source<T>& source : sources) {
         const Geometry& g = source.geometry;
@@ -305,21 +316,18 @@ void ConvolveAnd(const std::vector<Source<T>>& sources, const std::vector<Unit<T
         const size_t set = PackedFilters::Index(g, *unit.depth, *unit.height, *unit.width);
         const T* own = source.filters + source.layout.begins[set];
         for (int64_t i = 0; i < inputs.pieces; ++i, add = true) {
-          const int64_t channels = inputs.Count(i), y_step = unit.width->out_step * g.outputs;
-          const int64_t step = unit.width->step * channels;
+          const int64_t channels = inputs.Count(i);
           unit.CopySlab(g, source.x, source.maps, inputs.Begin(i), channels, slab.data());
+          unit.Windows(0, channels, starts.data());
+          unit.Pixels(g, channels, x_at.data(), y_at.data());
           for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
             const Block block(b, g.outputs);
             const T* weights = own + taps * (block.begin * g.inputs + inputs.Begin(i) * block.padded);
-            for (int64_t r = 0; r < unit.rows; ++r) {
-              unit.Windows(r, channels, starts.data());
-              T* line = y + unit.OutputPixel(g, r) * g.outputs + block.begin;
-              for (int64_t t = 0; t < tiles.pieces; ++t) {
-                kProducts<T>.forward[block.width - 1][tiles.Count(t) - 1](
-                    slab.data() + tiles.Begin(t) * step, starts.data(), unit.windows(),
-                    unit.width->count * channels, step, weights, line + tiles.Begin(t) * y_step, y_step,
-                    block.channels, add);
-              }
+            for (int64_t t = 0; t < tiles.pieces; ++t) {
+              kProducts<T>.forward[block.width - 1][tiles.Count(t) - 1](
+                  slab.data(), x_at.data() + tiles.Begin(t), starts.data(), unit.windows(),
+                  unit.width->count * channels, weights, y + block.begin, y_at.data() + tiles.Begin(t),
+                  block.channels, add);
             }
           }
         }
@@ -416,30 +424,26 @@ void ConvolveWithGradientSums(const std::vector<Source<T>>& sources, const Paral
   std::copy(doffsets.begin(), doffsets.end(), doffset);
 }
 
-// How a gradient of filters is summed: in parts, each over some units in a row, which lie as PackedFilters has
-// filters but with the input blocks outermost.
+// How a gradient of filters is summed: in parts, each over some units in a row, of the filters' own layout.
 template <typename T>
 struct PartialSums {
   std::vector<Unit<T>> units;
   Split inputs, parts;
-  int64_t size;  // of one partial sum
 
-  explicit PartialSums(const Geometry& g)
-      : units(Units<T>(g)), inputs(g.inputs, kInputs), parts(0, 1),
-        size(g.taps() * g.inputs * OutputBlock<T>::Padded(g.outputs)) {
-    const int64_t wanted = CeilOfRatio(kItems, inputs.pieces);
-    const int64_t most = std::max<int64_t>(kPartialValues / size, 1);
+  explicit PartialSums(const Geometry& g) : units(Units<T>(g)), inputs(g.inputs, kInputs), parts(0, 1) {
+    const int64_t pixels = g.instances * g.axes[0].out * g.axes[1].out * g.axes[2].out;
+    const int64_t wanted = std::min(CeilOfRatio(kItems, inputs.pieces), CeilOfRatio(pixels, kPartialPixels));
+    const int64_t most = std::max<int64_t>(kPartialValues / g.values(), 1);
     parts = Split(units.size(), CeilOfRatio(units.size(), std::min(wanted, most)));
-  }
-  int64_t Begin(int64_t part, int64_t input) const {
-    return part * size + size / inputs.size * inputs.Begin(input);
   }
 };
 
+// Sums the gradient of each part: sums [parts][filters].
 template <typename T>
 void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const AffineMaps<T>& x_maps, const T* dy,
                 const AffineMaps<T>& dy_maps, T* sums, const Parallel& parallel) {
   using Block = OutputBlock<T>;
+  const std::array<const Phase*, 3> taps{&g.axes[0].phases[0], &g.axes[1].phases[0], &g.axes[2].phases[0]};
   int64_t slab_pixels = 0, windows = 0;
   for (const Unit<T>& unit : s.units) {
     slab_pixels = std::max(slab_pixels, unit.slab_pixels());
@@ -447,12 +451,11 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const Af
   }
   parallel(s.parts.pieces * s.inputs.pieces, 1 << 20, [&](int64_t first, int64_t limit) {
     std::vector<T> slab(slab_pixels * std::min(g.inputs, kInputs)), run(kRun * Block::kChannels);
-    std::vector<int64_t> starts(windows);
+    std::vector<int64_t> starts(windows), places(g.taps() * std::min(g.inputs, kInputs));
     for (int64_t item = first; item < limit; ++item) {
       const int64_t part = item / s.inputs.pieces, input = item % s.inputs.pieces;
       const int64_t channels = s.inputs.Count(input);
-      T* own = sums + s.Begin(part, input);
-      std::fill_n(own, s.size / g.inputs * channels, T(0));
+      ForEachTap(g, taps, s.inputs.Begin(input), channels, [&](int64_t row, int64_t at) { places[row] = at; });
       for (int64_t u = s.parts.Begin(part); u < s.parts.Begin(part + 1); ++u) {
         const Unit<T>& unit = s.units[u];
         const Phase& width = *unit.width;
@@ -462,11 +465,12 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const Af
         unit.CopySlab(g, x, x_maps, s.inputs.Begin(input), channels, slab.data());
         for (int64_t b = 0; b < Block::Number(g.outputs); ++b) {
           const Block block(b, g.outputs);
-          T* block_sums = own + unit.windows() * length * block.begin;
+          T* block_sums = sums + part * g.values() + block.begin;
           for (int64_t i = 0; i < runs.pieces; ++i) {
             unit.Windows(runs.Begin(i), channels, starts.data());
             for (int64_t j = 0; j < segments.pieces; ++j) {
               const int64_t begin = segments.Begin(j), pixels = segments.Count(j);
+              const bool add = u > s.parts.Begin(part) || i > 0 || j > 0;
               T* to = run.data();
               for (int64_t r = runs.Begin(i); r < runs.Begin(i + 1); ++r) {
                 const T* from = dy + (unit.OutputPixel(g, r) + begin * width.out_step) * g.outputs + block.begin;
@@ -478,15 +482,13 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const Af
                 ApplyMaps(dy_maps, unit.instance * g.outputs + block.begin, run.data(), pixels * runs.Count(i),
                           block.padded, block.channels);
               }
-              T* out = block_sums;
               for (int64_t w = 0; w < unit.windows(); ++w) {
                 const T* p = slab.data() + starts[w] + begin * step;
                 for (int64_t h = 0; h < heights.pieces; ++h) {
-                  const int64_t height = heights.Count(h);
-                  kProducts<T>.outer[block.width - 1][height - 1](
+                  kProducts<T>.outer[block.width - 1][heights.Count(h) - 1](
                       p + heights.Begin(h), unit.height->step * unit.slab_width() * channels, step, run.data(),
-                      pixels * block.padded, block.padded, runs.Count(i), pixels, out);
-                  out += height * block.padded;
+                      pixels * block.padded, block.padded, runs.Count(i), pixels, block_sums,
+                      places.data() + w * length + heights.Begin(h), block.channels, add);
                 }
               }
             }
@@ -497,25 +499,19 @@ void SumFilters(const Geometry& g, const PartialSums<T>& s, const T* x, const Af
   });
 }
 
-// Adds the parts up in their order, and puts the sums where the filters have them.
+// Adds the parts up in their order.
 template <typename T>
-void AddFilters(const Geometry& g, const PartialSums<T>& s, const T* sums, T* dw, const Parallel& parallel) {
-  using Block = OutputBlock<T>;
-  const int64_t blocks = Block::Number(g.outputs), items = blocks * s.inputs.pieces;
-  const std::array<const Phase*, 3> p{&g.axes[0].phases[0], &g.axes[1].phases[0], &g.axes[2].phases[0]};
-  parallel(items, (s.parts.pieces + 2) * s.size / items, [&](int64_t first, int64_t limit) {
-    for (int64_t item = first; item < limit; ++item) {
-      const int64_t b = item / s.inputs.pieces, input = item % s.inputs.pieces;
-      const Block block(b, g.outputs);
-      const int64_t channels = s.inputs.Count(input), begin = g.taps() * channels * block.begin;
-      ForEachTap(g, p, s.inputs.Begin(input), channels, [&](int64_t row, int64_t at) {
-        double total[Block::kChannels] = {};
-        for (int64_t part = 0; part < s.parts.pieces; ++part) {
-          const T* from = sums + s.Begin(part, input) + begin + row * block.padded;
-          for (int64_t k = 0; k < block.channels; ++k) total[k] += from[k];
-        }
-        for (int64_t k = 0; k < block.channels; ++k) dw[at + (block.begin + k) * g.output_stride] = total[k];
-      });
+void AddParts(const T* sums, int64_t parts, int64_t size, T* total, const Parallel& parallel) {
+  constexpr int64_t kChunk = 1024;
+  parallel(CeilOfRatio(size, kChunk), parts * kChunk, [&](int64_t first, int64_t limit) {
+    for (int64_t chunk = first; chunk < limit; ++chunk) {
+      const int64_t begin = chunk * kChunk, count = std::min(kChunk, size - begin);
+      double totals[kChunk] = {};
+      for (int64_t part = 0; part < parts; ++part) {
+        const T* from = sums + part * size + begin;
+        for (int64_t i = 0; i < count; ++i) totals[i] += from[i];
+      }
+      std::copy_n(totals, count, total + begin);
     }
   });
 }
@@ -528,7 +524,7 @@ void AddFilters(const Geometry& g, const PartialSums<T>& s, const T* sums, T* dw
                                                   const AffineMaps<T>&, T*, T*, T*);                             \
   External template void SumFilters(const Geometry&, const PartialSums<T>&, const T*, const AffineMaps<T>&,      \
                                     const T*, const AffineMaps<T>&, T*, const Parallel&);                        \
-  External template void AddFilters(const Geometry&, const PartialSums<T>&, const T*, T*, const Parallel&);
+  External template void AddParts(const T*, int64_t, int64_t, T*, const Parallel&);
 ILN_FOR_TYPES(ILN_CONVOLUTION_PASSES)
 
 }  // namespace iln

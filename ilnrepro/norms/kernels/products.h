@@ -17,10 +17,10 @@ constexpr int kHeight = 6;
 #endif
 constexpr int kWidth = 2;
 
-// y[i][:] = (y[i][:] +) sum over windows and j of x[window + i * step + j] * w[window][j][:], for i < height.
+// y[y_at[i]][:] = (its value +) sum over windows and j of x[x_at[i] + window + j] * w[window][j][:], for i < height.
 template <typename T, int height, int width>
-void Multiply(const T* x, const int64_t* windows, int64_t window_count, int64_t length, int64_t step, const T* w,
-              T* y, int64_t y_step, int64_t channels, bool add) {
+void Multiply(const T* x, const int64_t* x_at, const int64_t* windows, int64_t window_count, int64_t length,
+              const T* w, T* y, const int64_t* y_at, int64_t channels, bool add) {
   constexpr std::make_integer_sequence<int, height> rows;
   constexpr std::make_integer_sequence<int, width> columns;
   constexpr int lanes = kLanes<T>;
@@ -29,36 +29,38 @@ void Multiply(const T* x, const int64_t* windows, int64_t window_count, int64_t 
   if (add) {
     Unroll(rows, [&](auto i) INLINE {
       Unroll(columns, [&](auto v) INLINE {
-        const T* p = y + i * y_step + v * lanes;
+        const T* p = y + y_at[i] + v * lanes;
         sum[i][v] = v + 1 < width ? Load(p, Constant<lanes>(), Vector<T>{}) : Load(p, last, Vector<T>{});
       });
     });
   }
+  const T* p[height];
+  Unroll(rows, [&](auto i) INLINE { p[i] = x + x_at[i]; });
   for (int64_t window = 0; window < window_count; ++window) {
-    const T* p = x + windows[window];
-    for (int64_t j = 0; j < length; ++j, ++p, w += width * lanes) {
+    for (int64_t j = windows[window], end = j + length; j < end; ++j, w += width * lanes) {
       Vector<T> weights[width];
       Unroll(columns, [&](auto v) INLINE { weights[v] = Load(w + v * lanes, Constant<lanes>(), Vector<T>{}); });
       Unroll(rows, [&](auto i) INLINE {
-        Unroll(columns, [&](auto v) INLINE { sum[i][v] += p[i * step] * weights[v]; });
+        Unroll(columns, [&](auto v) INLINE { sum[i][v] += p[i][j] * weights[v]; });
       });
     }
   }
   Unroll(rows, [&](auto i) INLINE {
     Unroll(columns, [&](auto v) INLINE {
-      T* p = y + i * y_step + v * lanes;
+      T* p = y + y_at[i] + v * lanes;
       v + 1 < width ? Store(p, Constant<lanes>(), sum[i][v]) : Store(p, last, sum[i][v]);
     });
   });
 }
 
-// sums[i][:] += sum over the pixels of some rows of x[pixel][i] * g[pixel][:], for i < height.
+// sums[places[i]][:] = (its value +) sum over the pixels of some rows of x[pixel][i] * g[pixel][:], for i < height.
 template <typename T, int height, int width>
 void MultiplyOuter(const T* x, int64_t x_row, int64_t x_step, const T* g, int64_t g_row, int64_t g_step,
-                   int64_t rows, int64_t pixels, T* sums) {
+                   int64_t rows, int64_t pixels, T* sums, const int64_t* places, int64_t channels, bool add) {
   constexpr std::make_integer_sequence<int, height> all;
   constexpr std::make_integer_sequence<int, width> columns;
   constexpr int lanes = kLanes<T>;
+  const int last = channels - (width - 1) * lanes;
   Vector<T> sum[height][width] = {};
   for (int64_t r = 0; r < rows; ++r, x += x_row, g += g_row) {
     const T *p = x, *q = g;
@@ -72,8 +74,11 @@ void MultiplyOuter(const T* x, int64_t x_row, int64_t x_step, const T* g, int64_
   }
   Unroll(all, [&](auto i) INLINE {
     Unroll(columns, [&](auto v) INLINE {
-      T* p = sums + (i * width + v) * lanes;
-      Store(p, Constant<lanes>(), Load(p, Constant<lanes>(), Vector<T>{}) + sum[i][v]);
+      T* p = sums + places[i] + v * lanes;
+      const auto store = [&](auto count) INLINE {
+        Store(p, count, add ? Load(p, count, Vector<T>{}) + sum[i][v] : sum[i][v]);
+      };
+      v + 1 < width ? store(Constant<lanes>()) : store(last);
     });
   });
 }
