@@ -35,7 +35,7 @@ def test_the_805_images_made_again_are_the_data_of_the_committed_runs(tmp_path):
     data = dataset.read(path)
     data.audit, data.title, data.source = "{}", "described otherwise", "from elsewhere"
     dataset.write(tmp_path / "other.h5", data)
-    assert len(COMMITTED) == 213
+    assert len(COMMITTED) >= 213
     for file in (path, tmp_path / "other.h5"):
         again = dataset.read(file)
         assert again.checksum == runfile.read(COMMITTED[0]).configuration.dataset_checksum
