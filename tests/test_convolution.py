@@ -1,6 +1,7 @@
 """The native convolutions: against TensorFlow's in float64, on any number of threads; and when they are taken."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -185,6 +186,20 @@ print(digest.hexdigest())
 def test_the_number_of_threads_does_not_change_a_bit():
     actual = {output(process) for process in [start(THREADS, threads) for threads in (1, 2, 4)]}
     assert len(actual) == 1
+
+
+def test_convolutions_at_once_share_the_threads():
+    rng = np.random.default_rng(0)
+    cases = [(rng.standard_normal((1, side, side, inputs)), rng.standard_normal((3, 3, inputs, 32)) / inputs)
+             for side, inputs in [(64, 16), (33, 48), (16, 64), (8, 128)]]
+
+    def largest_error(case):
+        x, w = case
+        errors = [np.abs(native.convolution(x, w) - tf.nn.conv2d(x, w, 1, "SAME")).max() for _ in range(10)]
+        return max(errors)
+
+    with ThreadPoolExecutor(len(cases)) as pool:
+        assert max(pool.map(largest_error, cases)) < 1e-12
 
 
 # The choice.

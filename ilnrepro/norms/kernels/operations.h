@@ -1,4 +1,4 @@
-// What the operations of the library share: TensorFlow's names, its worker threads, and refusals.
+// What the operations of the library share: TensorFlow's names, threads, and refusals.
 
 #ifndef ILNREPRO_OPERATIONS_H_
 #define ILNREPRO_OPERATIONS_H_
@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "maps.h"
 #include "parallel.h"
+#include "team.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -24,11 +25,11 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// On TensorFlow's worker threads.
+// On as many threads as TensorFlow gives one operation.
 inline Parallel Workers(OpKernelContext* context) {
-  auto* workers = context->device()->tensorflow_cpu_worker_threads()->workers;
-  return [workers](int64_t items, int64_t cycles, const std::function<void(int64_t, int64_t)>& work) {
-    workers->ParallelFor(items, tensorflow::thread::ThreadPool::SchedulingParams::Adaptive(cycles), work);
+  const int threads = context->device()->tensorflow_cpu_worker_threads()->num_threads;
+  return [threads](int64_t items, int64_t cycles, const Team::Work& work) {
+    Team::OfProcess().Run(threads, items, cycles, work);
   };
 }
 
