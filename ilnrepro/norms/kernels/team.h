@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -66,7 +67,10 @@ class Team {
 
   void Begin(Job* job, int threads) {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (; helpers_ < threads - 1; ++helpers_) std::thread([this] { Help(); }).detach();
+    try {
+      for (; helpers_ < threads - 1; ++helpers_) std::thread([this] { Help(); }).detach();
+    } catch (const std::system_error&) {  // the system has no thread left: those there are do the work
+    }
     threads_ = threads;
     ++working_;
     jobs_.push_back(job);
