@@ -9,7 +9,7 @@ import pytest
 from experiments.measure import clock
 from experiments.measure.bench import convolutions, limits, parity, rounds
 from experiments.measure.bench.sheets import sheets
-from experiments.measure.bench.targets import targets
+from experiments.measure.bench.targets import share, targets
 
 
 def row(implementation, method, ratio, size=256, batch=1, threads=2, **more):
@@ -56,6 +56,14 @@ def test_targets_are_held_against_the_right_ratios():
     assert not any("3-D" in words for words in target_of)
     wide = made_up() | {"machine": {"processor": "x86_64, AVX-512"}}
     assert targets(wide)[0].bound == 1.2 and targets(wide)[0].reached
+
+
+def test_the_share_counts_each_image_of_a_batch_by_the_rate_of_its_own_rounds():
+    batches = [row("native", "iln", 0.5, batch=8), row("product", "numpy", 0.1, batch=8)]
+    results = made_up() | {"steps": made_up()["steps"] + batches}
+    product = 2 * 2048**3 / 0.1
+    assert share(results, batch=8) == pytest.approx(8 * limits.step_flop(256) / 0.5 / product)
+    assert share(made_up(), batch=8) is None
 
 
 def test_a_skipped_peer_is_named_and_leaves_no_column():

@@ -107,8 +107,9 @@ def _convolutions(results, machine):
 def _limits(results, machine):
     if "memory" not in results:
         return
-    step = share(results)
-    body = [["the step of ILN at 256², batch 1, of the product's rate", f"{step:.2f}"]] if step else []
+    shares = ((batch, share(results, batch)) for batch in (1, 8))
+    body = [[f"the step of ILN at 256², batch {batch}, of the product's rate", f"{of_product:.2f}"]
+            for batch, of_product in shares if of_product is not None]
     body += [[f"kernel {name}" if name != "copy" else "plain copy", f"{rate:.0f} GB/s"]
              for name, rate in results["kernels_gb_per_s"].items()]
     body += [[f"peak memory of the step, {NETWORKS[m['network']].format(**m)}, {m['method']}, "

@@ -65,12 +65,12 @@ def targets(results):
     return [Target(*target) for target in listed if target[-1] is not None]
 
 
-def share(results, method="iln"):
-    """The rate of our step at 256² and batch 1 over the faster library's of a matrix product; None if unmeasured."""
+def share(results, batch=1):
+    """The rate of our ILN step at 256² over the faster library's of a matrix product; None if unmeasured."""
     rows = _ratios(results, "steps")
-    step = rows.get(("native", method, 256, 1))
-    fastest = min((r for (i, _, s, b), r in rows.items() if (i, s, b) == ("product", 256, 1)), default=None)
-    return None if step is None or fastest is None else step_flop(256) / step / (product.FLOP / fastest)
+    step = rows.get(("native", "iln", 256, batch))
+    fastest = min((r for (i, _, s, b), r in rows.items() if (i, s, b) == ("product", 256, batch)), default=None)
+    return None if step is None or fastest is None else batch * step_flop(256) / step / (product.FLOP / fastest)
 
 
 def _ratios(results, part):
