@@ -99,10 +99,10 @@ reproduce-cost: setup ## seconds for 200 iterations and parameters, ILN against 
 reproduce-evidence: setup ## the runs that judge the paper's claims: STAGE=1 to 8; LV=FILE.h5, stage 5 RV=FILE.h5
 	$(BIN)/python -m experiments evidence $(if $(STAGE),--stage $(STAGE)) $(SHOWN) $(DOING) $(OPTIONS)
 
-reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, in under 15 minutes; PROTOCOL=paper for full size
+reproduce-kolarik: setup ## Kolarik et al. 2020, 3-D: Tables 1 and 2, reduced; PROTOCOL=paper for full size
 	$(BIN)/python -m experiments reproduce kolarik $(if $(SPINE),--data "$(SPINE)") $(RUNS)
 
-reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, in under 15 minutes
+reproduce-dualnorm: setup ## Xiao et al. 2021: Dice by site in three modes, reduced
 	$(BIN)/python -m experiments reproduce dualnorm $(if $(TRAIN_SITES),--train-sites $(TRAIN_SITES)) $(RUNS)
 
 tables: setup ## write the tables again, from run files alone

@@ -17,7 +17,7 @@ GREY = "#8A8A8A"  # for lines, on white, in place of the yellow
 # Neighbours differ in hue and in lightness, and so do the two to which `line_style` gives the same dashes.
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, BLACK, SKY, GREY)
 DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
-MARKERS = "os^Dv<>P"
+MARKERS = "os^Dv<>PXph"
 
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
                      "grid.alpha": 0.25, "legend.frameon": False, "lines.linewidth": 1.5, "savefig.dpi": 200,
@@ -37,6 +37,6 @@ def save(figure, folder, name, caption):
 
 
 def line_style(n):
-    """Colour, dashes and marker of the nth method's curve; no two of the first 32 share both colour and dashes."""
+    """Colour, dashes and marker of the nth method's curve; no two of the first 32 share the colour and either of the others."""
     return {"color": CYCLE[n % len(CYCLE)], "dashes": DASHES[(n + n // len(CYCLE)) % len(DASHES)],
             "marker": MARKERS[n % len(MARKERS)], "markersize": 3.5}

@@ -157,6 +157,9 @@ def test_interval_of_one_method_holds_its_mean():
     scores = differences.by_method(grid(**{"in": 0.0}), "test")["in"]
     mean, low, high = interval(scores)
     assert low < mean < high and high - low < 0.12
+    few = np.array([[0.3, 0.9]])
+    mean, low, high = interval([differences.FoldScores((0,), ("a", "b"), few, few)])
+    assert mean == pytest.approx(0.6) and (low, high) == (0, 1)
 
 
 @pytest.mark.parametrize("mean, error, verdict", [

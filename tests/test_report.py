@@ -230,7 +230,8 @@ def test_figure_2_shows_the_hardest_cases_and_others(made):
 
 def test_no_two_curves_look_alike():
     looks = [style.line_style(n) for n in range(32)]
-    assert len({(one["color"], one["dashes"]) for one in looks}) == 32
+    for mark in ("dashes", "marker"):
+        assert len({(one["color"], one[mark]) for one in looks}) == 32
 
 
 def test_outlines_lie_on_their_pixels(made):

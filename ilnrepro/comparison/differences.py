@@ -143,16 +143,16 @@ def comparisons(records, pairs, rule, structure="LV", measure="dice", omit=()):
 
 
 def interval(scores):
-    """(mean, low, high): one method's mean over subjects with its 95 % interval.
+    """(mean, low, high): one method's mean Dice over subjects with its 95 % interval, within 0 and 1 as Dice is.
 
     The interval is over subjects and seeds, of these splits alone; with one seed, of the trained networks alone.
 
     Args:
-      scores: the method's `FoldScores`, a list of folds.
+      scores: the method's `FoldScores` of Dice, a list of folds.
     """
     zero = [FoldScores(s.seeds[:1], s.subjects, np.zeros_like(s.by_subject[:1]), s.by_image) for s in scores]
     estimate = within_splits(uncertainty.folds_of(scores, zero))
-    return tuple(map(float, (estimate.mean, *estimate.interval)))
+    return tuple(map(float, (estimate.mean, *np.clip(estimate.interval, 0, 1))))
 
 
 def _share_above(a, b):
