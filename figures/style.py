@@ -37,6 +37,6 @@ def save(figure, folder, name, caption):
 
 
 def line_style(n):
-    """Colour, dashes and marker of the nth method's curve; no two of the first 32 share the colour and either of the others."""
+    """Colour, dashes and marker of the nth curve; no two of the first 32 share the colour and either of the others."""
     return {"color": CYCLE[n % len(CYCLE)], "dashes": DASHES[(n + n // len(CYCLE)) % len(DASHES)],
             "marker": MARKERS[n % len(MARKERS)], "markersize": 3.5}

@@ -43,6 +43,19 @@ def on_common_rates(records, first, second):
             or c.rate in rates.get((other[c.method], c.structure), ())]
 
 
+def taking_part(records, rule):
+    """The records of the rates among which `rule` chooses.
+
+    Rates beyond the paper's take part once all folds of the method have them, and never under 'test'.
+    """
+    folds = {}
+    for c in (r.configuration for r in records):
+        for rate in (c.rate, None):
+            folds.setdefault((c.method, c.structure, rate), set()).add(c.fold)
+    return [r for r in records for c in [r.configuration] if not r.further
+            or rule != "test" and folds[c.method, c.structure, c.rate] == folds[c.method, c.structure, None]]
+
+
 @dataclass(frozen=True)
 class Cell:
     """The score of one method on one fold at the chosen rate.
@@ -101,11 +114,10 @@ def cells(records, rule):
     folds needs no choice. There is no cell where a judging fold lacks one of the method's rates, or where 'cross-fold'
     has no other fold.
 
-    Under 'test' rates beyond the paper's are left out, and a cell holds only the seeds on which its rate was chosen.
-    Another seed's score, on which nothing was chosen, would stand beside scores that are the best of several.
+    Under 'test' a cell holds only the seeds on which its rate was chosen. Another seed's score, on which nothing was
+    chosen, would stand beside scores that are the best of several.
     """
-    if rule == "test":
-        records = [r for r in records if not r.further]
+    records = taking_part(records, rule)
     grid, folds_of_structure = {}, {}
     for record in records:
         c = record.configuration

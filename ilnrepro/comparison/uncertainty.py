@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ilnrepro.comparison import intervals
+from ilnrepro.comparison.choice import taking_part
 from ilnrepro.comparison.intervals import Estimate, Folds
 
 RESAMPLES = 2000
@@ -45,7 +46,8 @@ def pool(table, records, rule, structure, measure):
         subjects = [np.array([folds[k].by_subject.mean(0) for folds in scores]) for k in range(means.shape[1])]
         seeds = np.array([[_seed_variance(s) for s in folds] for folds in scores])
         interaction = intervals.interaction(means, subjects, seeds)
-    grids = {m: rate_grid(m, records, structure, measure) for m in table}
+    choosing = taking_part(records, rule)
+    grids = {m: rate_grid(m, choosing, structure, measure) for m in table}
     if rule == "test" and any(grid[0].shape[1] > 1 for grid in grids.values()):
         return Pool(interaction, None)
     return Pool(interaction, {m: _choice_variance(table[m], *grids[m]) for m in table})
