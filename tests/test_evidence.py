@@ -281,6 +281,21 @@ def test_the_paper_s_rule_chooses_among_the_paper_s_rates():
     assert "Learning rates 1, 0.1; LV LN 1, 0.1, 0.02 (chosen" in texts["table3-cross-fold"]
 
 
+def test_a_rate_beyond_the_paper_s_takes_part_once_all_folds_have_it():
+    paper_s = [record("ln", k, rate, gain=g) for k in (1, 2, 3) for rate, g in ((1.0, 0.0), (0.1, 0.02))]
+    further = PAPER.mark([record("ln", k, 0.02, gain=0.2) for k in (1, 2, 3)])
+
+    def rates(records):
+        return [cells(records, "cross-fold")["ln", "LV", k].rate for k in (1, 2, 3)]
+
+    def of_choice(records):
+        table = differences.by_method(records, "cross-fold")
+        return uncertainty.pool(table, records, "cross-fold", "LV", "dice").choice["ln"]
+
+    assert rates(paper_s + further[:2]) == rates(paper_s) and rates(paper_s + further) == [0.02] * 3
+    assert of_choice(paper_s + further[:2]) == of_choice(paper_s) != of_choice(paper_s + further)
+
+
 def test_a_pair_is_compared_at_rates_that_both_have():
     """ILN's best rate is one that Sigmoid has not; what IN has beyond the paper's rates stays."""
     records = PAPER.mark([record(m, k, rate, gain=g) for m, gains in (

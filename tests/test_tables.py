@@ -86,16 +86,6 @@ def test_what_computed_a_run_in_words(provenance, text):
     assert scores._computed_by({"kernels": "native"} | provenance) == text
 
 
-def test_a_rate_beyond_the_paper_s_takes_part_once_all_folds_have_it():
-    grid = three_folds("none", (0.7, 0.7, 0.7), rate=0.1) + three_folds("none", (0.8, 0.8, 0.8), rate=0.05)
-    further = [replace(r, further=True) for r in three_folds("none", (0.9, 0.9, 0.9), rate=0.02)]
-
-    def rates(records):
-        return [choice.cells(records, "cross-fold")["none", "LV", k].rate for k in (1, 2, 3)]
-
-    assert rates(grid + further[:2]) == rates(grid) == [0.05] * 3 and rates(grid + further) == [0.02] * 3
-
-
 def test_seeds_of_single_rates_do_not_count_by_the_rule_test():
     grid = three_folds("in", (0.9, 0.9, 0.9), rate=1.0) + three_folds("in", (0.6, 0.6, 0.6), rate=0.1)
     further = three_folds("in", (0.2, 0.2, 0.2), rate=1.0, seed=1)

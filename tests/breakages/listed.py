@@ -345,7 +345,7 @@ EXPERIMENTS = (
     Breakage("partial-further-rate", "a rate beyond the paper's takes part where only some folds have it",
              "ilnrepro/comparison/choice.py", "taking_part", 'rule != "test" and folds[',
              'rule != "test" or folds[',
-             ("tests/test_tables.py::test_a_rate_beyond_the_paper_s_takes_part_once_all_folds_have_it",)),
+             ("tests/test_evidence.py::test_a_rate_beyond_the_paper_s_takes_part_once_all_folds_have_it",)),
     Breakage("diverged-left-out", "a diverged run is left out of the mean",
              "ilnrepro/comparison/choice.py", "cells", "np.zeros(n)", "np.zeros(0)",
              ("tests/test_tables.py::test_a_diverged_seed_counts_as_nothing_in_the_mean",)),
